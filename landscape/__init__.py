@@ -1,0 +1,48 @@
+"""Loss landscapes with error bars: connectivity, and the checkpoints and problems it is measured on.
+
+Importing this package loads neither jax nor plotly: public names are resolved when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from landscape.checkpoint import Checkpoint as Checkpoint, load as load, save as save
+    from landscape.connectivity import Barrier as Barrier, loss_barrier as loss_barrier
+    from landscape.problem import Metric as Metric, Problem as Problem, Stream as Stream
+    from landscape.results import Result as Result, load_result as load_result
+    from landscape.tasks import problem_of as problem_of
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Barrier": "landscape.connectivity",
+    "Checkpoint": "landscape.checkpoint",
+    "Metric": "landscape.problem",
+    "Problem": "landscape.problem",
+    "Result": "landscape.results",
+    "Stream": "landscape.problem",
+    "load": "landscape.checkpoint",
+    "load_result": "landscape.results",
+    "loss_barrier": "landscape.connectivity",
+    "problem_of": "landscape.tasks",
+    "save": "landscape.checkpoint",
+}
+
+__all__ = sorted(("errors", *_EXPORTS))  # noqa: PLE0605  every item is a string
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("landscape.errors")
+    if name in _EXPORTS:
+        value = getattr(importlib.import_module(_EXPORTS[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'landscape' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,62 @@
+"""The probe that a loss is a deterministic function of parameters and single examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape.errors import ProblemError
+
+PyTree = Any
+Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
+
+# Rounding of a float32 network under another order of summation stays far below; statistics taken
+# over a batch, or noise, move a loss by far more.
+_RELATIVE = 1e-3
+
+
+def probe(values: Values, params: PyTree, batch: PyTree) -> None:
+    """Refuse functions that are random, or mix the examples of a batch.
+
+    Three un-jitted evaluations: a few examples twice, then the first of them among copies of itself.
+    The first pair must agree to the bit; in the third all copies must agree with each other and with
+    the first example among its mates, or its value depends on its neighbours or its position.
+
+    Raises
+    ------
+    ProblemError
+        Naming the function that failed and how.
+    """
+    batch = jax.tree.map(jnp.asarray, batch)
+    copies = jax.tree.map(lambda x: jnp.repeat(x[:1], max(2, x.shape[0]), axis=0), batch)
+    with jax.disable_jit():
+        first, second, alone = values(params, batch), values(params, batch), values(params, copies)
+    for name in first:
+        a, b, c = (np.asarray(result[name], np.float64) for result in (first, second, alone))
+        if not np.array_equal(a, b, equal_nan=True):
+            raise ProblemError(
+                f"{name}: two evaluations of the same parameters and examples differ",
+                expected="a deterministic function",
+                got=f"{a.flat[0]:.6g} and {b.flat[0]:.6g} for the first example",
+                hint="Switch off dropout and shuffling, and fix every random key, in the loss you analyse.",
+            )
+        _check_independent(name, a[0], c)
+
+
+def _check_independent(name: str, among_mates: float, among_copies: np.ndarray) -> None:
+    scale = max(abs(among_mates), float(np.max(np.abs(among_copies), initial=0.0)), 1e-3)
+    if not np.isfinite(scale):
+        return
+    off = np.abs(among_copies - among_mates)
+    if float(off.max()) <= _RELATIVE * scale:
+        return
+    raise ProblemError(
+        f"{name}: the value of an example depends on the other examples of its batch, or on its place",
+        expected=f"{among_mates:.6g} whatever stands beside it",
+        got=f"{among_copies[int(off.argmax())]:.6g} among copies of itself",
+        hint="Use stored batch statistics (not those of the batch) and no dropout in the loss you analyse.",
+    )

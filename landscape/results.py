@@ -1,0 +1,257 @@
+"""The base of every result: data with a status, statistics and provenance.
+
+A result is a frozen, keyword-only dataclass. Its data fields are numbers, strings, NumPy arrays and
+nested dictionaries of them. It prints itself, becomes one strict JSON object, and is stored in an
+HDF5 file from which it can be loaded, drawn again and run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from landscape import _hdf5
+from landscape._tree import by_path
+from landscape.errors import CheckpointError
+
+__all__ = ["Result", "load_result"]
+
+SCHEMA = "landscape-result"
+VERSION = (1, 0)
+
+_KINDS: dict[str, type[Result]] = {}
+_MODULES = {"barrier": "landscape.connectivity.barrier"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Result:
+    """What every analysis returns.
+
+    Attributes
+    ----------
+    status : str
+        ``"ok"``, or a word that says why the numbers are not to be trusted as they stand
+        (``"incomplete"``, ``"non-finite"``, …). The command line exits with 4 unless it is ``"ok"``.
+    warnings : tuple of str
+        What the user should know before quoting the numbers.
+    config : dict
+        The resolved settings: enough to run the analysis again.
+    stats : dict
+        Counts (evaluations, products, examples) and seconds.
+    provenance : dict
+        Versions, seed, device, dtype, digests of parameters and data.
+    """
+
+    kind: ClassVar[str]
+
+    status: str = "ok"
+    warnings: tuple[str, ...] = ()
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stats: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind" in cls.__dict__:
+            _KINDS[cls.kind] = cls
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether the status is ``"ok"``."""
+        return self.status == "ok"
+
+    def data(self) -> dict[str, Any]:
+        """Return the data fields, without status, statistics and provenance."""
+        base = {field.name for field in dataclasses.fields(Result)}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in base}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form: schema, status, data, warnings, stats, config and provenance.
+
+        Arrays become lists and non-finite numbers become null, so that the text is strict JSON.
+        """
+        return {
+            "schema": f"landscape.{self.kind}/1",
+            "status": self.status,
+            "data": jsonable(self.data()),
+            "warnings": list(self.warnings),
+            "stats": jsonable(self.stats),
+            "config": jsonable(self.config),
+            "provenance": jsonable(self.provenance),
+        }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return `to_dict` as strict JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the (label, value) lines of the printed form; subclasses choose what matters."""
+        scalars = ((name, value) for name, value in self.data().items() if np.ndim(value) == 0)
+        return [(name, format_value(value)) for name, value in scalars if not isinstance(value, Mapping)]
+
+    def plot(self) -> Any:
+        """Return a Plotly figure of the result."""
+        from landscape.plots import figure_of
+
+        return figure_of(self)
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the result to an HDF5 file, atomically.
+
+        Raises
+        ------
+        OutputExistsError
+            If `path` exists and `force` is false.
+        CheckpointError
+            If the file could not be written; nothing is left behind.
+        """
+        arrays = {f"data/{name}": value for name, value in by_path(self.data()).items() if _is_array(value)}
+        plain = {name: value for name, value in by_path(self.data()).items() if not _is_array(value)}
+        texts = {
+            "config": dump_json(self.config),
+            "provenance": dump_json(
+                {
+                    "provenance": self.provenance,
+                    "status": self.status,
+                    "warnings": list(self.warnings),
+                    "stats": self.stats,
+                    "fields": plain,
+                }
+            ),
+        }
+        return _hdf5.write(
+            Path(path),
+            schema=SCHEMA,
+            version=VERSION,
+            arrays=arrays,
+            texts=texts,
+            attrs={"kind": self.kind},
+            force=force,
+        )
+
+    def __str__(self) -> str:
+        rows = [*self.rows(), *((("status", self.status),) if self.status != "ok" else ())]
+        width = max((len(label) for label, _ in rows), default=0)
+        lines = [f"{label:<{width}}  {value}" for label, value in rows]
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+    def __repr__(self) -> str:
+        body = "\n".join(f"  {line}" for line in str(self).splitlines()[:11])
+        return f"{type(self).__name__}(\n{body}\n)"
+
+    def _repr_html_(self) -> str:
+        """Return a plain table; every text is escaped."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(value)}</td></tr>"
+            for label, value in [*self.rows(), ("status", self.status)]
+        )
+        return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
+        """Build a result from stored fields; subclasses override where types need mending."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in fields.items() if name in names}, **base)
+
+
+def load_result(path: str | Path) -> Result:
+    """Load a result that `Result.save` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, hostile, of a newer major schema or not a result.
+    """
+    import importlib
+
+    from landscape._tree import nest
+
+    content = _hdf5.read(Path(path), schema=SCHEMA, version=VERSION)
+    kind = str(content.attrs.get("kind", ""))
+    if kind not in _KINDS and kind in _MODULES:
+        importlib.import_module(_MODULES[kind])
+    if kind not in _KINDS:
+        raise CheckpointError(
+            f"{path}: result of an unknown kind {kind!r}",
+            expected="one of " + ", ".join(sorted({*_KINDS, *_MODULES})),
+            hint="Update landscape, or check that the file is a result and not a checkpoint.",
+        )
+    stored = load_json(content.texts["provenance"])
+    arrays = {name.removeprefix("data/"): value for name, value in content.arrays.items()}
+    fields = nest({**arrays, **stored["fields"]})
+    return _KINDS[kind].from_fields(
+        fields,
+        status=stored["status"],
+        warnings=tuple(stored["warnings"]),
+        stats=stored["stats"],
+        config=load_json(content.texts["config"]),
+        provenance=stored["provenance"],
+    )
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "__array__")
+
+
+def jsonable(value: Any) -> Any:
+    """Return `value` as strict JSON types: arrays to lists, non-finite numbers to None."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
+        return jsonable(np.asarray(value).tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, (str, int, bool, type(None))) else str(value)
+
+
+_SPECIAL = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+def dump_json(value: Any) -> str:
+    """Return JSON for our own files; non-finite numbers survive as ``{"$float": …}``."""
+    return json.dumps(_tag(value), allow_nan=False, ensure_ascii=False, sort_keys=True)
+
+
+def _tag(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _tag(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_tag(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
+        return _tag(np.asarray(value).tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": _SPECIAL.get(value, "NaN")}
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def load_json(text: str) -> Any:
+    """Return what `dump_json` wrote."""
+
+    def untag(pairs: dict[str, Any]) -> Any:
+        if set(pairs) == {"$float"}:
+            return float(pairs["$float"])
+        return pairs
+
+    return json.loads(text, object_hook=untag)
+
+
+def format_value(value: Any) -> str:
+    """Return a number with four significant digits, anything else as text."""
+    if value is None:
+        return "not available"
+    if isinstance(value, (bool, np.bool_, str)):
+        return str(value)
+    if isinstance(value, (int, np.integer)):
+        return f"{int(value):,}"
+    if isinstance(value, (float, np.floating)):
+        return f"{float(value):.4g}"
+    return str(value)

@@ -1,0 +1,212 @@
+"""Exact means over examples, and losses that are refused."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import Metric, Problem, Stream
+from landscape.errors import ConfigurationError, DeviceMemoryError, ProblemError
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(53, 4)).astype(np.float32)
+Y = RNG.normal(size=53).astype(np.float32)
+PARAMS = {"w": RNG.normal(size=4).astype(np.float32), "b": np.float32(0.3)}
+
+
+def squared(params: Any, batch: Any) -> jax.Array:
+    inputs, targets = batch
+    return 0.5 * (inputs @ params["w"] + params["b"] - targets) ** 2
+
+
+def close(params: Any, batch: Any) -> jax.Array:
+    return squared(params, batch) < 0.5
+
+
+def make(**options: Any) -> Problem:
+    return Problem(squared, train=(X, Y), metrics={"close": Metric(close, higher_is_better=True)}, **options)
+
+
+def dense_loss() -> np.ndarray:
+    residual = X.astype(np.float64) @ PARAMS["w"].astype(np.float64) + 0.3 - Y
+    return 0.5 * residual**2
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 52, 53, 1000, None])
+def test_means_are_exact_whatever_the_batch_size(batch_size: int | None) -> None:
+    found = make().evaluate(PARAMS, batch_size=batch_size)
+    assert found["loss"] == pytest.approx(dense_loss().mean(), rel=1e-6)
+    assert found["close"] == (dense_loss() < 0.5).mean()
+
+
+def test_values_come_one_an_example_in_the_order_of_the_data() -> None:
+    values = make().per_example(PARAMS, batch_size=10)
+    np.testing.assert_allclose(values["loss"], dense_loss(), rtol=1e-5)
+    assert values["close"].shape == (53,)
+
+
+def test_float64_is_local_to_the_call() -> None:
+    problem = make()
+    exact = problem.per_example(PARAMS, dtype=np.float64)["loss"]
+    assert exact.dtype == np.float64
+    expected = (
+        0.5 * (X.astype(np.float64) @ PARAMS["w"].astype(np.float64) + np.float64(PARAMS["b"]) - Y) ** 2
+    )
+    np.testing.assert_allclose(exact, expected, rtol=1e-13)
+    assert jnp.ones(1).dtype == jnp.float32
+    assert problem.per_example(PARAMS)["loss"].dtype == np.float32
+
+
+@pytest.mark.faults
+def test_one_example_and_a_batch_larger_than_the_data_are_exact() -> None:
+    """Fault 19."""
+    problem = Problem(squared, train=(X[:1], Y[:1]))
+    assert problem.evaluate(PARAMS, batch_size=64)["loss"] == pytest.approx(dense_loss()[0], rel=1e-6)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("data", [(X[:0], Y[:0]), (), [], {}], ids=["no rows", "tuple", "list", "dict"])
+def test_empty_data_is_refused(data: Any) -> None:
+    """Fault 19."""
+    with pytest.raises(ProblemError, match="no examples"):
+        Problem(squared, train=data)
+
+
+def test_arrays_of_different_lengths_are_refused_by_name() -> None:
+    with pytest.raises(ProblemError, match="different numbers of examples"):
+        Problem(squared, train=(X, Y[:5]))
+    with pytest.raises(ProblemError, match="not an array with a leading axis"):
+        Problem(squared, train=(X, 3.0))
+
+
+class Loader:
+    """Batches of ragged sizes, the same at every pass."""
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return iter([(X[i : i + 20], Y[i : i + 20]) for i in range(0, 53, 20)])
+
+
+@pytest.mark.parametrize("data", [Loader(), Stream(Loader()), Stream(Loader(), num_examples=53)])
+@pytest.mark.parametrize("batch_size", [8, 20, 64])
+def test_a_stream_gives_the_means_of_its_arrays(data: Any, batch_size: int) -> None:
+    problem = Problem(squared, train=data)
+    assert problem.num_examples("train") == 53
+    assert problem.evaluate(PARAMS, batch_size=batch_size)["loss"] == pytest.approx(
+        dense_loss().mean(), rel=1e-6
+    )
+
+
+def test_a_generator_is_refused_because_it_can_be_read_once() -> None:
+    with pytest.raises(ProblemError, match="only once"):
+        Problem(squared, train=iter(Loader()))
+
+
+def test_a_stream_is_not_held_on_the_device() -> None:
+    with pytest.raises(ProblemError, match="stream"):
+        Problem(squared, train=Loader()).arrays("train")
+
+
+def noisy(params: Any, batch: Any) -> jax.Array:
+    return squared(params, batch) * (1 + 0.1 * random.random())  # noqa: S311
+
+
+def mixing(params: Any, batch: Any) -> jax.Array:
+    values = squared(params, batch)
+    return values - values.mean()
+
+
+def positional(params: Any, batch: Any) -> jax.Array:
+    return squared(params, batch) * jax.random.bernoulli(jax.random.key(0), 0.5, batch[1].shape)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (noisy, "differ"),
+        (jax.jit(noisy), "differ"),
+        (mixing, "depends on the other examples"),
+        (positional, "depends on the other examples"),
+    ],
+    ids=["python randomness", "jitted python randomness", "batch statistics", "dropout with a fixed key"],
+)
+def test_losses_that_are_no_function_of_one_example_are_refused_at_first_use(loss: Any, message: str) -> None:
+    """Fault 16."""
+    problem = Problem(loss, train=(X, Y))
+    with pytest.raises(ProblemError, match=message):
+        problem.evaluate(PARAMS)
+    with pytest.raises(ProblemError, match=message):
+        Problem(loss, train=(X, Y), check=PARAMS)
+
+
+@pytest.mark.faults
+def test_a_random_metric_is_refused_by_its_name() -> None:
+    """Fault 16."""
+    with pytest.raises(ProblemError, match="luck"):
+        Problem(squared, train=(X, Y), metrics={"luck": noisy}).evaluate(PARAMS)
+
+
+@pytest.mark.parametrize("values", [lambda p, b: squared(p, b).mean(), lambda p, b: squared(p, b)[:, None]])
+def test_a_loss_must_give_one_value_an_example(values: Any) -> None:
+    with pytest.raises(ProblemError, match="one value an example"):
+        Problem(values, train=(X, Y)).evaluate(PARAMS)
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(ProblemError, match="'test'"):
+        make().evaluate(PARAMS, "test")
+    with pytest.raises(ProblemError, match="train"):
+        Problem(squared, train=None)
+    with pytest.raises(ProblemError, match="not a function"):
+        Problem(3, train=(X, Y))  # type: ignore[arg-type]
+    with pytest.raises(ProblemError, match="name of the loss"):
+        Problem(squared, train=(X, Y), metrics={"loss": close})
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True])
+def test_batch_sizes_that_are_no_counts_are_refused(size: Any) -> None:
+    with pytest.raises(ConfigurationError, match="batch_size"):
+        make().evaluate(PARAMS, batch_size=size)
+
+
+def test_the_digest_follows_every_byte_of_the_data() -> None:
+    changed = Y.copy()
+    changed[52] = np.nextafter(changed[52], np.float32(9))
+    digests = {
+        Problem(squared, train=data).data_digest("train") for data in ((X, Y), (X, Y.copy()), (X, changed))
+    }
+    assert len(digests) == 2
+
+
+@pytest.mark.faults
+def test_running_out_of_memory_names_the_batch_size_and_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 21."""
+    problem = make()
+
+    def exhausted(*_: Any, **__: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte")
+
+    monkeypatch.setattr(problem, "_gathered", exhausted)
+    with pytest.raises(DeviceMemoryError, match=r"40 examples[\s\S]*--batch-size 20"):
+        problem.evaluate(PARAMS, batch_size=40)
+
+
+def normalised(params: Any, batch: Any) -> jax.Array:
+    weights, stats = params
+    return 0.5 * ((batch[0] - stats["mean"]) @ weights["w"]) ** 2
+
+
+def test_batch_statistics_are_means_over_all_examples() -> None:
+    problem = Problem(
+        normalised, train=(X, Y), update_stats=lambda _, batch: {"mean": batch[0].mean(0)}, batch_size=20
+    )
+    stats = problem.recompute_stats({"w": PARAMS["w"]}, {"mean": np.zeros(4, np.float32)})
+    np.testing.assert_allclose(stats["mean"], X.astype(np.float64).mean(0), rtol=1e-5, atol=1e-7)
+    with pytest.raises(ProblemError, match="update_stats"):
+        make().recompute_stats(PARAMS, {})

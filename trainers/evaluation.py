@@ -1,0 +1,53 @@
+"""How populations and replicates are evaluated: the one place where the backend decides.
+
+On a CPU, members and replicates are mapped one after another or in blocks that stay in the cache; a
+`vmap` over a convolution would become a slow grouped one. On a GPU one batched program wins. Nothing
+here is ever vmapped again from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from landscape.layout import Layout
+from landscape.problem import Problem
+
+PyTree = Any
+
+
+def map_replicates(function: Callable[..., PyTree], *arguments: PyTree) -> PyTree:
+    """Apply a function of one replicate to arguments with a leading axis of replicates."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda args: function(*args), arguments)
+    return jax.vmap(function)(*arguments)
+
+
+def mean_loss(problem: Problem, layout: Layout, like: PyTree) -> Callable[[jax.Array, PyTree], jax.Array]:
+    """Return ``loss(vector [n], batch) -> scalar``, the mean of the problem's loss over a batch."""
+    return lambda vector, batch: jnp.mean(problem.loss(layout.unflatten(vector, like), batch))
+
+
+def population_evaluator(
+    problem: Problem, layout: Layout, like: PyTree
+) -> Callable[[jax.Array, PyTree], jax.Array]:
+    """Return ``evaluate(population [S, P, n], batch [S, B, …]) -> mean losses [S, P]``.
+
+    The members of a replicate share its minibatch. A problem that knows how to evaluate many
+    networks at once (`Problem.population_loss`) does so on a CPU; any other is mapped.
+    """
+    single = mean_loss(problem, layout, like)
+    if jax.default_backend() != "cpu":
+        members = jax.vmap(single, in_axes=(0, None))
+        return jax.vmap(members)
+    if problem.population_loss is not None:
+        at_once = problem.population_loss
+        return lambda population, batch: map_replicates(
+            lambda p, b: at_once(layout.unflatten(p, like), b), population, batch
+        )
+    return lambda population, batch: map_replicates(
+        lambda p, b: jax.lax.map(lambda vector: single(vector, b), p), population, batch
+    )

@@ -1,0 +1,104 @@
+"""What a run will cost, before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from landscape.layout import Layout
+from trainers.config import RunConfig
+
+__all__ = ["Plan", "plan"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Counts and memory of a run.
+
+    Attributes
+    ----------
+    num_checkpoints : int
+        Files it writes.
+    evaluations : dict of str to int
+        Forward passes of one example, by method (a gradient step counts each example once); a dense
+        level shared between methods counts for the first of them.
+    memory_bytes : int
+        Device memory of training at its peak: data, populations and activations.
+    """
+
+    num_params: int
+    num_prunable: int
+    num_checkpoints: int
+    evaluations: dict[str, int]
+    memory_bytes: int
+    final_density: float
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the printed lines."""
+        total = sum(self.evaluations.values())
+        return [
+            ("parameters", f"{self.num_params:,} ({self.num_prunable:,} prunable)"),
+            ("final density", f"{self.final_density:.4g}"),
+            ("checkpoints", f"{self.num_checkpoints:,}"),
+            *((f"evaluations {method}", f"{count:,}") for method, count in self.evaluations.items()),
+            ("evaluations", f"{total:,} examples through the network"),
+            ("memory", f"about {self.memory_bytes / 2**20:,.0f} MiB on the device"),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain JSON types."""
+        return dataclasses.asdict(self)
+
+
+def plan(config: RunConfig) -> Plan:
+    """Return what training `config` will take. Loads the data; trains and writes nothing."""
+    from trainers.tasks import load_task
+
+    task = load_task(config.task, dict(config.network), **config.task_options)
+    layout = Layout.of(task.init(config.seeds[0].init))
+    arrays = task.problem.arrays("train")
+    leaves = jax.tree.leaves(arrays)
+    num_examples = int(leaves[0].shape[0])
+    seeds, levels = len(config.seeds), len(config.pruning.schedule)
+    evaluations: dict[str, int] = {}
+    seen: set[str] = set()
+    for method in config.methods:
+        trainer = method.split("-", 1)[0]
+        per_level = seeds * _per_level(config, trainer, num_examples)
+        evaluations[method] = per_level * (levels - (trainer in seen))
+        seen.add(trainer)
+    data = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
+    return Plan(
+        num_params=layout.size,
+        num_prunable=int(layout.prunable(biases=config.pruning.prune_biases).sum()),
+        num_checkpoints=len(config.methods) * seeds * levels,
+        evaluations=evaluations,
+        memory_bytes=data + max(_working_bytes(config, trainer, layout, arrays) for trainer in seen),
+        final_density=config.pruning.schedule[-1],
+    )
+
+
+def _per_level(config: RunConfig, trainer: str, num_examples: int) -> int:
+    if trainer == "es":
+        es = config.evolution
+        return es.generations * es.population_size * es.batch_size
+    steps = num_examples // config.gradient.batch_size
+    return config.gradient.epochs * steps * config.gradient.batch_size
+
+
+def _working_bytes(config: RunConfig, trainer: str, layout: Layout, arrays: Any) -> int:
+    """Return populations (or parameters and moments) and activations, float32.
+
+    A population exists as noise, sample, and in the update once more; activations are those of the
+    members that are evaluated together, three times the widest layer of each.
+    """
+    seeds = len(config.seeds)
+    batch = config.evolution.batch_size if trainer == "es" else config.gradient.batch_size
+    inputs = sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(arrays))
+    widest = max((shape[-1] for shape in layout.shapes), default=1)
+    vectors = 3 * config.evolution.population_size if trainer == "es" else 6
+    together = config.evolution.population_size if trainer == "es" else 1
+    return 4 * (seeds * vectors * layout.size + seeds * batch * inputs + 3 * together * batch * widest)

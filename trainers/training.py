@@ -1,0 +1,217 @@
+"""One level for all seeds: chunks, evaluations on the validation split, snapshots, stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from landscape import Checkpoint, Problem, load, save
+from landscape.errors import InterruptedRunError
+from landscape.layout import Layout
+from landscape.progress import SILENT, Progress
+from trainers.engine import Carry, Engine, Level, chunks
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What a level tells the outside, and when it stops.
+
+    Attributes
+    ----------
+    progress : Progress
+        Shown to the user.
+    should_stop : callable
+        Returns the number of a signal that asked for a stop, or None.
+    on_evaluation : callable
+        ``on_evaluation(step, rows)`` after each evaluation; one dictionary a replicate.
+    snapshot_path : Path or None
+        Where to keep what resuming needs.
+    chunk_seconds, save_every_seconds : float
+        Length of a chunk, time between snapshots.
+    """
+
+    progress: Progress = SILENT
+    should_stop: Callable[[], int | None] = lambda: None
+    on_evaluation: Callable[[int, list[dict[str, float]]], None] = lambda _step, _rows: None
+    snapshot_path: Path | None = None
+    chunk_seconds: float = 1.0
+    save_every_seconds: float = 60.0
+
+
+@dataclasses.dataclass
+class Best:
+    """The best solution of each replicate on the validation split, and the curve that chose it."""
+
+    vectors: np.ndarray  # [S, n]
+    scores: np.ndarray  # [S], higher is better
+    steps: np.ndarray  # [S]
+    curve_steps: list[int] = dataclasses.field(default_factory=list)
+    curves: dict[str, list[list[float]]] = dataclasses.field(default_factory=dict)  # name -> [E][S]
+
+    @classmethod
+    def empty(cls, solutions: np.ndarray) -> Best:
+        """Return the record before any evaluation."""
+        count = solutions.shape[0]
+        return cls(solutions.copy(), np.full(count, -np.inf), np.zeros(count, np.int64))
+
+    def update(
+        self, step: int, solutions: np.ndarray, rows: list[dict[str, float]], *, key: str, sign: float
+    ) -> None:
+        """Take the solutions at `step` where they score higher than any before."""
+        self.curve_steps.append(step)
+        for name in rows[0]:
+            self.curves.setdefault(name, []).append([row[name] for row in rows])
+        scores = np.asarray([sign * row[key] for row in rows])
+        better = scores > self.scores
+        self.vectors[better], self.scores[better], self.steps[better] = (
+            solutions[better],
+            scores[better],
+            step,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A finished level, replicates first.
+
+    Attributes
+    ----------
+    solutions : array [S, n]
+        Final solutions.
+    stds : array [S, n] or None
+        Standard deviation of the search distribution.
+    best : Best
+        Best on validation; its `scores` are -inf where there is no validation split.
+    record : dict of arrays [T, S]
+        The trainer's Info at every step.
+    """
+
+    solutions: np.ndarray
+    stds: np.ndarray | None
+    best: Best
+    record: dict[str, np.ndarray]
+
+
+class LevelRunner:
+    """Trains levels of one trainer on one problem.
+
+    Parameters
+    ----------
+    engine : Engine
+        The compiled program.
+    problem : Problem
+        Evaluated on its validation split.
+    layout, like : Layout, pytree
+        How vectors become the problem's parameters.
+    """
+
+    def __init__(self, engine: Engine, problem: Problem, layout: Layout, like: PyTree) -> None:
+        self.engine = engine
+        self.problem = problem
+        self.layout = layout
+        self.like = like
+        higher = [name for name, metric in problem.metrics.items() if metric.higher_is_better]
+        self._key, self._sign = (higher[0], 1.0) if higher else ("loss", -1.0)
+
+    def train(self, level: Level, start: np.ndarray, *, tag: dict[str, Any], hooks: Hooks) -> Outcome:
+        """Train a level from initial vectors `start` [S, n], or from its snapshot.
+
+        Raises
+        ------
+        InterruptedRunError
+            If `hooks.should_stop` asked for it; the snapshot holds the state of that moment.
+        """
+        carry = self.engine.start(level, start)
+        best, first = Best.empty(start), 0
+        if hooks.snapshot_path is not None and hooks.snapshot_path.exists():
+            restored = _restore(hooks.snapshot_path, carry, tag)
+            carry, best, first = restored if restored is not None else (carry, best, first)
+        carry = self._run(carry, level, best, first, tag=tag, hooks=hooks)
+        std = self.engine.trainer.std(carry.state)
+        return Outcome(
+            solutions=np.asarray(self.engine.trainer.solution(carry.state)),
+            stds=None if std is None else np.asarray(std),
+            best=best,
+            record={name: np.asarray(values) for name, values in carry.record.items()},
+        )
+
+    def _run(
+        self, carry: Carry, level: Level, best: Best, first: int, *, tag: dict[str, Any], hooks: Hooks
+    ) -> Carry:
+        trainer = self.engine.trainer
+        holder = [carry]
+
+        def run(start: int, stop: int) -> None:
+            holder[0] = jax.block_until_ready(self.engine.run(holder[0], level, start, stop))
+
+        done, saved = first, time.monotonic()
+        steps = chunks(
+            first, trainer.num_steps, boundary=trainer.eval_every, seconds=hooks.chunk_seconds, run=run
+        )
+        for step in steps:
+            loss = float(np.nanmean(np.asarray(holder[0].record["loss"][step - 1])))
+            hooks.progress.advance(step - done, loss=loss)
+            done = step
+            if step % trainer.eval_every == 0 or step == trainer.num_steps:
+                self._evaluate(holder[0], best, step, hooks)
+            signum = hooks.should_stop() if step < trainer.num_steps else None
+            if signum is not None or time.monotonic() - saved > hooks.save_every_seconds:
+                _snapshot(hooks.snapshot_path, holder[0], best, {**tag, "step": step})
+                saved = time.monotonic()
+            if signum is not None:
+                raise InterruptedRunError(f"stopped at step {step:,} of {tag}", signum=signum)
+        return holder[0]
+
+    def _evaluate(self, carry: Carry, best: Best, step: int, hooks: Hooks) -> None:
+        if "validation" not in self.problem.splits:
+            return
+        solutions = np.asarray(self.engine.trainer.solution(carry.state))
+        rows = [self.problem.evaluate(self.params(vector), "validation") for vector in solutions]
+        best.update(step, solutions, rows, key=self._key, sign=self._sign)
+        hooks.on_evaluation(step, rows)
+
+    def params(self, vector: np.ndarray) -> PyTree:
+        """Return the parameter tree of a vector [n]."""
+        return self.layout.unflatten(vector, self.like)
+
+
+def _snapshot(path: Path | None, carry: Carry, best: Best, tag: dict[str, Any]) -> None:
+    """Write what resuming needs: every leaf of the carry, copied to the host, and the best so far."""
+    if path is None:
+        return
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(carry)]
+    state = {
+        "carry": leaves,
+        "best": {"vectors": best.vectors, "scores": best.scores, "steps": best.steps},
+        "curve_steps": np.asarray(best.curve_steps, np.int64),
+        "curves": {name: np.asarray(values, np.float64) for name, values in best.curves.items()},
+    }
+    save(path, Checkpoint(params={"best": best.vectors}, state=state, info={"snapshot": tag}), force=True)
+
+
+def _restore(path: Path, like: Carry, tag: dict[str, Any]) -> tuple[Carry, Best, int] | None:
+    """Return (carry, best, step) of a snapshot of this very level, None if it is of another one."""
+    stored = load(path)
+    found = dict((stored.info or {}).get("snapshot", {}))
+    step = int(found.pop("step", 0))
+    if found != tag:
+        return None
+    state = stored.state
+    leaves, treedef = jax.tree.flatten(like)
+    restored = [jax.numpy.asarray(new, old.dtype) for new, old in zip(state["carry"], leaves, strict=True)]
+    best = Best(
+        state["best"]["vectors"],
+        state["best"]["scores"],
+        state["best"]["steps"],
+        [int(s) for s in state["curve_steps"]],
+        {name: values.tolist() for name, values in state.get("curves", {}).items()},
+    )
+    return jax.tree.unflatten(treedef, restored), best, step
