@@ -16,6 +16,7 @@ import numpy as np
 
 # Characters that stay as they are. "/" separates, "%" escapes, "[" and "]" mark positions, and a
 # lone "." or ".." would be a path step for HDF5, so dots are escaped where nothing else stands.
+_EMPTY = "%"  # no other key escapes to a lone percent sign
 _SAFE = " !#$&'()*+,-.:;<=>?@^_`{|}~"
 
 
@@ -23,13 +24,13 @@ def escape_key(key: object) -> str:
     """Return one path component for a mapping key or attribute name."""
     text = quote(str(key), safe=_SAFE)
     if not text.strip("."):
-        text = text.replace(".", "%2E") or "%00"
+        return text.replace(".", "%2E") or _EMPTY
     return text
 
 
 def unescape_key(component: str) -> str:
     """Return the key that `escape_key` turned into `component`."""
-    return "" if component == "%00" else unquote(component)
+    return "" if component == _EMPTY else unquote(component)
 
 
 def _children(node: Any) -> Iterator[tuple[str, Any]] | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,6 +17,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from landscape import _hdf5
+from landscape._json import dump_json, jsonable, load_json
 from landscape._tree import by_path
 from landscape.errors import CheckpointError
 
@@ -198,50 +198,6 @@ def load_result(path: str | Path) -> Result:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or hasattr(value, "__array__")
-
-
-def jsonable(value: Any) -> Any:
-    """Return `value` as strict JSON types: arrays to lists, non-finite numbers to None."""
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
-        return jsonable(np.asarray(value).tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, (str, int, bool, type(None))) else str(value)
-
-
-_SPECIAL = {math.inf: "Infinity", -math.inf: "-Infinity"}
-
-
-def dump_json(value: Any) -> str:
-    """Return JSON for our own files; non-finite numbers survive as ``{"$float": …}``."""
-    return json.dumps(_tag(value), allow_nan=False, ensure_ascii=False, sort_keys=True)
-
-
-def _tag(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _tag(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_tag(item) for item in value]
-    if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
-        return _tag(np.asarray(value).tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": _SPECIAL.get(value, "NaN")}
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def load_json(text: str) -> Any:
-    """Return what `dump_json` wrote."""
-
-    def untag(pairs: dict[str, Any]) -> Any:
-        if set(pairs) == {"$float"}:
-            return float(pairs["$float"])
-        return pairs
-
-    return json.loads(text, object_hook=untag)
 
 
 def format_value(value: Any) -> str:

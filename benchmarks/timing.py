@@ -1,0 +1,58 @@
+"""Medians and ratios of interleaved timings, and the peak of the machine's matrix product."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+Timed = Callable[[], object]
+
+
+def interleaved(candidates: Mapping[str, Timed], *, repeats: int = 9) -> dict[str, list[float]]:
+    """Return seconds of each candidate, all of them run in turn `repeats` times after a warm-up.
+
+    Machines drift; what is compared runs side by side, and ratios are taken within a round.
+    """
+    for run in candidates.values():
+        jax.block_until_ready(run())
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(repeats):
+        for name, run in candidates.items():
+            began = time.perf_counter()
+            jax.block_until_ready(run())
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def median(values: list[float]) -> float:
+    """Return the median."""
+    return statistics.median(values)
+
+
+def ratio(numerator: list[float], denominator: list[float]) -> float:
+    """Return the median of the ratios round by round."""
+    return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def matmul_peak(size: int = 2_048) -> float:
+    """Return the measured rate of a square float32 matrix product, in GFLOP/s."""
+    if jax.default_backend() != "cpu":
+        size = 8_192
+    matrix = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(lambda x: x @ x)
+    seconds = interleaved({"product": lambda: product(matrix)}, repeats=7)["product"]
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def machine() -> str:
+    """Return one line about device and versions."""
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "evosax", "numpy")
+    )
+    return f"{jax.devices()[0].device_kind} ({platform.machine()}), Python {platform.python_version()}, {versions}"

@@ -1,0 +1,1 @@
+"""The command `landscape`: one thin module a command, loaded when it is used."""

@@ -1,0 +1,95 @@
+"""The entry point: a table of commands, of which only the one that is called is imported."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import click
+
+from cli import _frame
+
+
+class Entry(NamedTuple):
+    """Where a command is, and what the overview says of it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "quickstart": Entry("cli.quickstart", "The whole story on the built-in digits, ending in an HTML page."),
+    "train": Entry("cli.train", "Train sparse tickets: all methods, levels and seeds; resumable."),
+    "barrier": Entry("cli.barrier", "Loss along the straight path between two checkpoints, and its barrier."),
+    "info": Entry("cli.info", "Say what is in a checkpoint, a result or a run folder."),
+    "diff": Entry("cli.diff", "Say whether two files match, and where they differ."),
+    "verify": Entry("cli.verify", "Check files or whole run folders completely against their digests."),
+    "completion": Entry("cli.completion", "Print the shell completion script for bash, zsh or fish."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when that command is looked up."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name].module).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown name is answered with the nearest one."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.exceptions.NoSuchCommand(name, possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview from the table, importing nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the exit statuses that all commands share."""
+        _frame.write_exit_codes(formatter)
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from landscape import __version__
+
+        click.echo(f"landscape {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings=_frame.CONTEXT_SETTINGS, no_args_is_help=False)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+def group() -> None:
+    """Measure loss landscapes with error bars, and train sparse tickets to measure.
+
+    \b
+    Examples:
+      landscape quickstart
+      landscape barrier --help
+    """
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line and return the exit status; nothing is raised."""
+    return _frame.run(group, args, known=COMMANDS)
+
+
+def main() -> None:
+    """Run the command line of this process and end it."""
+    sys.exit(run(sys.argv[1:]))
