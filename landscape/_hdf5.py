@@ -207,15 +207,14 @@ def _fill(
             file.create_dataset(f"meta/{name}", data=np.bytes_(raw), dtype=f"S{max(1, len(raw))}")
         for name, array in arrays.items():
             options: dict[str, Any] = {}
-            if name in compress and array.size:
+            if name in compress and array.size and array.ndim:
                 options = {
                     "compression": "gzip",
                     "compression_opts": 1,
                     "shuffle": True,
                     "chunks": _chunk(array),
                 }
-            # Scalars and empty arrays are compact or unallocated: no options apply to them.
-            file.create_dataset(name, data=array, **(options if array.ndim else {}))
+            file.create_dataset(name, data=array, **options)
         for name, text in attributes.items():
             file.attrs.create(name, np.bytes_(text.encode()), dtype=f"S{max(1, len(text.encode()))}")
 
@@ -347,7 +346,7 @@ def _manifest(path: Path, texts: Mapping[str, str]) -> list[dict[str, Any]]:
     paths = [entry["path"] for entry in manifest] if valid else []
     if not valid or len(set(paths)) != len(paths):
         raise CheckpointError(f"{path}: damaged manifest", expected="one entry an array, each with a digest")
-    return manifest
+    return list(manifest)
 
 
 def _valid_entry(entry: Any) -> bool:

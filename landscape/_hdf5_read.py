@@ -13,7 +13,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +299,7 @@ class Source:
                 raise self.refuse(f"{path} is not UTF-8") from error
         return found
 
-    def match(self, manifest: list[Mapping[str, Any]]) -> None:
+    def match(self, manifest: Sequence[Mapping[str, Any]]) -> None:
         """Refuse a file whose datasets are not exactly those of its manifest."""
         listed = {entry["path"]: tuple(entry["shape"]) for entry in manifest}
         held = {
@@ -380,4 +380,4 @@ def _plain_type(kind: Any, *, text: bool) -> bool:
         return bool(number == h5py.h5t.STRING and not kind.is_variable_str())
     if number == h5py.h5t.ENUM:
         return kind.get_size() == 1 and kind.get_nmembers() == 2 and kind.dtype == np.dtype(bool)
-    return number in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) and kind.get_size() <= 8
+    return bool(number in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) and kind.get_size() <= 8)

@@ -1,0 +1,156 @@
+"""What an exception means to the person at the terminal: three lines and an exit status."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import signal
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli._signals import Stopped
+from cli._streams import printable, printable_lines, write_err
+from landscape import __version__
+from landscape.errors import ConfigurationError, LandscapeError, MissingDependencyError
+
+# Packages that extras bring; anything else is named as it is imported.
+EXTRAS = {"kaleido": "ticketscape[images]", "safetensors": "ticketscape[convert]"}
+OURS = {"landscape", "trainers", "cli"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """An error as it is shown: what and where, expected and got, what to do."""
+
+    kind: str
+    what: str
+    exit_code: int
+    expected: str | None = None
+    got: str | None = None
+    hint: str | None = None
+    problems: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return the lines for the terminal, with nothing in them that a terminal obeys."""
+        known = [f"{name} {text}" for name, text in (("expected", self.expected), ("got", self.got)) if text]
+        body = [*self.problems, "; ".join(known), self.hint or ""]
+        return [f"error: {printable(self.what)}", *(f"  {printable(line)}" for line in body if line)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ``error`` object of the JSON form."""
+        record: dict[str, Any] = {
+            "type": self.kind,
+            "what": self.what,
+            "expected": self.expected,
+            "got": self.got,
+            "hint": self.hint,
+            "exit_code": self.exit_code,
+        }
+        return {**record, "problems": list(self.problems)} if self.problems else record
+
+
+def explain(error: BaseException) -> Explanation:
+    """Return what `error` means; what nobody expected is a bug of ours."""
+    if isinstance(error, LandscapeError):
+        return _known(error)
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, (KeyboardInterrupt, Stopped)):
+        return _stopped(getattr(error, "signum", signal.SIGINT))
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] not in {"", *OURS}:
+        return _missing(str(error.name))
+    if isinstance(error, OSError) and error.filename is not None:
+        return _operating_system(error)
+    if isinstance(error, MemoryError):
+        hint = "Try a smaller --batch-size, or fewer --points."
+        return Explanation(kind="MemoryError", what="the machine ran out of memory", exit_code=3, hint=hint)
+    return _bug(error)
+
+
+def _known(error: LandscapeError) -> Explanation:
+    problems = error.problems if isinstance(error, ConfigurationError) else ()
+    kind, code = type(error).__name__, error.exit_code
+    if isinstance(error, MissingDependencyError):
+        what = ": ".join(part for part in (error.what, error.hint) if part)
+        return Explanation(kind=kind, what=what, exit_code=code)
+    return Explanation(
+        kind=kind,
+        what=error.what,
+        exit_code=code,
+        expected=error.expected,
+        got=error.got,
+        hint=error.hint,
+        problems=tuple(problems),
+    )
+
+
+def _usage(error: click.ClickException) -> Explanation:
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx is not None else "landscape"
+    near = getattr(error, "possibilities", None)
+    message = error.message if near is not None else error.format_message()
+    hint = f"See {path} --help"
+    if near:
+        hint = f"Did you mean {' or '.join(near)}? {hint}"
+    kind = "UsageError" if isinstance(error, click.UsageError) else type(error).__name__
+    return Explanation(kind=kind, what=_sentence(f"{path}: {message}"), exit_code=2, hint=hint)
+
+
+def _sentence(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
+def _stopped(signum: int) -> Explanation:
+    name = signal.Signals(signum).name
+    return Explanation(
+        kind="Interrupted",
+        what=f"stopped by {name}",
+        exit_code=128 + signum,
+        hint="Nothing that was under way has been written; the same command starts again.",
+    )
+
+
+def _missing(name: str) -> Explanation:
+    package = name.split(".")[0]
+    what = f"{package} is not installed: pip install '{EXTRAS.get(package, package)}'"
+    return Explanation(kind=MissingDependencyError.__name__, what=what, exit_code=3)
+
+
+def _operating_system(error: OSError) -> Explanation:
+    name = error.filename if isinstance(error.filename, str) else repr(error.filename)
+    return Explanation(
+        kind=type(error).__name__,
+        what=f"{name}: {error.strerror or error}",
+        exit_code=3,
+        hint="Check the path, its permissions and the space that is left.",
+    )
+
+
+def _bug(error: BaseException) -> Explanation:
+    text = str(error)
+    if len(text) > 300:
+        text = text[:300] + " ..."
+    return Explanation(
+        kind=type(error).__name__,
+        what=f"{type(error).__name__}: {text}" if text else type(error).__name__,
+        exit_code=1,
+        expected="no such error; this is a bug of landscape",
+        got=f"it at {_place(error)}, landscape {__version__}, Python {platform.python_version()}",
+        hint="Please report it with the traceback, which the same command with --debug prints.",
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Return the innermost frame of our own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if OURS & set(Path(frame.filename).parts[-4:-1])] or frames[-1:]
+    return f"{'/'.join(Path(own[-1].filename).parts[-2:])}:{own[-1].lineno}" if own else "an unknown place"
+
+
+def write_traceback(error: BaseException) -> None:
+    """Write the whole traceback to standard error."""
+    text = "".join(traceback.format_exception(error))
+    write_err(printable_lines(text.rstrip()))

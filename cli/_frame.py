@@ -1,0 +1,269 @@
+"""What all commands share: how they start, what they return, how they end.
+
+A command returns an `Outcome` or raises. The frame alone writes to standard output, decides the exit
+status, and turns every exception into three lines on standard error and, with ``--json``, into one
+JSON object on standard output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import _errors, _streams
+from cli._signals import Signals, Stopped
+from landscape import __version__
+from landscape.errors import LandscapeError
+from landscape.progress import SILENT, Progress
+
+CONTEXT_SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "show_default": True,
+    "max_content_width": 100,
+}
+EXIT_CODES = {
+    "0": "done",
+    "1": "a bug of ours",
+    "2": "the command line or configuration cannot be meant",
+    "3": "input refused; nothing was written",
+    "4": "computed and written, but not trustworthy; the status says why",
+    "130, 143": "stopped by Ctrl-C or SIGTERM; train and quickstart can be resumed",
+}
+
+
+def write_exit_codes(formatter: click.HelpFormatter, changes: Mapping[str, str] | None = None) -> None:
+    """Write the section of a help page on exit statuses."""
+    with formatter.section("Exit status"):
+        formatter.write_dl(list({**EXIT_CODES, **(changes or {})}.items()))
+
+
+class Command(click.Command):
+    """A command whose help opens with a sentence and examples and ends with the exit statuses.
+
+    Parameters
+    ----------
+    examples : sequence of str
+        Command lines that run.
+    exit_codes : mapping
+        What a status means for this command, where that differs.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        exit_codes: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs["context_settings"] = {**CONTEXT_SETTINGS, **(kwargs.get("context_settings") or {})}
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.exit_codes = dict(exit_codes or {})
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first sentence, the examples, then the rest of the text."""
+        head, _, rest = (self.help or "").partition("\n\n")
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(head)
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{' ' * formatter.current_indent}{example}\n")
+        if rest:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(rest)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the exit statuses."""
+        write_exit_codes(formatter, self.exit_codes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command has to say.
+
+    Attributes
+    ----------
+    text : str
+        For people, printed on standard output; names in it are escaped already.
+    data : mapping
+        The same for programs, without non-finite numbers or anything that JSON lacks.
+    status : str
+        ``"ok"`` or a word that says why not.
+    outputs : sequence of Path
+        Files written.
+    exit_code : int
+        See `EXIT_CODES`.
+    error : BaseException, optional
+        What kept part of the work from being done; printed, and in the JSON object.
+    extra : mapping
+        Further keys of the JSON object.
+    """
+
+    text: str = ""
+    data: Mapping[str, Any] | None = None
+    status: str = "ok"
+    warnings: Sequence[str] = ()
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    outputs: Sequence[Path] = ()
+    exit_code: int = 0
+    error: BaseException | None = None
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Session:
+    """One run of the command line: its switches, its signals and where it speaks."""
+
+    command: str = ""
+    as_json: bool = False
+    debug: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    signals: Signals = dataclasses.field(default_factory=Signals)
+    shown: Progress = SILENT
+
+    def say(self, text: str) -> None:
+        """Write a message for the user to standard error, unless ``-q``."""
+        if not self.quiet:
+            _streams.write_err(_streams.printable(text))
+
+    def detail(self, text: str) -> None:
+        """Write a message that only ``-v`` asks for."""
+        if self.verbose:
+            self.say(text)
+
+    def progress(self) -> Progress:
+        """Return the progress display; it ends with the session."""
+        from cli._progress import make_progress
+
+        self.shown.stop()
+        self.shown = make_progress(quiet=self.quiet)
+        return self.shown
+
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[Callable[[], int | None]]:
+        """Yield `should_stop` for a computation that polls it."""
+        notice = "stopping after this chunk; once more stops at once"
+        with self.signals.polled(lambda: self.say(notice)) as should_stop:
+            yield should_stop
+
+    def aborted(self, signum: int) -> None:
+        """Leave the terminal and the JSON reader in order before the process ends at once."""
+        error = Stopped(signum)
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            if sys.stderr.isatty():
+                os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
+        _finish(self, Outcome(error=error, exit_code=128 + signum))
+
+
+def run(group: click.Group, args: Sequence[str], *, known: Mapping[str, Any]) -> int:
+    """Run one command line and return the exit status; nothing is raised."""
+    _streams.prepare()
+    arguments = list(args) or ["--help"]
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    command = next((word for word in words if word in known), "")
+    session = Session(command=command, as_json="--json" in words, debug="--debug" in words)
+    session.signals = Signals(session.aborted)
+    with _captured_warnings(session):
+        outcome = _guarded(group, arguments, session)
+        if outcome is None:
+            return 0
+        return _finish(session, outcome)
+
+
+def _guarded(group: click.Group, arguments: list[str], session: Session) -> Outcome | None:
+    """Return what the command returned, or what its exception means."""
+    try:
+        with session.signals:
+            try:
+                return _invoke(group, arguments, session)
+            finally:
+                session.shown.stop()
+    except click.exceptions.Exit as stop:
+        return Outcome(exit_code=stop.exit_code) if stop.exit_code else None
+    except BrokenPipeError:  # a help page that nobody reads to its end
+        _streams.silence(sys.stdout)
+        return None
+    except (Exception, KeyboardInterrupt, Stopped) as error:  # the boundary of the program
+        return Outcome(error=error, exit_code=_errors.explain(error).exit_code)
+
+
+def _invoke(group: click.Group, arguments: list[str], session: Session) -> Outcome | None:
+    instruction = os.environ.get("_LANDSCAPE_COMPLETE")
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        raise click.exceptions.Exit(
+            shell_complete(group, {}, "landscape", "_LANDSCAPE_COMPLETE", instruction)
+        )
+    with group.make_context("landscape", arguments, obj=session) as ctx:
+        outcome: Outcome | None = group.invoke(ctx)
+    return outcome
+
+
+def _finish(session: Session, outcome: Outcome) -> int:
+    """Write the result and the messages; return the exit status."""
+    code = outcome.exit_code
+    try:
+        if session.as_json:
+            _streams.write_out(json.dumps(_envelope(session, outcome), allow_nan=False))
+        elif outcome.text:
+            _streams.write_out(outcome.text)
+    except LandscapeError as error:  # standard output is full: the JSON object cannot say so
+        outcome = dataclasses.replace(outcome, error=error, exit_code=error.exit_code)
+        code = error.exit_code
+    for path in outcome.outputs:
+        session.say(f"wrote {path}")
+    if outcome.error is not None:
+        if session.debug:
+            _errors.write_traceback(outcome.error)
+        _streams.write_err("\n".join(_errors.explain(outcome.error).lines()))
+    return code
+
+
+def _envelope(session: Session, outcome: Outcome) -> dict[str, Any]:
+    failed = outcome.error is not None
+    envelope = {
+        "schema": f"landscape.{session.command or 'cli'}/1",
+        "status": "error" if failed else outcome.status,
+        "data": None if outcome.data is None else dict(outcome.data),
+        "warnings": list(dict.fromkeys([*outcome.warnings, *session.warnings])),
+        "provenance": dict(outcome.provenance)
+        or {"versions": {"landscape": __version__, "python": platform.python_version()}},
+        "outputs": [str(path) for path in outcome.outputs],
+        **outcome.extra,
+    }
+    if outcome.error is not None:
+        envelope["error"] = _errors.explain(outcome.error).to_dict()
+    return envelope
+
+
+@contextlib.contextmanager
+def _captured_warnings(session: Session) -> Iterator[None]:
+    """Show warnings for users as one line, and keep them for the JSON object."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if issubclass(category, UserWarning):
+            session.warnings.append(str(message))
+            session.say(f"warning: {message}")
+        else:
+            session.detail(f"{category.__name__}: {message}")
+
+    with warnings.catch_warnings():
+        # correct, and only a matter of memory: jax could not reuse a buffer
+        warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+        warnings.showwarning = show
+        yield

@@ -1,0 +1,146 @@
+"""The options, each spelt and explained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cli._frame import Command, Session
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FilePath(click.ParamType):
+    """A path with ``~`` expanded; whether it exists is asked by who uses it."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        if not str(value):
+            self.fail("an empty path", param, ctx)
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            self.fail(f"{value}: no home folder for it", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Let the shell complete file names."""
+        return [click.shell_completion.CompletionItem(incomplete, type="file")]
+
+
+def command(
+    name: str, *, examples: tuple[str, ...], exit_codes: dict[str, str] | None = None
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Return the decorator that makes a function a command with the switches that all commands have."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        for option in (_debug, _verbose, _quiet, _json):
+            function = option(function)
+        make = click.command(name, cls=Command, examples=examples, exit_codes=exit_codes)
+        return make(click.pass_obj(function))
+
+    return decorate
+
+
+def _switch(attribute: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def callback(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            setattr(ctx.ensure_object(Session), attribute, True)
+
+    return callback
+
+
+def _common(*names: str, attribute: str, text: str) -> Callable[[F], F]:
+    return click.option(*names, is_flag=True, expose_value=False, callback=_switch(attribute), help=text)
+
+
+_json = _common("--json", attribute="as_json", text="Print one JSON object instead of text.")
+_quiet = _common("-q", "--quiet", attribute="quiet", text="No progress and no messages but errors.")
+_verbose = _common("-v", "--verbose", attribute="verbose", text="More messages: device, times.")
+_debug = _common("--debug", attribute="debug", text="Show the traceback of an error.")
+
+points = click.option(
+    "--points", type=click.IntRange(min=2), default=25, help="Points of the uniform grid on the path."
+)
+seed = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of everything that is random."
+)
+batch_size = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    show_default="the problem's own, at most 2048",
+    help="Examples evaluated at once; no result depends on it.",
+)
+split = click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default="train",
+    help="The data that the headline numbers are for.",
+)
+device = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", help="Where to compute."
+)
+dtype = click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    help="Precision of the computation on the device.",
+)
+problem = click.option(
+    "--problem",
+    metavar="MODULE:FUNCTION",
+    show_default="the task that the checkpoint names",
+    help="A function that returns a landscape.Problem: package.module:function or file.py:function.",
+)
+force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
+resume = click.option("--resume", is_flag=True, help="Go on with the run in the folder, or extend it.")
+dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done and what it takes; do nothing.")
+set_values = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    show_default="nothing changed",
+    help="Change one key of the configuration; repeatable.",
+)
+plotlyjs = click.option(
+    "--plotlyjs",
+    type=click.Choice(["embed", "cdn", "directory"]),
+    default="embed",
+    help="Put plotly.js into the page, load it from the network, or keep it beside the page.",
+)
+
+
+def config(text: str) -> Callable[[F], F]:
+    """Return the option ``--config``, explained by `text`."""
+    return click.option("--config", "config_file", type=FilePath(), show_default="none", help=text)
+
+
+def output_folder(default: str | None, shown: str) -> Callable[[F], F]:
+    """Return ``-o/--output`` for a folder."""
+    return click.option(
+        "-o",
+        "--output",
+        type=FilePath(),
+        default=default,
+        show_default=shown,
+        metavar="FOLDER",
+        help="Folder to write to.",
+    )
+
+
+output_files = click.option(
+    "-o",
+    "--output",
+    "outputs",
+    type=FilePath(),
+    multiple=True,
+    show_default="nothing is written",
+    help="Write .html (a page), .h5 (the result) or .json; repeatable.",
+)
