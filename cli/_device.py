@@ -56,14 +56,18 @@ def require(device: str) -> str:
     """
     import jax
 
-    if device == "cpu" and jax.default_backend() != "cpu":
+    try:
+        backend = jax.default_backend()
+    except RuntimeError as error:  # JAX_PLATFORMS names something that is not there
         raise InputError(
-            "--device cpu: jax runs on another device already", hint="Start landscape in its own process."
-        )
-    if device == "gpu" and jax.default_backend() != "gpu":
+            f"--device {device}: jax finds no device",
+            got=f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}",
+            hint="Unset JAX_PLATFORMS, or give --device cpu.",
+        ) from error
+    if device == "gpu" and backend != "gpu":
         raise InputError(
             "--device gpu: jax finds no GPU",
-            got=f"{jax.default_backend()} only",
+            got=f"{backend} only",
             hint="Install the CUDA build (pip install 'ticketscape[cuda13]' or [cuda12]), check nvidia-smi, "
             "or leave --device out.",
         )

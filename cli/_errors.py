@@ -94,7 +94,7 @@ def _usage(error: click.ClickException) -> Explanation:
     message = error.message if near is not None else error.format_message()
     hint = f"See {path} --help"
     if near:
-        hint = f"Did you mean {' or '.join(near)}? {hint}"
+        hint = f"Did you mean {near[0]}? {hint}"
     kind = "UsageError" if isinstance(error, click.UsageError) else type(error).__name__
     return Explanation(kind=kind, what=_sentence(f"{path}: {message}"), exit_code=2, hint=hint)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import json
 import os
 import platform
@@ -70,9 +71,9 @@ class Command(click.Command):
         self.examples = tuple(examples)
         self.exit_codes = dict(exit_codes or {})
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the first sentence, the examples, then the rest of the text."""
-        head, _, rest = (self.help or "").partition("\n\n")
+        head, _, rest = inspect.cleandoc(self.help or "").partition("\n\n")
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_text(head)
@@ -84,7 +85,7 @@ class Command(click.Command):
             with formatter.indentation():
                 formatter.write_text(rest)
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the exit statuses."""
         write_exit_codes(formatter, self.exit_codes)
 
@@ -177,21 +178,21 @@ def run(group: click.Group, args: Sequence[str], *, known: Mapping[str, Any]) ->
     command = next((word for word in words if word in known), "")
     session = Session(command=command, as_json="--json" in words, debug="--debug" in words)
     session.signals = Signals(session.aborted)
-    with _captured_warnings(session):
-        outcome = _guarded(group, arguments, session)
-        if outcome is None:
-            return 0
-        return _finish(session, outcome)
+    try:
+        with _captured_warnings(session), session.signals:
+            outcome = _guarded(group, arguments, session)
+            return 0 if outcome is None else _finish(session, outcome)
+    except (KeyboardInterrupt, Stopped) as error:  # while the result was being printed
+        return _errors.explain(error).exit_code
 
 
 def _guarded(group: click.Group, arguments: list[str], session: Session) -> Outcome | None:
     """Return what the command returned, or what its exception means."""
     try:
-        with session.signals:
-            try:
-                return _invoke(group, arguments, session)
-            finally:
-                session.shown.stop()
+        try:
+            return _invoke(group, arguments, session)
+        finally:
+            session.shown.stop()
     except click.exceptions.Exit as stop:
         return Outcome(exit_code=stop.exit_code) if stop.exit_code else None
     except BrokenPipeError:  # a help page that nobody reads to its end

@@ -13,7 +13,7 @@ from cli._frame import Command, Session
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class FilePath(click.ParamType):
+class FilePath(click.ParamType[Path]):
     """A path with ``~`` expanded; whether it exists is asked by who uses it."""
 
     name = "path"
@@ -28,7 +28,10 @@ class FilePath(click.ParamType):
             self.fail(f"{value}: no home folder for it", param, ctx)
 
     def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
     ) -> list[click.shell_completion.CompletionItem]:
         """Let the shell complete file names."""
         return [click.shell_completion.CompletionItem(incomplete, type="file")]
@@ -40,10 +43,10 @@ def command(
     """Return the decorator that makes a function a command with the switches that all commands have."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        for option in (_debug, _verbose, _quiet, _json):
-            function = option(function)
         make = click.command(name, cls=Command, examples=examples, exit_codes=exit_codes)
-        return make(click.pass_obj(function))
+        made: click.Command = make(click.pass_obj(function))
+        made.params.extend(_switches())
+        return made
 
     return decorate
 
@@ -56,14 +59,19 @@ def _switch(attribute: str) -> Callable[[click.Context, click.Parameter, bool], 
     return callback
 
 
-def _common(*names: str, attribute: str, text: str) -> Callable[[F], F]:
-    return click.option(*names, is_flag=True, expose_value=False, callback=_switch(attribute), help=text)
+def _switches() -> list[click.Option]:
+    """Return the options that every command has."""
+    named = {
+        ("--json",): ("as_json", "Print one JSON object instead of text."),
+        ("-q", "--quiet"): ("quiet", "No progress and no messages but errors."),
+        ("-v", "--verbose"): ("verbose", "More messages: device, times."),
+        ("--debug",): ("debug", "Show the traceback of an error."),
+    }
+    return [
+        click.Option(names, is_flag=True, expose_value=False, callback=_switch(attribute), help=text)
+        for names, (attribute, text) in named.items()
+    ]
 
-
-_json = _common("--json", attribute="as_json", text="Print one JSON object instead of text.")
-_quiet = _common("-q", "--quiet", attribute="quiet", text="No progress and no messages but errors.")
-_verbose = _common("-v", "--verbose", attribute="verbose", text="More messages: device, times.")
-_debug = _common("--debug", attribute="debug", text="Show the traceback of an error.")
 
 points = click.option(
     "--points", type=click.IntRange(min=2), default=25, help="Points of the uniform grid on the path."
@@ -100,7 +108,9 @@ problem = click.option(
 )
 force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 resume = click.option("--resume", is_flag=True, help="Go on with the run in the folder, or extend it.")
-dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done and what it takes; do nothing.")
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done and what it takes; do nothing."
+)
 set_values = click.option(
     "--set",
     "overrides",

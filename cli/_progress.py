@@ -62,7 +62,8 @@ class PlainProgress:
     ) -> None:
         self._write, self._clock, self._interval = write, clock, interval
         self._last: float | None = None
-        self._label, self._total, self._done, self._began = "", None, 0, 0.0
+        self._total: int | None = None
+        self._label, self._done, self._began = "", 0, 0.0
 
     def start(self, label: str, total: int | None = None) -> None:
         """Begin a task."""

@@ -32,7 +32,7 @@ def prepare() -> None:
 
 
 def _null() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  lives as long as the process
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  lives as long as the process
 
 
 def printable(text: object) -> str:

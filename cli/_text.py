@@ -39,7 +39,9 @@ def table(headers: Sequence[object], rows: Iterable[Sequence[object]], indent: i
     texts = [[cell(value) for value in row] for row in body]
     heads = [printable(header) for header in headers]
     widths = [max(len(line[i]) for line in [heads, *texts]) for i in range(len(heads))]
-    numeric = [bool(body) and all(isinstance(row[i], (int, float)) for row in body) for i in range(len(heads))]
+    numeric = [
+        bool(body) and all(isinstance(row[i], (int, float)) for row in body) for i in range(len(heads))
+    ]
     return "\n".join(" " * indent + _row(line, widths, numeric) for line in [heads, *texts])
 
 
@@ -75,7 +77,11 @@ def _block(value: Any, indent: int) -> str:
         return outline(value, indent)
     headers = list(dict.fromkeys(key for row in value for key in row))
     rows = [[row.get(key) for key in headers] for row in value[:MAX_ROWS]]
-    more = f"\n{' ' * indent}... and {len(value) - MAX_ROWS} more (all with --json)" if len(value) > MAX_ROWS else ""
+    more = (
+        f"\n{' ' * indent}... and {len(value) - MAX_ROWS} more (all with --json)"
+        if len(value) > MAX_ROWS
+        else ""
+    )
     return table(headers, rows, indent) + more
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trainers.config import EvolutionConfig
+from trainers.evaluation import map_replicates
 from trainers.protocol import Step
 from trainers.strategies import make_strategy
 
@@ -55,9 +56,13 @@ class Evolution:
 
     def ask(self, state: PyTree, step: Step) -> tuple[jax.Array, PyTree]:
         """Return populations [S, P, n] and the state; masked entries hold the mean."""
-        sample = jax.vmap(self.strategy.es.ask, in_axes=(0, 0, None))
-        population, state = sample(step.keys, state, step.constants)
-        return jnp.where(step.mask[:, None], population, state.mean[:, None]), state
+
+        def one(key: jax.Array, state: PyTree, mask: jax.Array) -> tuple[jax.Array, PyTree]:
+            population, state = self.strategy.es.ask(key, state, step.constants)
+            return jnp.where(mask, population, state.mean), state
+
+        population, state = map_replicates(one, step.keys, state, step.mask)
+        return population, state
 
     def tell(self, state: PyTree, population: jax.Array, fitness: jax.Array, step: Step) -> PyTree:
         """Return the state after fitness [S, P] (lower is better, NaN ranks last).
@@ -73,7 +78,7 @@ class Evolution:
             keep = stalled(fitness)
             return jax.tree.map(lambda new, old: jnp.where(keep, old, new), told, state)
 
-        return jax.vmap(one)(state, population, fitness, step.mask)
+        return map_replicates(one, state, population, fitness, step.mask)
 
     def step(self, state: PyTree, step: Step) -> tuple[PyTree, dict[str, jax.Array]]:
         """Advance every search by one generation."""

@@ -65,7 +65,9 @@ class Quickstart:
         for method in self.run.methods:
             ends = [_accuracies(self.run, method, level) for level in (0, _last(self.run))]
             densities = [_density(self.run, method, level) for level in (0, _last(self.run))]
-            text = ", ".join(f"{a.mean():.3f} at {100 * d:.3g} %" for a, d in zip(ends, densities, strict=True))
+            text = ", ".join(
+                f"{a.mean():.3f} at {100 * d:.3g} %" for a, d in zip(ends, densities, strict=True)
+            )
             rows.append((f"test accuracy {method}", text))
         for (method, kind), value in self.mean_barriers().items():
             rows.append((f"barrier {method}, {kind}", f"{value:.3g} (mean, training loss above the chord)"))
@@ -163,7 +165,9 @@ def measure_barriers(
     rows = []
     for method, kind, a, b in pairs:
         if (signum := should_stop()) is not None:
-            raise InterruptedRunError("stopped between barriers", signum=signum, hint="The same command goes on.")
+            raise InterruptedRunError(
+                "stopped between barriers", signum=signum, hint="The same command goes on."
+            )
         barrier = loss_barrier(problem, a.load(), b.load(), names=(_name(a), _name(b)), refine=False)
         rows.append(
             BarrierRow(

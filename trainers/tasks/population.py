@@ -43,6 +43,9 @@ def mlp_population_loss(num_layers: int) -> PopulationLoss:
         columns = inputs.reshape(inputs.shape[0], -1).T
         layers = [params[f"Dense_{i}"] for i in range(num_layers)]
         onehot = jax.nn.one_hot(labels, layers[-1]["bias"].shape[-1], axis=0)
+        # One transposition for all members costs less than one a block, which XLA would choose.
+        first = jax.lax.optimization_barrier(layers[0]["kernel"].transpose(0, 2, 1))
+        layers[0] = {**layers[0], "kernel": first}
         members = layers[0]["bias"].shape[0]
         widest = max(layer["bias"].shape[-1] for layer in layers)
         size = _block_size(members, widest * columns.shape[1])
@@ -68,7 +71,9 @@ def _rows(layer: Mapping[str, jax.Array], start: int, size: int) -> dict[str, ja
 
 def _block_loss(layers: list[dict[str, jax.Array]], columns: jax.Array, onehot: jax.Array) -> jax.Array:
     """Return the mean cross-entropy [q] of q members: columns [D, B], onehot [C, B]."""
-    values = jnp.einsum("qdh,db->qhb", layers[0]["kernel"], columns) + layers[0]["bias"][:, :, None]
+    kernel = layers[0]["kernel"]  # [q, H, D]
+    values = (kernel.reshape(-1, kernel.shape[-1]) @ columns).reshape(*kernel.shape[:2], -1)
+    values = values + layers[0]["bias"][:, :, None]
     for layer in layers[1:]:
         values = jax.nn.relu(values)
         values = jnp.einsum("qhc,qhb->qcb", layer["kernel"], values) + layer["bias"][:, :, None]

@@ -1,0 +1,116 @@
+"""Output files: looked at before anything is computed, written atomically afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from landscape.errors import ConfigurationError, InputError, OutputExistsError
+
+if TYPE_CHECKING:
+    from landscape.results import Result
+
+SUFFIXES = (".html", ".h5", ".json")
+
+
+def check(outputs: Sequence[Path], *, force: bool, inputs: Iterable[Path] = ()) -> None:
+    """Refuse outputs that could not be written, before the computation.
+
+    Raises
+    ------
+    ConfigurationError
+        If a suffix is unknown, or an output is also an input or given twice.
+    OutputExistsError
+        If a file is there and `force` is false.
+    InputError
+        If its folder is missing.
+    """
+    seen = {path.resolve(): path for path in inputs}
+    for path in outputs:
+        if path.suffix not in SUFFIXES:
+            raise ConfigurationError(
+                f"-o {path}: the suffix says what to write",
+                expected=" or ".join(SUFFIXES),
+                got=repr(path.suffix),
+                hint=f"For instance -o {path.with_suffix('.html') if path.name else 'result.html'}",
+            )
+        if path.resolve() in seen:
+            raise ConfigurationError(
+                f"-o {path}: the same file as {seen[path.resolve()]}", hint="Choose another name."
+            )
+        seen[path.resolve()] = path
+        _check_place(path, force)
+
+
+def _check_place(path: Path, force: bool) -> None:
+    if not path.parent.is_dir():
+        raise InputError(
+            f"-o {path}: there is no folder {path.parent}", hint=f"Make it first: mkdir -p {path.parent}"
+        )
+    if path.is_dir():
+        raise InputError(f"-o {path}: is a folder", hint="Name a file in it.")
+    if path.exists() and not force:
+        raise OutputExistsError(f"-o {path}: is there already", hint="Give --force to replace it.")
+
+
+def write_result(result: Result, path: Path, *, plotlyjs: str, force: bool) -> Path:
+    """Write a result in the form that the suffix of `path` names."""
+    if path.suffix == ".h5":
+        result.save(path, force=force)
+    elif path.suffix == ".json":
+        write_text(path, result.to_json(indent=1) + "\n", force=force)
+    else:
+        write_page(result, path, plotlyjs=plotlyjs, force=force)
+    return path
+
+
+def write_page(result: Result, path: Path, *, plotlyjs: str, force: bool) -> None:
+    """Write the page of one result: its figure, its numbers, where they come from."""
+    from landscape.plots import figure_of
+    from landscape.plots.page import Page
+
+    names = " and ".join(str(name) for name in getattr(result, "endpoints", ()))
+    page = Page(result.kind.capitalize(), subtitle=names)
+    page.figure(figure_of(result), "", result.kind)
+    page.table(("quantity", "value"), result.rows(), "The numbers", "summary")
+    for warning in result.warnings:
+        page.text(f"Warning: {warning}")
+    page.provenance({"status": result.status, **result.provenance})
+    page.write(path, plotlyjs=plotlyjs, force=force)
+
+
+def write_text(path: Path, text: str, *, force: bool) -> None:
+    """Write a text file: the old one or the whole new one is there, never a part.
+
+    Raises
+    ------
+    OutputExistsError
+        If it came into being meanwhile and `force` is false.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".partial")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        if force:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)  # unlike a rename, it refuses an existing name
+    except FileExistsError as error:
+        raise OutputExistsError(f"-o {path}: is there already", hint="Give --force to replace it.") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

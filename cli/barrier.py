@@ -1,0 +1,160 @@
+"""``landscape barrier``: loss along the straight path between two checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import _device, _options, _outputs, _problem
+from cli._frame import Outcome, Session
+from cli._text import cell, strict
+from landscape.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from landscape.results import Result
+
+# Options that say what is computed: stored with the result, and taken up again by --config.
+STORED = (
+    "points",
+    "split",
+    "refine",
+    "seed",
+    "batch_size",
+    "dtype",
+    "problem",
+    "allow_nonfinite",
+    "batch_stats",
+)
+
+
+@_options.command(
+    "barrier",
+    examples=(
+        "landscape barrier a.h5 b.h5",
+        "landscape barrier a.h5 b.h5 --split test -o barrier.html -o barrier.h5",
+    ),
+)
+@click.argument("checkpoints", nargs=-1, type=_options.FilePath(), metavar="A B")
+@_options.points
+@_options.split
+@click.option(
+    "--refine/--no-refine", default=True, help="Look closer around the maximum, apart from the grid."
+)
+@_options.seed
+@_options.batch_size
+@_options.dtype
+@_options.problem
+@click.option("--allow-nonfinite", is_flag=True, help="Compute with NaN or infinite weights (exit status 4).")
+@click.option(
+    "--batch-stats",
+    type=click.Choice(["recompute", "keep"]),
+    default="recompute",
+    help="Batch-norm statistics of the networks on the path.",
+)
+@_options.config("A stored result (.h5): the options not given here, and A and B, are taken from it.")
+@_options.output_files
+@_options.plotlyjs
+@_options.device
+@_options.force
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    session: Session,
+    *,
+    checkpoints: tuple[Path, ...],
+    outputs: tuple[Path, ...],
+    config_file: Path | None,
+    plotlyjs: str,
+    device: str,
+    force: bool,
+    **options: Any,
+) -> Outcome:
+    """Measure the loss along the straight path between two networks, and its barrier.
+
+    The barrier is given above the chord (Entezari et al. 2022) and above the mean of the endpoints
+    (git-re-basin), with a 95 % interval over examples, for every split and metric.
+    """
+    if config_file is not None:
+        checkpoints, options = _stored(ctx, config_file, checkpoints, options)
+    if len(checkpoints) != 2:
+        raise click.UsageError(f"two checkpoints are expected, got {len(checkpoints)}", ctx)
+    _outputs.check(outputs, force=force, inputs=checkpoints)
+    _device.configure(device)
+    result = _compute(session, checkpoints, device, options)
+    written = [_outputs.write_result(result, path, plotlyjs=plotlyjs, force=force) for path in outputs]
+    return outcome_of(result, written)
+
+
+def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Mapping[str, Any]) -> Result:
+    """Load both, measure, and record the command in the result."""
+    from landscape import load, loss_barrier
+
+    a, b = (load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths)
+    session.detail(f"device: {_device.require(device)}")
+    result: Result = loss_barrier(
+        _problem.load(options["problem"]),
+        a,
+        b,
+        num_points=options["points"],
+        split=options["split"],
+        refine=options["refine"],
+        seed=options["seed"],
+        batch_size=options["batch_size"],
+        dtype=options["dtype"],
+        allow_nonfinite=options["allow_nonfinite"],
+        batch_stats=options["batch_stats"],
+        names=tuple(str(path) for path in paths),
+        progress=session.progress(),
+    )
+    session.shown.stop()
+    session.detail(f"stats: {cell(strict(result.stats))}")
+    command = {"name": "barrier", "checkpoints": [str(path) for path in paths], "options": dict(options)}
+    recorded: Result = dataclasses.replace(result, config={**result.config, "command": command})
+    return recorded
+
+
+def _stored(
+    ctx: click.Context, path: Path, checkpoints: tuple[Path, ...], options: dict[str, Any]
+) -> tuple[tuple[Path, ...], dict[str, Any]]:
+    """Fill what was not given on the command line from a result written by this command."""
+    from landscape import load_result
+
+    command = load_result(path).config.get("command")
+    if not isinstance(command, Mapping) or command.get("name") != "barrier":
+        raise ConfigurationError(
+            f"--config {path}: holds no barrier command",
+            expected="a result that landscape barrier -o result.h5 wrote",
+        )
+    stored = {key: value for key, value in dict(command["options"]).items() if key in STORED}
+    default = click.core.ParameterSource.DEFAULT
+    taken = {key: value for key, value in stored.items() if ctx.get_parameter_source(key) == default}
+    return checkpoints or tuple(Path(name) for name in command["checkpoints"]), {**options, **taken}
+
+
+def outcome_of(result: Result, written: list[Path]) -> Outcome:
+    """Return how the command ends for a result: status 4 unless it can be trusted."""
+    form = result.to_dict()
+    return Outcome(
+        text=text_of(result),
+        data=form["data"],
+        status=result.status,
+        warnings=form["warnings"],
+        provenance=form["provenance"],
+        outputs=written,
+        exit_code=0 if result.trustworthy else 4,
+        extra={"stats": form["stats"], "config": form["config"]},
+    )
+
+
+def text_of(result: Result) -> str:
+    """Return ``str(result)`` with the text of each cell escaped for the terminal."""
+    from cli._text import aligned
+
+    status = [] if result.trustworthy else [("status", result.status)]
+    lines = [aligned([*result.rows(), *status])]
+    return "\n".join([*lines, *(f"warning: {cell(warning)}" for warning in result.warnings)])

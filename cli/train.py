@@ -1,0 +1,137 @@
+"""``landscape train``: sparse tickets from a configuration or a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import _device, _options
+from cli._frame import Outcome, Session
+from cli._signals import Stopped
+from cli._text import aligned, strict, table
+from landscape.errors import InterruptedRunError
+
+if TYPE_CHECKING:
+    from trainers.config import RunConfig
+
+
+class Source(click.ParamType[str]):
+    """A configuration file or the name of a preset."""
+
+    name = "config"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Offer the presets; a path is completed as a file."""
+        from trainers.config import preset_names
+
+        item = click.shell_completion.CompletionItem
+        found = [item(name) for name in preset_names() if name.startswith(incomplete)]
+        return found or [item(incomplete, type="file")]
+
+
+@_options.command(
+    "train",
+    examples=(
+        "landscape train quickstart -o runs/digits",
+        "landscape train quickstart --set evolution.generations=300 --dry-run",
+    ),
+)
+@click.argument("source", required=False, type=Source(), metavar="CONFIG|PRESET")
+@_options.output_folder(None, "runs/NAME")
+@_options.set_values
+@_options.config("A TOML file that changes keys of CONFIG or PRESET.")
+@_options.resume
+@_options.dry_run
+@_options.device
+@click.pass_context
+def command(  # noqa: PLR0913  one parameter an option
+    ctx: click.Context,
+    /,
+    session: Session,
+    *,
+    source: str | None,
+    output: Path | None,
+    overrides: tuple[str, ...],
+    config_file: Path | None,
+    resume: bool,
+    dry_run: bool,
+    device: str,
+) -> Outcome:
+    """Train sparse tickets: every method, pruning level and seed of a configuration, into a run folder.
+
+    CONFIG is a TOML file; PRESET is a name from the list that an unknown name is answered with.
+    Values come from defaults, then CONFIG, then --config, then --set. With --resume and -o the
+    configuration can be left out: the folder has it.
+    """
+    from trainers.config import resolve
+
+    config = resolve(_source(ctx, source, output, resume), extra=config_file, overrides=overrides)
+    folder = output if output is not None else Path("runs") / config.name
+    _device.configure(device, preallocate=True)
+    if dry_run:
+        return _planned(config, folder)
+    session.detail(f"device: {_device.require(device)}")
+    return _train(session, config, folder, resume=resume)
+
+
+def _source(ctx: click.Context, source: str | None, output: Path | None, resume: bool) -> str | Path:
+    if source is not None:
+        return source
+    if resume and output is not None:
+        return output / "run.toml"
+    raise click.UsageError("no CONFIG or PRESET given (only --resume with -o FOLDER needs none)", ctx)
+
+
+def _planned(config: RunConfig, folder: Path) -> Outcome:
+    """Return the resolved configuration as TOML, with what it takes as comments in it."""
+    from trainers.config import to_dict, to_toml
+    from trainers.plan import plan
+
+    estimate = plan(config)
+    notes = aligned([*estimate.rows(), ("folder", str(folder))])
+    comments = "\n".join(f"# {line}" for line in notes.splitlines())
+    return Outcome(
+        text=f"{to_toml(config).rstrip()}\n\n{comments}",
+        data={"config": strict(to_dict(config)), "plan": strict(estimate.to_dict()), "folder": str(folder)},
+    )
+
+
+def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -> Outcome:
+    hint = f"Go on with: landscape train --resume -o {folder}"
+    try:
+        with session.stoppable() as should_stop:
+            from trainers.tickets import train_tickets
+
+            run = train_tickets(
+                config, folder, resume=resume, progress=session.progress(), should_stop=should_stop
+            )
+    except InterruptedRunError as stop:
+        raise InterruptedRunError(stop.what, signum=stop.signum, hint=hint) from stop
+    except (Stopped, KeyboardInterrupt) as stop:
+        started = (folder / "run.toml").exists()
+        raise InterruptedRunError(
+            f"{folder}: stopped before training went on",
+            signum=getattr(stop, "signum", 2),
+            hint=hint if started else "Nothing has been written; the same command starts again.",
+        ) from stop
+    session.shown.stop()
+    rows = run.summary_rows()
+    return Outcome(
+        text=summary_text(rows), data={"summary": strict(rows), "run": str(folder)}, outputs=[folder]
+    )
+
+
+def summary_text(rows: Sequence[Any]) -> str:
+    """Return a table of dictionaries, or aligned (label, value) lines."""
+    if rows and all(isinstance(row, Mapping) for row in rows):
+        headers = list(rows[0])
+        return table(headers, [[row.get(key) for key in headers] for row in rows])
+    return aligned(rows)

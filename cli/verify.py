@@ -1,0 +1,23 @@
+"""``landscape verify``: the full integrity check. Loads no jax."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli import _options
+from cli._files import look_at
+from cli._frame import Outcome, Session
+
+
+@_options.command("verify", examples=("landscape verify a.h5", "landscape verify runs/digits"))
+@click.argument("paths", nargs=-1, required=True, type=_options.FilePath(), metavar="PATH...")
+def command(session: Session, *, paths: tuple[Path, ...]) -> Outcome:
+    """Check checkpoints, results or whole run folders completely against their digests.
+
+    Exit status 3 if anything is damaged; all paths are looked at all the same.
+    """
+    from landscape.inspect import verify
+
+    return look_at(session, paths, verify)

@@ -1,0 +1,416 @@
+"""The frame of the command line: help, streams, statuses, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from cli import _errors
+from cli._frame import Outcome, Session
+from cli._streams import printable
+from cli.main import COMMANDS, group, main, run
+from landscape.errors import ConfigurationError, InputError, MissingDependencyError
+
+HEAVY = {"jax", "numpy", "h5py", "plotly", "rich", "evosax", "flax", "optax", "scipy"}
+SCRIPT = [str(Path(sys.executable).with_name("landscape"))]
+ENVELOPE = {"schema", "status", "data", "warnings", "provenance", "outputs"}
+
+
+def shell(
+    args: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None, **kwargs: Any
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*SCRIPT, *args],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        check=False,
+        **kwargs,
+    )
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Make ``landscape info`` raise `error`."""
+
+    @click.pass_obj
+    def callback(session: Session, **_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loaded("info"), "callback", callback)
+
+
+def returning(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
+    monkeypatch.setattr(loaded("info"), "callback", lambda **_: outcome)
+
+
+def loaded(name: str) -> click.Command:
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    return command
+
+
+def strict_json(text: str) -> dict[str, Any]:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not strict JSON")
+
+    envelope: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return envelope
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+def test_help_imports_none_of_the_heavy_libraries(args: list[str]) -> None:
+    code = (
+        "import sys\nfrom cli.main import run\n"
+        f"status = run({args!r})\n"
+        "print('\\n'.join(sys.modules), file=sys.stderr)\nsys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stderr.split()) & HEAVY
+    assert done.stdout
+
+
+def test_overview_lists_every_command_with_the_summary_of_the_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, entry in COMMANDS.items():
+        assert f"{name} {entry.summary}" in text
+
+
+def test_no_arguments_print_the_overview(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_version_is_one_line_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    from landscape import __version__
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"landscape {__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_opens_with_a_sentence_and_two_examples_and_ends_with_statuses(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    _, usage, sentence, examples, *_ = re.split(r"\n\n|^", text, maxsplit=4)
+    assert usage.startswith("Usage: landscape")
+    assert sentence.strip().endswith(".")
+    assert sentence.count(". ") == 0
+    assert examples.startswith("Examples:")
+    assert len(examples.strip().splitlines()) >= 3
+    for status in ("0 ", "1 ", "2 ", "3 ", "4 ", "130, 143"):
+        assert f"\n  {status}" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_the_default_of_every_option_with_a_value(name: str) -> None:
+    command = loaded(name)
+    ctx = click.Context(command, info_name=name, show_default=True)
+    for param in command.params:
+        if isinstance(param, click.Option) and not param.is_flag:
+            assert "[default:" in param.get_help_record(ctx)[1], param.name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_in_help_parse(name: str) -> None:
+    examples = loaded(name).examples  # type: ignore[attr-defined]
+    assert len(examples) >= 2
+    for example in examples:
+        inner = re.search(r"\$\((.*)\)", example)
+        words = shlex.split(inner.group(1) if inner else example.partition(" > ")[0])
+        assert words[:2] == ["landscape", name]
+        loaded(name).make_context(name, words[2:])
+
+
+def test_options_are_spelt_and_explained_alike_everywhere() -> None:
+    seen: dict[str, set[str]] = {}
+    for name in COMMANDS:
+        for param in loaded(name).params:
+            if isinstance(param, click.Option) and param.name not in {"output", "outputs", "config_file"}:
+                seen.setdefault(param.opts[-1], set()).add(str(param.help))
+    assert all(len(texts) == 1 for texts in seen.values()), seen
+
+
+def test_unknown_command_names_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["barier", "a.h5", "b.h5"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Did you mean barrier?" in said.err
+
+
+def test_unknown_option_names_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["barrier", "a.h5", "b.h5", "--point", "3"]) == 2
+    assert "Did you mean --points?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args", [["barrier", "a", "--json"], ["nothing", "--json"], ["barrier", "--json", "--points", "x", "a", "b"]]
+)
+def test_usage_errors_are_one_json_object_too(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(args) == 2
+    envelope = strict_json(capsys.readouterr().out)
+    assert set(envelope) == ENVELOPE | {"error"}
+    assert envelope["status"] == "error"
+    assert set(envelope["error"]) == {"type", "what", "expected", "got", "hint", "exit_code"}
+    assert envelope["error"]["exit_code"] == 2
+
+
+def test_json_after_a_double_dash_is_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["barrier", "--", "--json"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_refusal_is_three_lines_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, InputError("a.h5: truncated", expected="90 bytes", got="12 bytes", hint="Copy again."))
+    assert run(["info", "a.h5"]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "error: a.h5: truncated\n  expected 90 bytes; got 12 bytes\n  Copy again.\n"
+
+
+@pytest.mark.faults
+def test_row_31_configuration_errors_are_all_listed_with_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = ("density: -1 is negative", "epocs: unknown; did you mean epochs?")
+    failing(monkeypatch, ConfigurationError("run.toml: 2 problems", problems=problems))
+    assert run(["info", "a.h5", "--json"]) == 2
+    said = capsys.readouterr()
+    assert all(problem in said.err for problem in problems)
+    assert strict_json(said.out)["error"]["problems"] == list(problems)
+
+
+def test_a_bug_is_status_1_with_its_place_and_how_to_report_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, KeyError("weights"))
+    assert run(["info", "a.h5", "--json"]) == 1
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    assert len(said.err.splitlines()) == 3
+    assert "--debug" in said.err
+    assert strict_json(said.out)["error"]["type"] == "KeyError"
+
+
+def test_debug_shows_the_traceback_before_the_three_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, KeyError("weights"))
+    assert run(["info", "a.h5", "--debug"]) == 1
+    assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_a_file_the_system_refuses_is_not_a_bug_of_ours() -> None:
+    said = _errors.explain(PermissionError(13, "Permission denied", "/root/a.h5"))
+    assert said.exit_code == 3
+    assert said.what == "/root/a.h5: Permission denied"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ModuleNotFoundError("x", name="kaleido.scopes"), "pip install 'ticketscape[images]'"),
+        (ModuleNotFoundError("x", name="safetensors"), "pip install 'ticketscape[convert]'"),
+        (ModuleNotFoundError("x", name="torch"), "pip install 'torch'"),
+        (MissingDependencyError("kaleido is missing", hint="pip install 'ticketscape[images]'"), "pip install"),
+    ],
+)
+def test_row_32_a_missing_package_is_one_line_with_the_pip_command(
+    error: Exception, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, error)
+    assert run(["info", "a.h5"]) == 3
+    text = capsys.readouterr().err
+    assert line in text
+    assert len(text.splitlines()) == 1
+
+
+def test_a_missing_module_of_our_own_is_a_bug() -> None:
+    assert _errors.explain(ModuleNotFoundError("x", name="landscape.gone")).exit_code == 1
+
+
+def test_json_result_has_the_documented_keys_and_nothing_else_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = Outcome(text="text", data={"x": None}, status="non-finite", outputs=[Path("x.h5")], exit_code=4)
+    returning(monkeypatch, outcome)
+    assert run(["info", "a.h5", "--json"]) == 4
+    said = capsys.readouterr()
+    envelope = strict_json(said.out)
+    assert set(envelope) == ENVELOPE
+    assert envelope["schema"] == "landscape.info/1"
+    assert envelope["outputs"] == ["x.h5"]
+    assert said.err == "wrote x.h5\n"
+
+
+def test_quiet_says_nothing_but_the_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    returning(monkeypatch, Outcome(text="text", outputs=[Path("x.h5")]))
+    assert run(["info", "a.h5", "-q"]) == 0
+    assert capsys.readouterr() == ("text\n", "")
+
+
+@pytest.mark.faults
+def test_row_33_control_characters_are_shown_escaped() -> None:
+    name = "a\x1b[31m\n\r\x07\x9b\u202e\udcff b é"
+    shown = printable(name)
+    assert shown == r"a\x1b[31m\n\r\x07\x9b\u202e\udcff b é"
+    assert printable(shown) == shown
+
+
+@pytest.mark.faults
+def test_row_33_error_messages_escape_names_from_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, InputError("params/\x1b]0;owned\x07\nerror: fake", hint="\x1b[2J"))
+    assert run(["info", "a.h5", "--debug"]) == 3
+    text = capsys.readouterr().err
+    assert "\x1b" not in text
+    assert "\\x1b]0;owned\\x07\\nerror: fake" in text
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("args", [["--help"], ["barrier", "--help"], ["completion", "zsh"], ["barrier"]])
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        {"COLUMNS": "1"},
+        {"COLUMNS": "0", "TERM": "dumb", "NO_COLOR": "1"},
+    ],
+)
+def test_row_28_small_character_sets_and_narrow_terminals_are_no_fault(
+    args: list[str], env: dict[str, str]
+) -> None:
+    done = shell(args, env=env)
+    assert done.returncode == (2 if args == ["barrier"] else 0)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("redirect", [">&-", ">&- 2>&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full", "| true"])
+@pytest.mark.parametrize("args", ["--help", "completion bash", "barrier --json a"])
+def test_row_28_closed_and_broken_streams_are_no_fault(redirect: str, args: str) -> None:
+    line = f"set -o pipefail; {shlex.quote(SCRIPT[0])} {args} {redirect}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == (2 if "barrier" in args else 0)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_row_28_a_result_that_could_not_be_printed_is_said() -> None:
+    line = f"{shlex.quote(SCRIPT[0])} completion bash >/dev/full"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.faults
+def test_row_28_names_that_are_not_text_are_no_fault() -> None:
+    done = subprocess.run(
+        [*SCRIPT, "barrier", b"\xff\xfe.h5", "--points"], capture_output=True, check=False
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    done = subprocess.run([*SCRIPT, b"\xff\xfe", "--json"], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert "\\udcff" in done.stdout.decode("ascii")
+
+
+DECOYS = ("cli/__init__.py", "cli/main.py", "trainers/__init__.py", "jax.py", "timeit.py", "click.py", "json.py")
+
+
+@pytest.fixture
+def decoys(tmp_path: Path) -> Path:
+    for name in DECOYS:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("raise SystemExit('a decoy was imported')\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("start", [SCRIPT, [sys.executable, "-m", "landscape"]])
+@pytest.mark.parametrize("args", [["--help"], ["barrier", "--help"], ["completion", "bash"]])
+def test_row_29_decoy_modules_in_the_working_folder_are_not_imported(
+    start: list[str], args: list[str], decoys: Path
+) -> None:
+    done = subprocess.run([*start, *args], cwd=decoys, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "decoy" not in done.stderr
+
+
+@pytest.mark.faults
+def test_row_29_decoys_are_not_imported_when_a_problem_is_loaded(decoys: Path) -> None:
+    (decoys / "mine.py").write_text("def problem(): return 3\n", encoding="utf-8")
+    code = "from cli import _problem; _problem.load('mine.py:problem')"
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=decoys, capture_output=True, text=True, env=environment, check=False
+    )
+    assert "did not return a Problem" in done.stderr
+    assert "decoy" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_that_calls_us(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion", name]) == 0
+    assert "_LANDSCAPE_COMPLETE" in capsys.readouterr().out
+
+
+def test_completion_offers_commands_and_options() -> None:
+    def complete(words: str, index: int) -> str:
+        env = {"_LANDSCAPE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(index)}
+        return shell([], env=env).stdout
+
+    assert "plain,barrier" in complete("landscape bar", 1)
+    assert "plain,--points" in complete("landscape barrier --po", 2)
+    assert "train" in complete("landscape barrier --split t", 3)
+
+
+def test_main_ends_the_process_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["landscape", "nothing"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+
+
+def test_warnings_are_one_line_and_in_the_json_object(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import warnings
+
+    @click.pass_obj
+    def callback(session: Session, **_: object) -> Outcome:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("written by a newer version", UserWarning, stacklevel=1)
+        return Outcome(text="done")
+
+    monkeypatch.setattr(loaded("info"), "callback", callback)
+    assert run(["info", "a.h5", "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "warning: written by a newer version\n"
+    assert strict_json(said.out)["warnings"] == ["written by a newer version"]

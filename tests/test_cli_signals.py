@@ -1,0 +1,172 @@
+"""Row 22 of the table of faults, on the side of the command line: what SIGINT and SIGTERM do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cli._signals import SAME_REQUEST, Signals, Stopped
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+# A training run in miniature: `body` is the work, with `progress` and `should_stop` as trainers get them.
+PROGRAM = """
+import signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from landscape.errors import InterruptedRunError
+sys.modules["jax"] = types.ModuleType("jax")
+config = types.ModuleType("trainers.config")
+config.resolve = lambda *_, **__: types.SimpleNamespace(name="mini")
+tickets = types.ModuleType("trainers.tickets")
+def train_tickets(config, folder, *, resume, progress, should_stop):
+{body}
+tickets.train_tickets = train_tickets
+sys.modules.update({{"trainers.config": config, "trainers.tickets": tickets}})
+from cli import _device
+_device.configure = lambda *_, **__: None
+_device.require = lambda device: device
+from cli.main import run
+sys.exit(run(["train", "mini", "--json"]))
+"""
+POLLING = """
+    should_stop()
+    print("ready", file=sys.stderr, flush=True)
+    for _ in range(600):
+        time.sleep(0.05)
+        if (signum := should_stop()) is not None:
+            raise InterruptedRunError("runs/mini: stopped on request", signum=signum)
+"""
+# Minutes inside one call of C, as a compilation: no Python handler can run meanwhile.
+BUSY = """
+    import hashlib
+    should_stop()
+    print("ready", file=sys.stderr, flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+STARTING = """
+    print("ready", file=sys.stderr, flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def started(body: str) -> Iterator[subprocess.Popen[str]]:
+    code = PROGRAM.format(body=body)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_row_22_the_first_signal_asks_the_computation_to_stop(signum: int) -> None:
+    with started(POLLING) as process:
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signum
+    error = json.loads(out)["error"]
+    assert error["type"] == "InterruptedRunError"
+    assert error["exit_code"] == 128 + signum
+    assert "landscape train --resume -o runs/mini" in error["hint"]
+    assert "landscape train --resume -o runs/mini" in err
+    assert "once more stops at once" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_row_22_the_second_signal_stops_at_once(signum: int) -> None:
+    with started(BUSY) as process:
+        process.send_signal(signum)
+        time.sleep(2 * SAME_REQUEST)
+        assert process.poll() is None
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signum
+    assert json.loads(out)["error"]["exit_code"] == 128 + signum
+    assert "Traceback" not in err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_row_22_a_signal_before_the_first_poll_stops_too(signum: int) -> None:
+    with started(STARTING) as process:
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signum
+    assert json.loads(out)["error"]["type"] == "InterruptedRunError"
+    assert "Traceback" not in err
+
+
+def test_a_signal_raises_where_nothing_polls() -> None:
+    with pytest.raises(Stopped) as stop, Signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert stop.value.signum == signal.SIGTERM
+
+
+def test_a_polled_signal_is_returned_and_notified_once() -> None:
+    noticed = threading.Event()
+    with Signals() as signals, signals.polled(noticed.set) as should_stop:
+        assert should_stop() is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert noticed.wait(10)
+        assert should_stop() == signal.SIGINT
+
+
+def test_two_signals_of_one_request_count_once() -> None:
+    with Signals() as signals, signals.polled() as should_stop:
+        should_stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(SAME_REQUEST)
+        assert should_stop() == signal.SIGTERM
+
+
+def test_handlers_are_given_back() -> None:
+    before = [signal.getsignal(signum) for signum in SIGNALS]
+    with Signals():
+        assert [signal.getsignal(signum) for signum in SIGNALS] != before
+    assert [signal.getsignal(signum) for signum in SIGNALS] == before
+    previous = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(previous)
+    assert previous == -1
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Signals():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_leave_the_handlers_alone() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def enter() -> None:
+        with Signals():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [before]
