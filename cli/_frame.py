@@ -24,7 +24,7 @@ import click
 from cli import _errors, _streams
 from cli._signals import Signals, Stopped
 from landscape import __version__
-from landscape.errors import LandscapeError
+from landscape.errors import InterruptedRunError, LandscapeError
 from landscape.progress import SILENT, Progress
 
 CONTEXT_SETTINGS: dict[str, Any] = {
@@ -135,6 +135,7 @@ class Session:
     warnings: list[str] = dataclasses.field(default_factory=list)
     signals: Signals = dataclasses.field(default_factory=Signals)
     shown: Progress = SILENT
+    hint: Callable[[], str] | None = None
 
     def say(self, text: str) -> None:
         """Write a message for the user to standard error, unless ``-q``."""
@@ -155,16 +156,33 @@ class Session:
         return self.shown
 
     @contextlib.contextmanager
-    def stoppable(self) -> Iterator[Callable[[], int | None]]:
-        """Yield `should_stop` for a computation that polls it."""
+    def stoppable(self, what: object, hint: Callable[[], str]) -> Iterator[Callable[[], int | None]]:
+        """Yield `should_stop` for a computation that polls it; a stop is reported with `hint`.
+
+        Parameters
+        ----------
+        what : object
+            What is being computed: the name of a folder.
+        hint : callable
+            Returns the next step: the command that goes on, if there is something to go on with.
+        """
+        self.hint = hint
         notice = "stopping after this chunk; once more stops at once"
-        with self.signals.polled(lambda: self.say(notice)) as should_stop:
-            yield should_stop
+        try:
+            with self.signals.polled(lambda: self.say(notice)) as should_stop:
+                yield should_stop
+        except InterruptedRunError as stop:
+            raise InterruptedRunError(stop.what, signum=stop.signum, hint=hint()) from stop
+        except Stopped as stop:
+            text = f"{what}: stopped before the computation went on"
+            raise InterruptedRunError(text, signum=stop.signum, hint=hint()) from stop
 
     def aborted(self, signum: int) -> None:
         """Leave the terminal and the JSON reader in order before the process ends at once."""
-        error = Stopped(signum)
+        stop = Stopped(signum)
+        error = stop if self.hint is None else InterruptedRunError(str(stop), signum=signum, hint=self.hint())
         with contextlib.suppress(OSError, AttributeError, ValueError):
+            sys.stderr = sys.__stderr__ or sys.stderr  # a bar on the terminal has put itself in front
             if sys.stderr.isatty():
                 os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
         _finish(self, Outcome(error=error, exit_code=128 + signum))

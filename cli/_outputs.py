@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
+import secrets
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ def check(outputs: Sequence[Path], *, force: bool, inputs: Iterable[Path] = ()) 
     InputError
         If its folder is missing.
     """
-    seen = {path.resolve(): path for path in inputs}
+    seen = {os.path.realpath(path): path for path in inputs}
     for path in outputs:
         if path.suffix not in SUFFIXES:
             raise ConfigurationError(
@@ -38,18 +38,18 @@ def check(outputs: Sequence[Path], *, force: bool, inputs: Iterable[Path] = ()) 
                 got=repr(path.suffix),
                 hint=f"For instance -o {path.with_suffix('.html') if path.name else 'result.html'}",
             )
-        if path.resolve() in seen:
-            raise ConfigurationError(
-                f"-o {path}: the same file as {seen[path.resolve()]}", hint="Choose another name."
-            )
-        seen[path.resolve()] = path
+        real = os.path.realpath(path)  # unlike Path.resolve, it never raises
+        if real in seen:
+            raise ConfigurationError(f"-o {path}: the same file as {seen[real]}", hint="Choose another name.")
+        seen[real] = path
         _check_place(path, force)
 
 
 def _check_place(path: Path, force: bool) -> None:
     if not path.parent.is_dir():
         raise InputError(
-            f"-o {path}: there is no folder {path.parent}", hint=f"Make it first: mkdir -p {path.parent}"
+            f"-o {path}: there is no folder {path.parent}",
+            hint=f"Make it first: mkdir -p {shlex.quote(str(path.parent))}",
         )
     if path.is_dir():
         raise InputError(f"-o {path}: is a folder", hint="Name a file in it.")
@@ -91,26 +91,14 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
     OutputExistsError
         If it came into being meanwhile and `force` is false.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".partial")
-    temporary = Path(name)
+    if path.exists() and not force:
+        raise OutputExistsError(f"-o {path}: is there already", hint="Give --force to replace it.")
+    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        with temporary.open("x", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        if force:
-            temporary.replace(path)
-        else:
-            os.link(temporary, path)  # unlike a rename, it refuses an existing name
-    except FileExistsError as error:
-        raise OutputExistsError(f"-o {path}: is there already", hint="Give --force to replace it.") from error
+        temporary.replace(path)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        temporary.unlink(missing_ok=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from cli import _device, _options
 from cli._frame import Outcome, Session
-from cli._signals import Stopped
 from cli._text import aligned, strict
-from landscape.errors import InterruptedRunError
 
 
 @_options.command(
     "quickstart",
-    examples=("landscape quickstart", "landscape quickstart -o story --set seeds.count=3"),
+    examples=("landscape quickstart", "landscape quickstart -o story --set 'seeds=[0, 1, 2]'"),
 )
 @_options.output_folder("quickstart", "quickstart")
 @_options.set_values
@@ -36,23 +35,17 @@ def command(
     """
     _device.configure(device)
     session.detail(f"device: {_device.require(device)}")
-    hint = f"Go on with: landscape quickstart -o {output}"
-    try:
-        with session.stoppable() as should_stop:
-            from trainers.quickstart import run_quickstart
+    again = f"landscape quickstart {'--force ' if force else ''}-o {shlex.quote(str(output))}"
+    with session.stoppable(output, lambda: f"Go on with: {again}") as should_stop:
+        from trainers.quickstart import run_quickstart
 
-            story = run_quickstart(
-                output,
-                overrides=overrides,
-                force=force,
-                progress=session.progress(),
-                should_stop=should_stop,
-                plotlyjs=plotlyjs,
-            )
-    except InterruptedRunError as stop:
-        raise InterruptedRunError(stop.what, signum=stop.signum, hint=hint) from stop
-    except (Stopped, KeyboardInterrupt) as stop:
-        what = f"{output}: stopped before training went on"
-        raise InterruptedRunError(what, signum=getattr(stop, "signum", 2), hint=hint) from stop
+        story = run_quickstart(
+            output,
+            overrides=overrides,
+            force=force,
+            progress=session.progress(),
+            should_stop=should_stop,
+            plotlyjs=plotlyjs,
+        )
     session.shown.stop()
     return Outcome(text=aligned(story.rows()), data=strict(story.to_dict()), outputs=[story.page])

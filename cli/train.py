@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cli import _device, _options
 from cli._frame import Outcome, Session
-from cli._signals import Stopped
-from cli._text import aligned, strict, table
-from landscape.errors import InterruptedRunError
+from cli._text import aligned, strict
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig
@@ -105,33 +103,19 @@ def _planned(config: RunConfig, folder: Path) -> Outcome:
 
 
 def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -> Outcome:
-    hint = f"Go on with: landscape train --resume -o {folder}"
-    try:
-        with session.stoppable() as should_stop:
-            from trainers.tickets import train_tickets
+    def hint() -> str:
+        if (folder / "run.toml").exists():
+            return f"Go on with: landscape train --resume -o {shlex.quote(str(folder))}"
+        return "Nothing has been written; the same command starts again."
 
-            run = train_tickets(
-                config, folder, resume=resume, progress=session.progress(), should_stop=should_stop
-            )
-    except InterruptedRunError as stop:
-        raise InterruptedRunError(stop.what, signum=stop.signum, hint=hint) from stop
-    except (Stopped, KeyboardInterrupt) as stop:
-        started = (folder / "run.toml").exists()
-        raise InterruptedRunError(
-            f"{folder}: stopped before training went on",
-            signum=getattr(stop, "signum", 2),
-            hint=hint if started else "Nothing has been written; the same command starts again.",
-        ) from stop
+    with session.stoppable(folder, hint) as should_stop:
+        from trainers.tickets import train_tickets
+
+        run = train_tickets(
+            config, folder, resume=resume, progress=session.progress(), should_stop=should_stop
+        )
     session.shown.stop()
     rows = run.summary_rows()
     return Outcome(
-        text=summary_text(rows), data={"summary": strict(rows), "run": str(folder)}, outputs=[folder]
+        text=aligned(rows), data={"summary": strict(dict(rows)), "run": str(folder)}, outputs=[folder]
     )
-
-
-def summary_text(rows: Sequence[Any]) -> str:
-    """Return a table of dictionaries, or aligned (label, value) lines."""
-    if rows and all(isinstance(row, Mapping) for row in rows):
-        headers = list(rows[0])
-        return table(headers, [[row.get(key) for key in headers] for row in rows])
-    return aligned(rows)

@@ -159,7 +159,8 @@ def test_unknown_option_names_the_nearest_one(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    "args", [["barrier", "a", "--json"], ["nothing", "--json"], ["barrier", "--json", "--points", "x", "a", "b"]]
+    "args",
+    [["barrier", "a", "--json"], ["nothing", "--json"], ["barrier", "--json", "--points", "x", "a", "b"]],
 )
 def test_usage_errors_are_one_json_object_too(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(args) == 2
@@ -178,7 +179,9 @@ def test_json_after_a_double_dash_is_a_name(capsys: pytest.CaptureFixture[str]) 
 def test_a_refusal_is_three_lines_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failing(monkeypatch, InputError("a.h5: truncated", expected="90 bytes", got="12 bytes", hint="Copy again."))
+    failing(
+        monkeypatch, InputError("a.h5: truncated", expected="90 bytes", got="12 bytes", hint="Copy again.")
+    )
     assert run(["info", "a.h5"]) == 3
     said = capsys.readouterr()
     assert said.out == ""
@@ -230,7 +233,10 @@ def test_a_file_the_system_refuses_is_not_a_bug_of_ours() -> None:
         (ModuleNotFoundError("x", name="kaleido.scopes"), "pip install 'ticketscape[images]'"),
         (ModuleNotFoundError("x", name="safetensors"), "pip install 'ticketscape[convert]'"),
         (ModuleNotFoundError("x", name="torch"), "pip install 'torch'"),
-        (MissingDependencyError("kaleido is missing", hint="pip install 'ticketscape[images]'"), "pip install"),
+        (
+            MissingDependencyError("kaleido is missing", hint="pip install 'ticketscape[images]'"),
+            "pip install",
+        ),
     ],
 )
 def test_row_32_a_missing_package_is_one_line_with_the_pip_command(
@@ -329,9 +335,7 @@ def test_row_28_a_result_that_could_not_be_printed_is_said() -> None:
 
 @pytest.mark.faults
 def test_row_28_names_that_are_not_text_are_no_fault() -> None:
-    done = subprocess.run(
-        [*SCRIPT, "barrier", b"\xff\xfe.h5", "--points"], capture_output=True, check=False
-    )
+    done = subprocess.run([*SCRIPT, "barrier", b"\xff\xfe.h5", "--points"], capture_output=True, check=False)
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     done = subprocess.run([*SCRIPT, b"\xff\xfe", "--json"], capture_output=True, check=False)
@@ -339,7 +343,15 @@ def test_row_28_names_that_are_not_text_are_no_fault() -> None:
     assert "\\udcff" in done.stdout.decode("ascii")
 
 
-DECOYS = ("cli/__init__.py", "cli/main.py", "trainers/__init__.py", "jax.py", "timeit.py", "click.py", "json.py")
+DECOYS = (
+    "cli/__init__.py",
+    "cli/main.py",
+    "trainers/__init__.py",
+    "jax.py",
+    "timeit.py",
+    "click.py",
+    "json.py",
+)
 
 
 @pytest.fixture

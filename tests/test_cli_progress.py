@@ -60,7 +60,12 @@ def test_row_33_labels_are_escaped() -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize(
     ("stream", "term", "bars"),
-    [(Terminal, "xterm", True), (Terminal, "dumb", False), (Terminal, "", False), (io.StringIO, "xterm", False)],
+    [
+        (Terminal, "xterm", True),
+        (Terminal, "dumb", False),
+        (Terminal, "", False),
+        (io.StringIO, "xterm", False),
+    ],
 )
 def test_row_28_bars_only_on_a_terminal_that_can_redraw(
     stream: type[io.StringIO], term: str, bars: bool, monkeypatch: pytest.MonkeyPatch

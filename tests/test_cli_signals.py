@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,8 @@ config = types.ModuleType("trainers.config")
 config.resolve = lambda *_, **__: types.SimpleNamespace(name="mini")
 tickets = types.ModuleType("trainers.tickets")
 def train_tickets(config, folder, *, resume, progress, should_stop):
+    folder.mkdir(parents=True)
+    (folder / "run.toml").write_text("")
 {body}
 tickets.train_tickets = train_tickets
 sys.modules.update({{"trainers.config": config, "trainers.tickets": tickets}})
@@ -59,10 +62,14 @@ STARTING = """
 
 
 @contextmanager
-def started(body: str) -> Iterator[subprocess.Popen[str]]:
+def started(body: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     code = PROGRAM.format(body=body)
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
     )
     try:
         assert process.stderr is not None
@@ -75,8 +82,8 @@ def started(body: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_row_22_the_first_signal_asks_the_computation_to_stop(signum: int) -> None:
-    with started(POLLING) as process:
+def test_row_22_the_first_signal_asks_the_computation_to_stop(signum: int, tmp_path: Path) -> None:
+    with started(POLLING, tmp_path) as process:
         process.send_signal(signum)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 128 + signum
@@ -91,22 +98,24 @@ def test_row_22_the_first_signal_asks_the_computation_to_stop(signum: int) -> No
 
 @pytest.mark.faults
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_row_22_the_second_signal_stops_at_once(signum: int) -> None:
-    with started(BUSY) as process:
+def test_row_22_the_second_signal_stops_at_once(signum: int, tmp_path: Path) -> None:
+    with started(BUSY, tmp_path) as process:
         process.send_signal(signum)
         time.sleep(2 * SAME_REQUEST)
         assert process.poll() is None
         process.send_signal(signum)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 128 + signum
-    assert json.loads(out)["error"]["exit_code"] == 128 + signum
+    error = json.loads(out)["error"]
+    assert error["exit_code"] == 128 + signum
+    assert "landscape train --resume -o runs/mini" in error["hint"]
     assert "Traceback" not in err
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_row_22_a_signal_before_the_first_poll_stops_too(signum: int) -> None:
-    with started(STARTING) as process:
+def test_row_22_a_signal_before_the_first_poll_stops_too(signum: int, tmp_path: Path) -> None:
+    with started(STARTING, tmp_path) as process:
         process.send_signal(signum)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 128 + signum
@@ -115,9 +124,13 @@ def test_row_22_a_signal_before_the_first_poll_stops_too(signum: int) -> None:
 
 
 def test_a_signal_raises_where_nothing_polls() -> None:
-    with pytest.raises(Stopped) as stop, Signals():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+    def work() -> None:
+        with Signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    with pytest.raises(Stopped) as stop:
+        work()
     assert stop.value.signum == signal.SIGTERM
 
 

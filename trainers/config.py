@@ -6,15 +6,19 @@ Values are taken in the order defaults, preset or file, ``--config``, ``--set``;
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from landscape.errors import ConfigurationError
 from trainers import _validate as check
+from trainers._sources import (
+    PRUNING_RIVALS,
+    extra_values,
+    layered,
+    override_values,
+    preset_names,
+    source_values,
+)
 from trainers._toml import dump_toml
 
 __all__ = [
@@ -34,42 +38,51 @@ __all__ = [
 
 TRAINERS = ("es", "gd")
 SCORES = ("snr", "magnitude", "random")
+_REFUSED = {
+    "gd-snr": "gradient descent has no search distribution, and a ratio from Adam's moments is not offered"
+}
+_METHODS = tuple(f"{t}-{s}" for t in TRAINERS for s in SCORES if f"{t}-{s}" not in _REFUSED)
+_LARGEST_SEED = 2**32 - 1  # a PRNG key keeps 32 bits of its seed
+_LEAST_DENSITY = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SeedsConfig:
-    """One replicate.
+class SeedsConfig(check.Settings):
+    """The seeds of one replicate, each from 0 to 2³² − 1.
 
     Attributes
     ----------
     init : int
-        Seed of the initialisation.
+        Fixes the initialisation. Default 0.
     train : int
-        Seed of minibatches and search noise; names the folder ``seed-<train>``.
+        Fixes minibatches and search noise, and names the folder ``seed-<train>``. Default 0.
     mask : int
-        Seed of random pruning.
+        Fixes random pruning. Default 0; in a table, the train seed.
     """
 
-    init: int = check.field(0, check.integer(low=0))
-    train: int = check.field(0, check.integer(low=0))
-    mask: int = check.field(0, check.integer(low=0))
+    init: int = check.field(0, check.integer(high=_LARGEST_SEED))
+    train: int = check.field(0, check.integer(high=_LARGEST_SEED))
+    mask: int = check.field(0, check.integer(high=_LARGEST_SEED))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PruningConfig:
+class PruningConfig(check.Settings):
     """How sparse, and in how many steps.
 
     Attributes
     ----------
     levels : int
-        Levels of training; the first is dense.
+        Levels of training, the first of them dense. Default 11.
     ratio : float
-        Fraction of the prunable weights that each further level keeps.
-    densities : list of float, optional
-        Density of every level, from 1 strictly down; instead of levels and ratio.
+        Fraction of the prunable weights that each further level keeps, between 0 and 1. Default 0.7.
+    densities : tuple of float, optional
+        The density of every level, from 1 strictly down; overrides `levels` and `ratio`, and in a
+        file stands in their place. Default none.
     prune_biases : bool
-        Whether biases may be pruned too.
+        Whether biases may be pruned too. Default false.
     """
+
+    EXCLUSIVE = PRUNING_RIVALS
 
     levels: int = check.field(11, check.integer(low=1, high=1_000))
     ratio: float = check.field(0.7, check.number(above=0.0, below=1.0))
@@ -78,40 +91,52 @@ class PruningConfig:
 
     @property
     def schedule(self) -> tuple[float, ...]:
-        """Density of every level."""
+        """The density of every level: ``ratio**level``, or as listed in `densities`."""
         return self.densities or tuple(self.ratio**level for level in range(self.levels))
+
+    def settle(self) -> None:
+        """Let listed densities decide the number of levels; refuse densities that vanish."""
+        if self.densities is not None:
+            object.__setattr__(self, "levels", len(self.densities))
+            object.__setattr__(self, "ratio", type(self).ratio)
+        elif self.schedule[-1] < _LEAST_DENSITY:
+            message = f"expected a last density ≥ {_LEAST_DENSITY:g}, got {self.schedule[-1]:.3g}"
+            raise check.Invalid([(".levels", f"{message} (ratio {self.ratio:g} to the {self.levels - 1})")])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvolutionConfig:
+class EvolutionConfig(check.Settings):
     """Training by an evolution strategy.
 
     Attributes
     ----------
     strategy : str
-        ``"snes"`` or ``"sep-cma-es"``.
+        ``"snes"`` (default) or ``"sep-cma-es"``.
     population_size : int
-        Members a generation, at least 2: fitness is used through its ranks.
+        Members a generation, at least 2: fitness counts through its ranks. Default 128.
     generations : int
-        Generations a level.
+        Generations a level. Default 500.
     batch_size : int
-        Examples in the minibatch that all members of a generation share.
+        Examples in the minibatch that all members of a generation share. Default 512.
     std_init : float
-        Initial standard deviation of every weight.
+        Initial standard deviation of every weight, in units of the weights. Default 0.05.
     std_min : float
-        Floor of the standard deviation.
+        Floor of the standard deviation. Default 0, no floor.
     mean_decay : float
-        The mean is multiplied by 1 − mean_decay each generation.
+        The mean is multiplied by 1 − mean_decay each generation. Default 1e-4.
     temperature : float, optional
-        SNES: weights softmax(−temperature·(rank/(λ−1) − ½)); without it the utilities of evosax.
+        SNES: recombination weights softmax(−temperature·(rank/(λ−1) − ½)); without it (``"none"``)
+        the utilities of evosax. Default 12.
     elite_ratio : float
-        Sep-CMA-ES: fraction of the population that is recombined.
+        Sep-CMA-ES: fraction of the population that is recombined, above 0, at most 1. Default 0.5.
     eval_every : int
-        Generations between evaluations on the validation split.
+        Generations between evaluations on the validation split. Default 100.
     """
 
     strategy: str = check.field("snes", check.one_of("snes", "sep-cma-es"))
-    population_size: int = check.field(128, check.integer(low=2))
+    population_size: int = check.field(
+        128, check.integer(low=2, why="one member alone has no rank to learn from")
+    )
     generations: int = check.field(500, check.integer(low=1))
     batch_size: int = check.field(512, check.integer(low=1))
     std_init: float = check.field(0.05, check.number(above=0.0))
@@ -121,27 +146,37 @@ class EvolutionConfig:
     elite_ratio: float = check.field(0.5, check.number(above=0.0, high=1.0))
     eval_every: int = check.field(100, check.integer(low=1))
 
+    def settle(self) -> None:
+        """Refuse a floor above the start."""
+        if self.std_min > self.std_init:
+            message = f"expected at most std_init ({self.std_init:g}), got {self.std_min:g}"
+            raise check.Invalid([(".std_min", message)])
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GradientConfig:
+class GradientConfig(check.Settings):
     """Training by gradient descent.
 
     Attributes
     ----------
     optimizer : str
-        ``"sgd"``, ``"momentum"``, ``"adam"`` or ``"adamw"``.
-    learning_rate, momentum, weight_decay : float
-        As in optax; momentum for ``"momentum"`` only.
+        ``"sgd"``, ``"momentum"``, ``"adam"`` (default) or ``"adamw"``.
+    learning_rate : float
+        Step size, at the end of the warm-up. Default 3e-3.
+    momentum : float
+        For ``"momentum"`` only, from 0, below 1. Default 0.9.
+    weight_decay : float
+        As in optax: decoupled for ``"adamw"``, added to the gradient for the others. Default 0.
     schedule : str
-        ``"constant"``, ``"cosine"`` or ``"linear"`` (both to zero), after `warmup_steps`.
+        ``"constant"`` (default), ``"cosine"`` or ``"linear"`` (both to zero), after `warmup_steps`.
     warmup_steps : int
-        Steps over which the learning rate rises linearly from zero.
+        Steps over which the learning rate rises linearly from zero. Default 0.
     epochs : int
-        Passes over the training data a level.
+        Passes over the training data a level. Default 20.
     batch_size : int
-        Examples a step; the rest of an epoch that fills no batch is left out.
+        Examples a step; the rest of an epoch that fills no batch is left out. Default 128.
     eval_every_epochs : float
-        Epochs between evaluations on the validation split.
+        Epochs between evaluations on the validation split. Default 1.
     """
 
     optimizer: str = check.field("adam", check.one_of("sgd", "momentum", "adam", "adamw"))
@@ -156,137 +191,118 @@ class GradientConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RuntimeConfig:
+class RuntimeConfig(check.Settings):
     """How a run is carried out; none of it changes the numbers, so it may change on resuming.
 
     Attributes
     ----------
     chunk_seconds : float
-        Length of a compiled chunk: how soon a stop is heard.
+        Seconds of a compiled chunk: how soon a stop is heard. Above 0, at most 60. Default 1.
     save_every_seconds : float
-        Time between snapshots within a level.
+        Seconds between snapshots within a level. Default 60.
     """
 
     chunk_seconds: float = check.field(1.0, check.number(above=0.0, high=60.0))
     save_every_seconds: float = check.field(60.0, check.number(above=0.0))
 
 
+def _replicate(value: Any) -> SeedsConfig:
+    """Check one item of `seeds`: a number, or a table that names at least init and train."""
+    if isinstance(value, Mapping):
+        missing = [key for key in ("init", "train") if key not in value]
+        if missing:
+            raise check.invalid(f"a table with {' and '.join(missing)}", dict(value))
+        return check.build(SeedsConfig, {"mask": value["train"], **value})
+    if isinstance(value, SeedsConfig):
+        return value
+    try:
+        seed = check.integer(high=_LARGEST_SEED)(value)
+    except check.Invalid:
+        raise check.invalid(
+            f"a seed from 0 to {_LARGEST_SEED} or a table of init, train and mask", value
+        ) from None
+    return SeedsConfig(init=seed, train=seed, mask=seed)
+
+
+_seeds = check.distinct(
+    check.each(_replicate, "a list of seeds such as [0, 1]"),
+    key=lambda seeds: seeds.train,
+    why="train seeds name the folders",
+)
+_methods = check.distinct(
+    check.each(check.one_of(*_METHODS, refused=_REFUSED), "a list of " + ", ".join(_METHODS))
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(check.Settings):
     """A whole run.
 
     Attributes
     ----------
     name : str
-        What reports call it.
+        What reports call it, and the default name of its folder. Default ``"run"``.
     task : str
-        A task: ``"digits"``, ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"``, or an installed one.
+        ``"digits"`` (default), ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"``, or an installed one.
     task_options : dict
-        Options of the task.
+        Options of the task, plain values. Default none.
     network : dict
-        ``{kind = "mlp", widths = [32]}``, ``{kind = "lenet-300-100"}``, ``{kind = "paper-cnn"}``.
+        ``{kind = "mlp", widths = [32]}`` (default), ``{kind = "lenet-300-100"}``,
+        ``{kind = "paper-cnn"}``, or what the task takes.
     methods : tuple of str
-        ``<trainer>-<score>`` with trainer ``es`` or ``gd`` and score ``snr``, ``magnitude``, ``random``.
+        ``<trainer>-<score>``: trainer ``es`` or ``gd``, score ``snr``, ``magnitude`` or ``random``;
+        not ``gd-snr``. Default es-snr, es-random, gd-magnitude.
     seeds : tuple of SeedsConfig
-        Replicates; ``seeds = [0, 1]`` is short for init = train = mask.
-    pruning, evolution, gradient, runtime : dataclasses
+        One a replicate, with different train seeds; a number s is short for
+        init = train = mask = s. Default 0 and 1.
+    pruning, evolution, gradient, runtime : settings
         The sections.
     """
 
-    name: str = check.field("run", check.text)
+    name: str = check.field("run", check.name)
     task: str = check.field("digits", check.text)
-    task_options: Mapping[str, Any] = check.field({}, check.mapping)
-    network: Mapping[str, Any] = check.field({"kind": "mlp", "widths": [32]}, check.mapping)
-    methods: tuple[str, ...] = check.field(
-        ("es-snr", "es-random", "gd-magnitude"), check.methods(TRAINERS, SCORES)
-    )
+    task_options: Mapping[str, Any] = check.field({}, check.table)
+    network: Mapping[str, Any] = check.field({"kind": "mlp", "widths": [32]}, check.network)
+    methods: tuple[str, ...] = check.field(("es-snr", "es-random", "gd-magnitude"), _methods)
     seeds: tuple[SeedsConfig, ...] = check.field(
-        (SeedsConfig(), SeedsConfig(init=1, train=1, mask=1)), check.anything
+        (SeedsConfig(), SeedsConfig(init=1, train=1, mask=1)), _seeds
     )
-    pruning: PruningConfig = dataclasses.field(default_factory=PruningConfig)
-    evolution: EvolutionConfig = dataclasses.field(default_factory=EvolutionConfig)
-    gradient: GradientConfig = dataclasses.field(default_factory=GradientConfig)
-    runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
-
-
-_SECTIONS: dict[str, type[Any]] = {
-    "pruning": PruningConfig,
-    "evolution": EvolutionConfig,
-    "gradient": GradientConfig,
-    "runtime": RuntimeConfig,
-}
+    pruning: PruningConfig = check.field(PruningConfig)
+    evolution: EvolutionConfig = check.field(EvolutionConfig)
+    gradient: GradientConfig = check.field(GradientConfig)
+    runtime: RuntimeConfig = check.field(RuntimeConfig)
 
 
 def from_dict(mapping: Mapping[str, Any], *, where: str = "configuration") -> RunConfig:
-    """Return the configuration of nested plain values.
+    """Return the configuration of nested plain values; `where` stands in messages.
 
     Raises
     ------
     ConfigurationError
         Listing every unknown key, wrong type, value out of range and conflict.
     """
-    problems: list[str] = []
-    plain = {key: value for key, value in mapping.items() if key not in _SECTIONS and key != "seeds"}
-    values = check.fields(RunConfig, plain, "", problems, also=(*_SECTIONS, "seeds"))
-    for name, cls in _SECTIONS.items():
-        section = mapping.get(name, {})
-        if not isinstance(section, Mapping):
-            problems.append(f"{name}: expected a table, got {section!r}")
-            continue
-        values[name] = cls(**check.fields(cls, section, f"{name}.", problems))
-    if "seeds" in mapping:
-        values["seeds"] = _seeds(mapping["seeds"], problems)
-    pruning = mapping.get("pruning", {})
-    if isinstance(pruning, Mapping) and pruning.get("densities") is not None:
-        both = [f"pruning.{key}" for key in ("levels", "ratio") if key in pruning]
-        default = {"pruning.levels": pruning.get("levels"), "pruning.ratio": pruning.get("ratio")}
-        both = [key for key in both if default[key] != getattr(PruningConfig(), key.split(".")[1])]
-        if both:
-            problems.append(f"pruning.densities and {both[0]}: give one of them")
-    if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise ConfigurationError(f"{where}: {count}", problems=tuple(problems))
-    return RunConfig(**values)
-
-
-def _seeds(value: Any, problems: list[str]) -> tuple[SeedsConfig, ...]:
-    if not isinstance(value, (list, tuple)) or not value:
-        problems.append(f"seeds: expected a list such as [0, 1], got {value!r}")
-        return ()
-    found = []
-    for index, item in enumerate(value):
-        if isinstance(item, int) and not isinstance(item, bool):
-            item = {"init": item, "train": item, "mask": item}  # noqa: PLW2901  the shorthand
-        if not isinstance(item, Mapping):
-            problems.append(
-                f"seeds[{index}]: expected a number or a table of init, train and mask, got {item!r}"
-            )
-            continue
-        filled = {"mask": item.get("train", 0), **item}
-        found.append(SeedsConfig(**check.fields(SeedsConfig, filled, f"seeds[{index}].", problems)))
-    trains = [seeds.train for seeds in found]
-    if len(set(trains)) != len(trains):
-        problems.append(f"seeds: train seeds must differ, they name the folders; got {trains}")
-    return tuple(found)
+    try:
+        return check.build(RunConfig, mapping)
+    except check.Invalid as error:
+        known = [*check.known_keys(RunConfig), *check.known_keys(SeedsConfig, "seeds.")]
+        raise check.refusal(where, error, known) from None
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """Return the configuration as plain JSON types, every key present."""
+    """Return the configuration as plain JSON types: what `from_dict` turns into an equal one.
+
+    Every key is present, but of `pruning` only the levels and ratio or the densities.
+    """
     result: dict[str, Any] = check.plain(dataclasses.asdict(config))
+    unused = ("densities",) if config.pruning.densities is None else ("levels", "ratio")
+    for key in unused:
+        del result["pruning"][key]
     return result
 
 
 def to_toml(config: RunConfig) -> str:
     """Return the configuration as TOML that `resolve` reads back."""
     return dump_toml(to_dict(config))
-
-
-def preset_names() -> list[str]:
-    """Return the names of the presets in the package."""
-    folder = resources.files("trainers") / "presets"
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-    )
 
 
 def resolve(source: str | Path, *, extra: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
@@ -296,116 +312,42 @@ def resolve(source: str | Path, *, extra: Path | None = None, overrides: Sequenc
     ----------
     source : str or path
         A preset, a ``.toml`` file (which may say ``extends = "preset"``), or a checkpoint or result
-        of ours, whose stored configuration is used.
+        of ours (``.h5``), whose stored configuration is used.
     extra : path, optional
         A TOML file whose values win over those of `source`.
     overrides : sequence of str
         ``key=value`` with dotted keys; values are TOML, bare words are strings.
 
+    Returns
+    -------
+    RunConfig
+        Complete. Without a name of its own it is called like its preset or file.
+
     Raises
     ------
     ConfigurationError
         If there is no such preset or file, it is not TOML, or the result is not valid.
+    CheckpointError
+        If `source` is an HDF5 file that cannot be read.
+
+    Notes
+    -----
+    A later layer that changes the task drops the options of the former task; one that changes the
+    kind of network replaces the network; one that gives densities replaces levels and ratio.
     """
-    values = _source(source)
+    values = source_values(source)
     if extra is not None:
-        values = _merged(values, _read_toml(Path(extra)))
-    for override in overrides:
-        values = _merged(values, _override(override))
-    return from_dict(values, where=str(source))
+        values = layered(values, extra_values(extra))
+    return from_dict(layered(values, override_values(overrides)), where=str(source))
 
 
-def _source(source: str | Path) -> dict[str, Any]:
-    path = Path(source).expanduser()
-    if path.suffix in (".h5", ".hdf5"):
-        return _stored(path)
-    if path.suffix == ".toml":
-        return _extended(_read_toml(path))
-    return _preset(str(source))
-
-
-def _stored(path: Path) -> dict[str, Any]:
-    from landscape.checkpoint import load
-
-    config = load(path).config
-    if not config or "evolution" not in config:
-        raise ConfigurationError(
-            f"{path}: holds no configuration of a run", hint="Give a preset or a .toml file."
-        )
-    return dict(config)
-
-
-def _preset(name: str) -> dict[str, Any]:
-    names = preset_names()
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-        raise ConfigurationError(
-            f"{name}: no such preset"
-            + (", and no file ending in .toml" if "/" in name or "." in name else ""),
-            expected="one of " + ", ".join(names),
-            hint=f"Did you mean {' or '.join(near)}?"
-            if near
-            else "Name a preset, or a file ending in .toml.",
-        )
-    text = (resources.files("trainers") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
-    return _extended({"name": name, **tomllib.loads(text)})
-
-
-def _extended(values: dict[str, Any]) -> dict[str, Any]:
-    base = values.pop("extends", None)
-    if base is None:
-        return values
-    if not isinstance(base, str):
-        raise ConfigurationError("extends: expected the name of a preset", got=repr(base))
-    return _merged(_preset(base), values)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.expanduser().open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read", got=error.strerror, hint="Check the name."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not TOML", got=str(error)) from error
-
-
-def _override(text: str) -> dict[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise ConfigurationError(
-            f"--set {text}: not of the form key=value", hint="For instance pruning.levels=5."
-        )
-    try:
-        parsed = tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    nested: Any = parsed
-    for part in reversed(key.strip().split(".")):
-        nested = {part: nested}
-    return dict(nested)
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes` merged into its tables; a network is replaced as a whole."""
-    result = dict(base)
-    for key, value in changes.items():
-        old = result.get(key)
-        tables = isinstance(value, Mapping) and isinstance(old, Mapping)
-        replaced = key == "network" and "kind" in (value if isinstance(value, Mapping) else ())
-        result[key] = _merged(old, value) if tables and not replaced else value  # type: ignore[arg-type]
-    return result
-
-
-def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return the dotted keys at which two configurations differ."""
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys at which two configurations (as `to_dict` gives them) differ."""
     keys = []
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            keys += changed_keys(a, b, f"{prefix}{key}.")
+            keys += [f"{key}.{inner}" for inner in changed_keys(a, b)]
         elif a != b:
-            keys.append(f"{prefix}{key}")
+            keys.append(key)
     return keys

@@ -1,0 +1,56 @@
+"""Where a result comes from: versions, device, precision, seed and digests. No clock times."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+DISTRIBUTION = "ticketscape"
+LIBRARIES = ("jax", "jaxlib", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package, Python and the numerical libraries.
+
+    They are read from the installed metadata, so that nothing has to be imported for it.
+    """
+    found = {"landscape": _version(DISTRIBUTION), "python": platform.python_version()}
+    return {**found, **{name: _version(name) for name in LIBRARIES}}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a distribution"
+
+
+def device() -> dict[str, str]:
+    """Return the platform and the kind of the device that jax computes on now."""
+    import jax.numpy as jnp
+
+    used = next(iter(jnp.zeros(()).devices()))  # asks jax, which may have been told another default
+    return {"platform": str(used.platform), "kind": str(used.device_kind)}
+
+
+def provenance(*, seed: int | None, dtype: str, digests: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the provenance of a result.
+
+    Parameters
+    ----------
+    seed : int or None
+        Seed of everything random in the analysis; None if nothing is.
+    dtype : str
+        Floating type of the computation on the device.
+    digests : mapping
+        BLAKE2b-128 of what was analysed: parameters and data.
+    """
+    return {
+        "versions": versions(),
+        "device": device(),
+        "dtype": dtype,
+        "seed": seed,
+        "digests": dict(digests),
+    }

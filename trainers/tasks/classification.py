@@ -1,0 +1,130 @@
+"""Classification tasks: a data set and a network become a Problem."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from landscape import Metric, Problem
+from landscape._tree import difference, shapes
+from landscape.errors import ArchitectureMismatchError
+from trainers.tasks.datasets import Dataset, load_dataset
+from trainers.tasks.networks import build, initialise, num_dense_layers, validate_network
+from trainers.tasks.population import mlp_population_loss
+
+PyTree = Any
+# What matters to the numbers; where the files lie does not, and would break on another machine.
+_STORED_OPTIONS: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """A problem with a network that starts it.
+
+    Attributes
+    ----------
+    name : str
+        The task.
+    problem : Problem
+        Cross-entropy, and accuracy as a metric, on train, validation and test.
+    network : dict
+        Description of the network.
+    input_shape : tuple of int
+        Shape of one input.
+    init : callable
+        ``init(seed) -> params``.
+    apply : callable
+        ``apply(params, inputs [B, …]) -> logits [B, classes]``.
+    """
+
+    name: str
+    problem: Problem
+    network: Mapping[str, Any]
+    input_shape: tuple[int, ...]
+    init: Callable[[int], PyTree]
+    apply: Callable[[PyTree, jax.Array], jax.Array]
+
+
+def load_task(name: str, network: Mapping[str, Any] | None = None, **options: Any) -> Task:
+    """Return a built-in task.
+
+    Parameters
+    ----------
+    name : str
+        ``"digits"``, ``"mnist"``, ``"fashion_mnist"`` or ``"kmnist"``.
+    network : mapping, optional
+        Description of the network; by default a multilayer perceptron with 32 hidden units.
+    **options
+        ``folder`` and ``download`` of `trainers.tasks.datasets.load_dataset`.
+
+    Raises
+    ------
+    ConfigurationError
+        If the task, the network or an option is unknown.
+    DataError
+        If the data are missing or damaged.
+    """
+    described = validate_network(network or {"kind": "mlp", "widths": [32]})
+    return classification_task(load_dataset(name, **options), described, options=options)
+
+
+def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options: Mapping[str, Any]) -> Task:
+    """Return the task of a data set and a network."""
+    module = build(network)
+    input_shape = tuple(int(n) for n in dataset.splits["train"][0].shape[1:])
+    expected = shapes(jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *input_shape)))["params"])
+
+    def apply(params: PyTree, inputs: jax.Array) -> jax.Array:
+        _check_params(dataset.name, params, expected)
+        logits: jax.Array = module.apply({"params": params}, inputs)
+        return logits
+
+    def loss(params: PyTree, batch: PyTree) -> jax.Array:
+        logits = apply(params, batch[0])
+        # log-sum-exp minus the true logit; both are finite for finite logits.
+        return (
+            jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, batch[1][:, None], axis=-1)[:, 0]
+        )
+
+    def accuracy(params: PyTree, batch: PyTree) -> jax.Array:
+        return jnp.argmax(apply(params, batch[0]), axis=-1) == batch[1]
+
+    layers = num_dense_layers(network)
+    problem = Problem(
+        loss,
+        train=dataset.splits["train"],
+        validation=dataset.splits["validation"],
+        test=dataset.splits["test"],
+        metrics={"accuracy": Metric(accuracy, higher_is_better=True)},
+        name=dataset.name,
+        population_loss=None if layers is None else mlp_population_loss(layers),
+        task={
+            "name": dataset.name,
+            "options": {key: options[key] for key in _STORED_OPTIONS if key in options},
+            "network": dict(network),
+        },
+    )
+    return Task(
+        name=dataset.name,
+        problem=problem,
+        network=dict(network),
+        input_shape=input_shape,
+        init=lambda seed: initialise(network, input_shape, seed),
+        apply=apply,
+    )
+
+
+def _check_params(name: str, params: PyTree, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse parameters of another network when a function is traced, by path."""
+    differing = difference(dict(expected), shapes(params))
+    if differing:
+        raise ArchitectureMismatchError(
+            f"{name}: these parameters are of another network: {len(differing)} paths differ",
+            expected="the task's network",
+            got="; ".join(differing[:3]),
+            hint="Give the network that the parameters belong to, or another --problem.",
+        )
