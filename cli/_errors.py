@@ -74,7 +74,7 @@ def _known(error: LandscapeError) -> Explanation:
     problems = error.problems if isinstance(error, ConfigurationError) else ()
     kind, code = type(error).__name__, error.exit_code
     if isinstance(error, MissingDependencyError):
-        what = ": ".join(part for part in (error.what, error.hint) if part)
+        what = ": ".join(part for part in (error.what, error.got, error.hint) if part)
         return Explanation(kind=kind, what=what, exit_code=code)
     return Explanation(
         kind=kind,

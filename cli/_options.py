@@ -152,5 +152,5 @@ output_files = click.option(
     type=FilePath(),
     multiple=True,
     show_default="nothing is written",
-    help="Write .html (a page), .h5 (the result) or .json; repeatable.",
+    help="Write .html (a page), .h5 (the result), .json or a picture (.png, .svg, .pdf); repeatable.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import shlex
@@ -9,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landscape.errors import ConfigurationError, InputError, OutputExistsError
+from landscape.errors import ConfigurationError, InputError, MissingDependencyError, OutputExistsError
 
 if TYPE_CHECKING:
     from landscape.results import Result
 
-SUFFIXES = (".html", ".h5", ".json")
+IMAGES = (".png", ".svg", ".pdf")
+SUFFIXES = (".html", ".h5", ".json", *IMAGES)
 
 
 def check(outputs: Sequence[Path], *, force: bool, inputs: Iterable[Path] = ()) -> None:
@@ -28,6 +30,8 @@ def check(outputs: Sequence[Path], *, force: bool, inputs: Iterable[Path] = ()) 
         If a file is there and `force` is false.
     InputError
         If its folder is missing.
+    MissingDependencyError
+        If it is a picture and the package that draws them is not installed.
     """
     seen = {os.path.realpath(path): path for path in inputs}
     for path in outputs:
@@ -53,34 +57,46 @@ def _check_place(path: Path, force: bool) -> None:
         )
     if path.is_dir():
         raise InputError(f"-o {path}: is a folder", hint="Name a file in it.")
-    if path.exists() and not force:
-        raise OutputExistsError(f"-o {path}: is there already", hint="Give --force to replace it.")
+    tables = [path.with_name(f"{path.stem}-data")] if path.suffix == ".html" else []
+    for target in (path, *tables):
+        if target.exists() and not force:
+            raise OutputExistsError(
+                f"-o {path}: {target} is there already", hint="Give --force to replace it."
+            )
+    if path.suffix in IMAGES and importlib.util.find_spec("kaleido") is None:
+        raise MissingDependencyError(
+            "pictures need kaleido, which is not installed", hint="pip install 'ticketscape[images]'"
+        )
 
 
-def write_result(result: Result, path: Path, *, plotlyjs: str, force: bool) -> Path:
-    """Write a result in the form that the suffix of `path` names."""
+def write_result(result: Result, path: Path, *, plotlyjs: str, force: bool) -> list[Path]:
+    """Write a result in the form that the suffix of `path` names; return every file written."""
+    if path.suffix == ".html":
+        return write_page(result, path, plotlyjs=plotlyjs, force=force)
     if path.suffix == ".h5":
         result.save(path, force=force)
     elif path.suffix == ".json":
         write_text(path, result.to_json(indent=1) + "\n", force=force)
     else:
-        write_page(result, path, plotlyjs=plotlyjs, force=force)
-    return path
+        from landscape.plots import figure_of, write_image
+
+        write_image(figure_of(result), path, force=force)
+    return [path]
 
 
-def write_page(result: Result, path: Path, *, plotlyjs: str, force: bool) -> None:
+def write_page(result: Result, path: Path, *, plotlyjs: str, force: bool) -> list[Path]:
     """Write the page of one result: its figure, its numbers, where they come from."""
     from landscape.plots import figure_of
     from landscape.plots.page import Page
 
     names = " and ".join(str(name) for name in getattr(result, "endpoints", ()))
     page = Page(result.kind.capitalize(), subtitle=names)
-    page.figure(figure_of(result), "", result.kind)
-    page.table(("quantity", "value"), result.rows(), "The numbers", "summary")
     for warning in result.warnings:
-        page.text(f"Warning: {warning}")
+        page.warning(warning)
+    page.figure(figure_of(result), "", result.kind)
+    page.table(("quantity", "value"), result.rows(), "Numbers", "numbers")
     page.provenance({"status": result.status, **result.provenance})
-    page.write(path, plotlyjs=plotlyjs, force=force)
+    return page.write(path, plotlyjs=plotlyjs, force=force)
 
 
 def write_text(path: Path, text: str, *, force: bool) -> None:

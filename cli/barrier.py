@@ -86,7 +86,11 @@ def command(
     _outputs.check(outputs, force=force, inputs=checkpoints)
     _device.configure(device)
     result = _compute(session, checkpoints, device, options)
-    written = [_outputs.write_result(result, path, plotlyjs=plotlyjs, force=force) for path in outputs]
+    written = [
+        file
+        for path in outputs
+        for file in _outputs.write_result(result, path, plotlyjs=plotlyjs, force=force)
+    ]
     return outcome_of(result, written)
 
 

@@ -52,13 +52,15 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
             provenance={"seed": options["seed"]},
         )
 
+    def page(result: Result, path: Path, **_: Any) -> list[Path]:
+        path.write_text("page", encoding="utf-8")
+        return [path]
+
     monkeypatch.setitem(vars(landscape), "load", lambda path, **_: f"checkpoint {path}")
     monkeypatch.setitem(vars(landscape), "loss_barrier", loss_barrier)
     monkeypatch.setattr(_device, "configure", lambda *_, **__: None)
     monkeypatch.setattr(_device, "require", lambda device: device)
-    monkeypatch.setattr(
-        _outputs, "write_page", lambda _, path, **__: path.write_text("page", encoding="utf-8")
-    )
+    monkeypatch.setattr(_outputs, "write_page", page)
     monkeypatch.chdir(tmp_path)
     return calls
 
@@ -140,7 +142,8 @@ def test_an_output_that_exists_is_refused_before_computing_and_replaced_by_force
 @pytest.mark.parametrize(
     ("output", "status", "message"),
     [
-        ("x.png", 2, "suffix"),
+        ("x.xlsx", 2, "suffix"),
+        ("tables.html", 3, "tables-data is there already"),
         ("x", 2, "suffix"),
         ("a.h5", 2, "same file"),
         ("missing/x.h5", 3, "mkdir"),
@@ -153,7 +156,8 @@ def test_outputs_that_cannot_be_meant_are_refused_before_computing(
     output: str, status: int, message: str, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("folder.html").mkdir()
-    assert run(["barrier", "a.h5", "b.h5", "--force", "-o", output]) == status
+    Path("tables-data").mkdir()
+    assert run(["barrier", "a.h5", "b.h5", "-o", output]) == status
     assert message in capsys.readouterr().err
     assert not calls
 
@@ -217,6 +221,18 @@ def test_row_33_names_of_files_are_escaped_in_the_result(
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err
     assert "\\x1b[2J.h5" in said.out
+
+
+@pytest.mark.faults
+def test_row_32_a_picture_without_kaleido_is_refused_before_computing(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_outputs.importlib.util, "find_spec", lambda _: None)
+    assert run(["barrier", "a.h5", "b.h5", "-o", "x.png"]) == 3
+    assert capsys.readouterr().err == (
+        "error: pictures need kaleido, which is not installed: pip install 'ticketscape[images]'\n"
+    )
+    assert not calls
 
 
 def test_text_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from landscape.errors import CheckpointError, ConfigurationError
 from trainers._toml import parse_override, parse_toml, read_toml
-from trainers._validate import is_given
+from trainers._validate import Invalid, is_given, name
 
 # Pairs of keys that say the same thing in two ways: one file holds one, a later layer supersedes.
 PRUNING_RIVALS = (("levels", "densities"), ("ratio", "densities"))
@@ -58,8 +58,16 @@ def source_values(source: str | Path) -> dict[str, Any]:
     if base is not None:
         if not isinstance(base, str):
             raise ConfigurationError(f"{path}: extends: expected the name of a preset", got=repr(base))
-        values = layered({**_preset(base), "name": path.stem}, values)
-    return {"name": path.stem, **values}
+        values = layered({**_preset(base), **_named(path)}, values)
+    return {**_named(path), **values}
+
+
+def _named(path: Path) -> dict[str, str]:
+    """Return the name that a run has from its file, if that can be one."""
+    try:
+        return {"name": name(path.stem)}
+    except Invalid:
+        return {}
 
 
 def _stored(path: Path) -> dict[str, Any]:
@@ -80,18 +88,18 @@ def _stored(path: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _preset(name: str) -> dict[str, Any]:
+def _preset(preset: str) -> dict[str, Any]:
     names = preset_names()
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    if preset not in names:
+        near = difflib.get_close_matches(preset, names, n=3, cutoff=0.6)
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise ConfigurationError(
-            f"{name}: no such preset",
+            f"{preset}: no such preset",
             expected=f"one of {', '.join(names)}, or a file ending in .toml or .h5",
             hint=f"{hint}To use a file, name it with its ending.",
         )
-    data = (resources.files("trainers") / "presets" / f"{name}.toml").read_bytes()
-    return {"name": name, **parse_toml(data, where=f"preset {name}")}
+    data = (resources.files("trainers") / "presets" / f"{preset}.toml").read_bytes()
+    return {"name": preset, **parse_toml(data, where=f"preset {preset}")}
 
 
 def layered(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

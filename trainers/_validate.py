@@ -48,14 +48,16 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def field(default: Any, check: Check | None = None) -> Any:
-    """Return a dataclass field with a default and a check; a settings class stands for a table of it."""
-    if isinstance(default, type):
-        metadata = {"check": lambda value: build(default, value), "section": default}
-        return dataclasses.field(default_factory=default, metadata=metadata)
+def field(default: Any, check: Check) -> Any:
+    """Return a dataclass field with a default and a check."""
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata={"check": check})
     return dataclasses.field(default=default, metadata={"check": check})
+
+
+def section(cls: type[Any]) -> dict[str, Any]:
+    """Return the metadata of a field that holds a table of another settings class."""
+    return {"check": lambda value: build(cls, value), "section": cls}
 
 
 class Settings:

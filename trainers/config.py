@@ -267,10 +267,18 @@ class RunConfig(check.Settings):
     seeds: tuple[SeedsConfig, ...] = check.field(
         (SeedsConfig(), SeedsConfig(init=1, train=1, mask=1)), _seeds
     )
-    pruning: PruningConfig = check.field(PruningConfig)
-    evolution: EvolutionConfig = check.field(EvolutionConfig)
-    gradient: GradientConfig = check.field(GradientConfig)
-    runtime: RuntimeConfig = check.field(RuntimeConfig)
+    pruning: PruningConfig = dataclasses.field(
+        default_factory=PruningConfig, metadata=check.section(PruningConfig)
+    )
+    evolution: EvolutionConfig = dataclasses.field(
+        default_factory=EvolutionConfig, metadata=check.section(EvolutionConfig)
+    )
+    gradient: GradientConfig = dataclasses.field(
+        default_factory=GradientConfig, metadata=check.section(GradientConfig)
+    )
+    runtime: RuntimeConfig = dataclasses.field(
+        default_factory=RuntimeConfig, metadata=check.section(RuntimeConfig)
+    )
 
 
 def from_dict(mapping: Mapping[str, Any], *, where: str = "configuration") -> RunConfig:
@@ -335,7 +343,7 @@ def resolve(source: str | Path, *, extra: Path | None = None, overrides: Sequenc
     A later layer that changes the task drops the options of the former task; one that changes the
     kind of network replaces the network; one that gives densities replaces levels and ratio.
     """
-    values = source_values(source)
+    values = layered(to_dict(RunConfig()), source_values(source))
     if extra is not None:
         values = layered(values, extra_values(extra))
     return from_dict(layered(values, override_values(overrides)), where=str(source))

@@ -123,7 +123,7 @@ def _centred(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     means = np.mean(values, axis=1, dtype=np.float64)
     centred = np.empty(values.shape[::-1], dtype)
     for t, row in enumerate(values):
-        centred[:, t] = row - means[t]
+        centred[:, t] = row.astype(np.float64) - means[t]
     return centred, means
 
 

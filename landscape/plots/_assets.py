@@ -35,13 +35,15 @@ nav {{ font-size: 15px; margin: 0 0 8px; display: flex; flex-wrap: wrap; gap: 4p
   white-space: pre-line; max-width: 76ch; overflow-wrap: anywhere; }}
 figure {{ margin: 28px 0 40px; }}
 .plot {{ width: 100%; margin: 4px 0 8px; }}
-figcaption, caption {{ font-size: 14.5px; line-height: 1.55; color: #4a515b; max-width: 78ch; text-align: left; }}
+figcaption, caption {{ font-size: 14.5px; line-height: 1.55; color: #4a515b;
+  max-width: 78ch; text-align: left; }}
 figcaption p {{ margin: 0; max-width: none; }}
 .data {{ font-size: 14px; line-height: 1.5; margin: 4px 0 0; color: var(--quiet); }}
 .tablebox {{ margin: 28px 0 40px; }}
 .scroll {{ overflow-x: auto; max-height: 560px; overflow-y: auto; border-top: 1px solid var(--ink);
   border-bottom: 1px solid var(--ink); margin: 8px 0; width: fit-content; max-width: 100%; }}
-table {{ border-collapse: collapse; font-size: 14.5px; line-height: 1.45; font-variant-numeric: tabular-nums; }}
+table {{ border-collapse: collapse; font-size: 14.5px; line-height: 1.45;
+  font-variant-numeric: tabular-nums; }}
 th, td {{ padding: 6px 28px 6px 0; text-align: left; vertical-align: top; }}
 th:last-child, td:last-child {{ padding-right: 8px; }}
 thead th {{ font-weight: 600; border-bottom: 1px solid #9aa1ab; position: sticky; top: 0; background: #fff; }}

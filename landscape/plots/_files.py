@@ -22,7 +22,7 @@ def check_targets(paths: Iterable[Path], *, force: bool) -> None:
         If one of them is a folder.
     """
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112  unlike Path.is_dir, False for a name too long
             raise InputError(f"{path}: is a folder", expected="the name of a file", hint="Name a file in it.")
         if os.path.lexists(path) and not force:
             raise OutputExistsError(f"{path}: is there already", hint="Give force (--force) to replace it.")

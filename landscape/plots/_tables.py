@@ -18,7 +18,9 @@ FIGURE_HEADERS = ("series", "x", "y", "low", "high")
 
 def is_number(value: object) -> bool:
     """Return whether a cell holds a number (a bool is a word)."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+        value, (bool, np.bool_)
+    )
 
 
 def cell(value: object) -> str:
@@ -115,7 +117,7 @@ def figure_rows(fig: go.Figure) -> list[tuple[object, ...]]:
 
 
 def _list(trace: Any, key: str) -> list[Any] | None:
-    values = trace[key] if key in trace else None
+    values = getattr(trace, key, None)
     return None if values is None else np.asarray(values, dtype=object).tolist()
 
 

@@ -1,0 +1,72 @@
+"""A log axis for quantities that may be zero: what is at or below the floor is drawn on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from landscape.plots.theme import log_ticks
+
+_DECADES = 4  # below the largest value; smaller ones are rounding, not barriers
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """A linear axis (`floor` is None), or a log axis whose lowest position is `floor`."""
+
+    floor: float | None
+    top: float
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Scale:
+        """Choose: log where the positive values span more than two decades."""
+        known = [value for value in values if value is not None]
+        positive = [value for value in known if value > 0]
+        top = max(known, default=1.0)
+        if not positive or min(known) < -0.01 * top or top / min(positive) <= 100:
+            return cls(floor=None, top=top)
+        lowest = max(min(positive), top * 10.0**-_DECADES)
+        return cls(floor=10.0 ** math.floor(math.log10(lowest)), top=top)
+
+    def place(self, value: float | None) -> float | None:
+        """Return where a value is drawn."""
+        return value if value is None or self.floor is None else max(value, self.floor)
+
+    def floored(self, value: float | None) -> bool:
+        """Return whether a value is drawn on the floor instead of where it belongs."""
+        return value is not None and self.floor is not None and value < self.floor
+
+    def axis(self) -> dict[str, Any]:
+        """Return the settings of the axis."""
+        if self.floor is None:
+            return {"rangemode": "tozero"}
+        high = self.top * 1.6
+        ticks = [tick for tick in log_ticks(self.floor, high, steps=(1,)) if tick > self.floor]
+        names = [f"≤ {self.floor:g}", *(f"{tick:g}" for tick in ticks)]
+        return {
+            "type": "log",
+            "range": [math.log10(self.floor / 1.4), math.log10(high)],
+            "tickvals": [self.floor, *ticks],
+            "ticktext": names,
+        }
+
+    def error_bars(
+        self, values: list[float | None], ends: list[tuple[Any, Any]], color: str
+    ) -> dict[str, Any]:
+        """Return asymmetric error bars from the drawn positions to the drawn ends."""
+        plus, minus = [], []
+        for value, (low, high) in zip(values, ends, strict=True):
+            at, bottom, top = self.place(value), self.place(low), self.place(high)
+            plus.append(None if at is None or top is None else max(top - at, 0.0))
+            minus.append(None if at is None or bottom is None else max(at - bottom, 0.0))
+        return {
+            "type": "data",
+            "symmetric": False,
+            "array": plus,
+            "arrayminus": minus,
+            "color": color,
+            "thickness": 1.2,
+            "width": 3,
+        }

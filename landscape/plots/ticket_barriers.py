@@ -1,0 +1,227 @@
+"""Figures of barriers between tickets: along the levels of a run, and between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from landscape.plots._scale import Scale
+from landscape.plots._series import Ends, Rows, ends_of, mean_at, percent, prepared, remaining_axis
+from landscape.plots._text import label
+from landscape.plots.theme import INK, numbers, style, swatch, tint
+
+__all__ = ["barrier_levels_figure", "barrier_pairs_figure"]
+
+
+def barrier_levels_figure(
+    series: Sequence[Mapping[str, Any]],
+    *,
+    quantity: str = "barrier (loss above the chord)",
+    title: str = "Barriers between successive levels",
+) -> go.Figure:
+    """Return barriers between successive pruning levels against weights remaining.
+
+    Parameters
+    ----------
+    series : sequence of mappings
+        Each with ``name``, ``densities`` [K] (of the sparser endpoint), ``values`` [S][K] and optionally
+        ``intervals`` [S][K] of (low, high), drawn as error bars. The line joins the means over runs.
+    quantity : str
+        Name of the vertical axis. The axis is logarithmic, with its floor marked, where the positive
+        values span more than two decades.
+    """
+    fig = style(go.Figure(), title=title, y=quantity, height=440)
+    ready = [prepared(one) for one in series]
+    bars = [_row_intervals(one, item) for one, item in zip(series, ready, strict=True)]
+    scale = Scale.of([value for _, _, rows, _ in ready for row in rows for value in row])
+    for i, ((name, densities, rows, _), ends) in enumerate(zip(ready, bars, strict=True)):
+        look = swatch(i)
+        shift = 1.012 ** (i - (len(ready) - 1) / 2)
+        _add_mean_barrier(fig, name, densities, rows=rows, scale=scale, look=look)
+        for seed, row in enumerate(rows):
+            x = [100 * density * shift * 1.02 ** (seed - (len(rows) - 1) / 2) for density in densities]
+            _add_barriers(
+                fig, f"{label(name)}, run {seed + 1}", x, values=row, ends=ends[seed], scale=scale, look=look
+            )
+    fig.update_yaxes(**scale.axis())
+    remaining_axis(fig, [density for _, densities, _, _ in ready for density in densities])
+    return fig
+
+
+def _row_intervals(one: Mapping[str, Any], ready: tuple[str, list[float], Rows, Ends]) -> list[Ends]:
+    name, _, rows, _ = ready
+    given = one.get("intervals")
+    if given is None:
+        return [[(None, None)] * len(row) for row in rows]
+    if len(rows) == 1 and len(given) == len(rows[0]) and not _nested_pairs(given):
+        given = [given]
+    return [ends_of(pairs, [row], name) for pairs, row in zip(given, rows, strict=True)]
+
+
+def _nested_pairs(given: Any) -> bool:
+    first = next((item for item in given if item is not None), None)
+    return first is not None and len(first) > 0 and (first[0] is None or hasattr(first[0], "__len__"))
+
+
+def _add_mean_barrier(
+    fig: go.Figure, name: str, densities: list[float], *, rows: Rows, scale: Scale, look: Mapping[str, str]
+) -> None:
+    means = [mean_at(rows, k) for k in range(len(densities))]
+    fig.add_scatter(
+        x=percent(densities),
+        y=[scale.place(mean) for mean in means],
+        mode="lines",
+        name=label(name),
+        legendgroup=name,
+        line={"color": look["color"], "dash": look["dash"], "width": 2.2},
+        customdata=[[mean] for mean in means],
+        hovertemplate=f"<b>{label(name)}</b>, mean<br>%{{x:.4g}} %: %{{customdata[0]:.4g}}<extra></extra>",
+    )
+
+
+def _add_barriers(
+    fig: go.Figure,
+    name: str,
+    x: list[float],
+    *,
+    values: list[float | None],
+    ends: Ends,
+    scale: Scale,
+    look: Mapping[str, str],
+) -> None:
+    known = any(high is not None for _, high in ends)
+    interval = "<br>95 % interval %{customdata[1]:.4g} to %{customdata[2]:.4g}" if known else ""
+    symbols = [f"{look['symbol']}-open" if scale.floored(value) else look["symbol"] for value in values]
+    fig.add_scatter(
+        x=x,
+        y=[scale.place(value) for value in values],
+        mode="markers",
+        name=name,
+        legendgroup=group,
+        showlegend=False,
+        marker={"symbol": symbols, "size": 7, "color": look["color"]},
+        error_y=scale.error_bars(values, ends, tint(look["color"], 0.6)) if known else None,
+        customdata=[[value, *pair] for value, pair in zip(values, ends, strict=True)],
+        hovertemplate=f"{name}<br>%{{x:.4g}} %: %{{customdata[0]:.4g}}{interval}<extra></extra>",
+    )
+
+
+def barrier_pairs_figure(
+    pairs: Sequence[Mapping[str, Any]],
+    *,
+    quantity: str = "barrier (loss above the chord)",
+    title: str = "Barriers between runs",
+) -> go.Figure:
+    """Return barriers between pairs of runs as dots with error bars, in rows by method and kind of pair.
+
+    Parameters
+    ----------
+    pairs : sequence of mappings
+        Each with ``method``, ``group`` (for instance ``"one initialisation"``), ``value``, and optionally
+        ``interval`` (low, high), ``label`` (shown on hover) and ``panel`` (for instance ``"100 %"``): one
+        panel is drawn for each, below each other. The upright stroke is the mean of a row.
+    quantity : str
+        Name of the axis; logarithmic, with its floor marked, where positive values span over two decades.
+    """
+    panels = list(dict.fromkeys(str(pair.get("panel", "")) for pair in pairs)) or [""]
+    rows = list(dict.fromkeys((str(pair["method"]), str(pair["group"])) for pair in pairs))
+    rows.sort(key=lambda row: list(dict.fromkeys(method for method, _ in rows)).index(row[0]))
+    height = 120 + len(panels) * (50 + 46 * len(rows))
+    fig = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.22 / len(panels))
+    style(fig, title=title, height=max(height, 260))
+    scale = Scale.of(numbers([pair["value"] for pair in pairs]))
+    for i, panel in enumerate(panels, start=1):
+        members = [pair for pair in pairs if str(pair.get("panel", "")) == panel]
+        for at, row in enumerate(rows):
+            chosen = [pair for pair in members if (str(pair["method"]), str(pair["group"])) == row]
+            _add_pairs(fig, chosen, row, at=at, panel=i, look=_pair_look(row, rows), scale=scale)
+        _name_rows(fig, rows, panel=i, name=panel)
+    fig.update_xaxes(**scale.axis(), showgrid=True)
+    fig.update_xaxes(title_text=label(quantity), row=len(panels), col=1)
+    return fig
+
+
+def _pair_look(row: tuple[str, str], rows: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the colour of the method, and filled or open markers by the kind of pair."""
+    methods = list(dict.fromkeys(method for method, _ in rows))
+    groups = list(dict.fromkeys(group for _, group in rows))
+    look = swatch(methods.index(row[0]))
+    return {**look, "symbol": look["symbol"] + ("" if groups.index(row[1]) % 2 == 0 else "-open")}
+
+
+def _add_pairs(
+    fig: go.Figure,
+    pairs: Sequence[Mapping[str, Any]],
+    row: tuple[str, str],
+    *,
+    at: int,
+    panel: int,
+    look: Mapping[str, str],
+    scale: Scale,
+) -> None:
+    values = numbers([pair["value"] for pair in pairs])
+    ends = ends_of([pair.get("interval") for pair in pairs], [values], ", ".join(row))
+    spread = 0.5 / max(len(pairs), 4)
+    y = [at + spread * (i - (len(pairs) - 1) / 2) for i in range(len(pairs))]
+    name = f"{label(row[0])}, {label(row[1])}"
+    known = any(high is not None for _, high in ends)
+    if mean := [value for value in values if value is not None]:
+        centre = scale.place(sum(mean) / len(mean))
+        fig.add_shape(
+            type="line",
+            x0=centre,
+            x1=centre,
+            y0=at - 0.36,
+            y1=at + 0.36,
+            row=panel,
+            col=1,
+            line={"color": INK, "width": 1.5},
+        )
+    fig.add_scatter(
+        x=[scale.place(value) for value in values],
+        y=y,
+        mode="markers",
+        name=name,
+        meta="horizontal",
+        showlegend=False,
+        marker={"symbol": look["symbol"], "size": 9, "color": look["color"], "line": {"width": 1.6}},
+        error_x=scale.error_bars(values, ends, tint(look["color"], 0.6)) if known else None,
+        customdata=[[value, *pair] for value, pair in zip(values, ends, strict=True)],
+        text=[label(pair.get("label", "")) for pair in pairs],
+        hovertemplate=(
+            f"<b>{name}</b><br>%{{text}}<br>barrier %{{customdata[0]:.4g}}"
+            + ("<br>95 % interval %{customdata[1]:.4g} to %{customdata[2]:.4g}" if known else "")
+            + "<extra></extra>"
+        ),
+        row=panel,
+        col=1,
+    )
+
+
+def _name_rows(fig: go.Figure, rows: Sequence[tuple[str, str]], *, panel: int, name: str) -> None:
+    fig.update_yaxes(
+        tickvals=list(range(len(rows))),
+        ticktext=[f"{label(method)}<br>{label(group)}" for method, group in rows],
+        range=[len(rows) - 0.4, -0.6],
+        ticks="",
+        showgrid=False,
+        row=panel,
+        col=1,
+    )
+    if name:
+        fig.add_annotation(
+            text=f"<b>{label(name)}</b>",
+            x=0,
+            y=1,
+            xref="x domain",
+            yref="y domain",
+            xanchor="left",
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 13.5},
+            row=panel,
+            col=1,
+        )
