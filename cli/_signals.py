@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from typing import Any, Self
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 # Wrappers such as `timeout` deliver one request twice, to the process and to its group.
 SAME_REQUEST = 0.2
+RAISE_AGAIN = b"\0"  # to the listening thread; no signal has this number
 
 
 class Stopped(BaseException):
@@ -43,6 +46,8 @@ class Signals:
         self._on_abort = on_abort
         self._notify: Callable[[], None] = lambda: None
         self._polling = False
+        self._last: tuple[int, float] | None = None
+        self._own = 0
         self._previous: dict[int, Any] = {}
         self._thread: threading.Thread | None = None
 
@@ -55,6 +60,7 @@ class Signals:
         for signum in HANDLED:
             if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup and background jobs ignore on purpose
                 self._previous[signum] = signal.signal(signum, self._handle)
+        self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
         return self
@@ -66,6 +72,7 @@ class Signals:
             return
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
+        sys.unraisablehook = self._previous_hook
         signal.set_wakeup_fd(self._previous_fd)
         os.close(self._writer)
         self._thread.join()
@@ -96,18 +103,32 @@ class Signals:
         if not self._polling:
             raise Stopped(signum)
 
+    def _unraisable(self, event: sys.UnraisableHookArgs) -> None:
+        """Notice that the exception was raised where nothing can be: in a destructor or a callback of gc."""
+        if isinstance(event.exc_value, Stopped):
+            os.write(self._writer, RAISE_AGAIN)
+        else:
+            self._previous_hook(event)
+
     def _watch(self) -> None:
-        last: tuple[int, float] | None = None
         while data := os.read(self._reader, 64):
-            for signum in data:
-                if signum not in HANDLED:
-                    continue
-                now = time.monotonic()
-                if last is None:
-                    last = signum, now
-                    self.received = signum if self.received is None else self.received
-                    if self._polling:
-                        self._notify()
-                elif signum != last[0] or now - last[1] > SAME_REQUEST:
-                    self._on_abort(signum)
-                    os._exit(128 + signum)
+            for number in data:
+                if number == RAISE_AGAIN[0]:
+                    time.sleep(0.02)  # by then the destructor has returned
+                    self._own += 1
+                    _thread.interrupt_main(self.received or signal.SIGINT)
+                elif number in HANDLED and self._own:
+                    self._own -= 1  # the interpreter reports what the line above did, too
+                elif number in HANDLED:
+                    self._arrived(number)
+
+    def _arrived(self, signum: int) -> None:
+        now = time.monotonic()
+        if self._last is None:
+            self._last = signum, now
+            self.received = signum if self.received is None else self.received
+            if self._polling:
+                self._notify()
+        elif signum != self._last[0] or now - self._last[1] > SAME_REQUEST:
+            self._on_abort(signum)
+            os._exit(128 + signum)

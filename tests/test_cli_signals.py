@@ -134,6 +134,26 @@ def test_a_signal_raises_where_nothing_polls() -> None:
     assert stop.value.signum == signal.SIGTERM
 
 
+def test_a_signal_that_arrives_in_a_destructor_is_raised_again_afterwards(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    def work() -> None:
+        with Signals():
+            Interrupted()
+            time.sleep(30)
+
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        work()
+    assert time.monotonic() - began < 20
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_polled_signal_is_returned_and_notified_once() -> None:
     noticed = threading.Event()
     with Signals() as signals, signals.polled(noticed.set) as should_stop:

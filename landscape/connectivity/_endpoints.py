@@ -1,9 +1,8 @@
-"""The two networks at the ends of a path: read, matched by path, and refused if no path joins them. No jax."""
+"""The two networks at the ends of a path: read, matched by name, refused if no path joins them. No jax."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,7 @@ class Pair:
 
 def read(given: Any) -> Any:
     """Return a Checkpoint for a path, anything else as it is."""
-    return load(given) if isinstance(given, (str, os.PathLike)) else given
+    return load(given) if isinstance(given, (str, Path)) else given
 
 
 def problem_for(given: tuple[Any, Any]) -> Problem:
@@ -144,7 +143,9 @@ def _one_structure(a: Endpoint, b: Endpoint) -> tuple[Endpoint, Endpoint]:
         if end is like:
             return end
         params = fill(like.params, by_path(end.params))
-        return dataclasses.replace(end, params=params, batch_stats=fill(like.batch_stats, by_path(end.batch_stats)))
+        return dataclasses.replace(
+            end, params=params, batch_stats=fill(like.batch_stats, by_path(end.batch_stats))
+        )
 
     return refill(a), refill(b)
 
@@ -162,7 +163,7 @@ def _check_kinds(a: Endpoint, b: Endpoint) -> None:
                 raise InputError(
                     f"{name}: {path or 'the array'}: not numbers", expected="an array", got=str(array.dtype)
                 )
-        if "biu" .find(first.dtype.kind) >= 0 and not np.array_equal(first, second):
+        if first.dtype.kind in "biu" and not np.array_equal(first, second):
             raise InputError(
                 f"{path or 'the array'}: whole numbers differ between {a.name} and {b.name}",
                 expected="equal values: there is no straight line between whole numbers",
@@ -190,13 +191,15 @@ def _task_note(a: Endpoint, b: Endpoint) -> list[str]:
 
 def _equal(a: Endpoint, b: Endpoint) -> bool:
     pairs = zip(
-        leaves_with_paths((a.params, a.batch_stats)), leaves_with_paths((b.params, b.batch_stats)), strict=True
+        leaves_with_paths((a.params, a.batch_stats)),
+        leaves_with_paths((b.params, b.batch_stats)),
+        strict=True,
     )
     return all(_same_array(np.asarray(x), np.asarray(y)) for (_, x), (_, y) in pairs)
 
 
 def _same_array(x: np.ndarray, y: np.ndarray) -> bool:
-    return x.dtype == y.dtype and bool(np.all((x == y) | ((x != x) & (y != y))))  # noqa: PLR0124  NaN
+    return x.dtype == y.dtype and (np.array_equal(x, y) or x.tobytes() == y.tobytes())  # NaN is not equal
 
 
 def file_of(end: Endpoint) -> str | None:

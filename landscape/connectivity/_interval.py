@@ -120,7 +120,7 @@ def bands(
 def _centred(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the [N, T] deviations of the examples from their mean, and the means."""
     dtype = np.float64 if values.size <= _FLOAT64_ENTRIES else np.float32
-    means = np.mean(values, axis=1, dtype=np.float64)
+    means = np.array([np.mean(row, dtype=np.float64) for row in values])
     centred = np.empty(values.shape[::-1], dtype)
     for t, row in enumerate(values):
         centred[:, t] = row.astype(np.float64) - means[t]
@@ -165,11 +165,13 @@ def _largest_ratio(moved: np.ndarray, errors: np.ndarray) -> np.ndarray:
     banded = errors > 0
     if not banded.any():
         return np.zeros(len(moved))
-    return np.max(np.abs(moved[:, banded]) / errors[banded], axis=1)
+    largest: np.ndarray = np.max(np.abs(moved[:, banded]) / errors[banded], axis=1)
+    return largest
 
 
 def _maxima(hat: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    return np.max(hat + moved, axis=1)
+    largest: np.ndarray = np.max(hat + moved, axis=1)
+    return largest
 
 
 def _band(hat: np.ndarray, errors: np.ndarray, found: np.ndarray, confidence: float) -> Band:
@@ -194,5 +196,6 @@ def check_settings(num_resamples: int, confidence: float) -> None:
     if num_resamples < 1:
         raise ConfigurationError("num_resamples: too few", expected="1 or more", got=str(num_resamples))
     if not 0 < confidence < 1:
-        raise ConfigurationError("confidence: not a probability", expected="between 0 and 1, such as 0.95",
-                                 got=str(confidence))
+        raise ConfigurationError(
+            "confidence: not a probability", expected="between 0 and 1, such as 0.95", got=str(confidence)
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -42,6 +42,7 @@ class Plan:
     batch_size: int | None
     dtype: str | None
     batch_stats: str
+    allow_nonfinite: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,8 @@ class Curve:
         Evaluations of a network on a split, and of a network on an example.
     seconds : dict
         Compilation and the rest, apart.
+    stored : dict
+        Where statistics were recomputed, the endpoints' losses with those that were stored.
     """
 
     losses: dict[str, dict[str, np.ndarray]]
@@ -75,6 +78,7 @@ class Curve:
     evaluations: int
     examples: int
     seconds: dict[str, float]
+    stored: dict[str, list[float]]
 
 
 @jax.jit
@@ -145,9 +149,15 @@ class _Evaluator:
         """Return the values of every example of `split`."""
         self.evaluations += 1
         self.examples += self.problem.num_examples(split)
-        return self.problem.per_example(
-            point, split, batch_size=self.plan.batch_size, dtype=self.plan.dtype
-        )
+        return self.problem.per_example(point, split, batch_size=self.plan.batch_size, dtype=self.plan.dtype)
+
+    def stored_losses(self) -> dict[str, list[float]]:
+        """Return the endpoints' losses with stored statistics, where others were computed."""
+        if self.stats is None or self.treatment != RECOMPUTE:
+            return {}
+        ends = [(self.line(alpha), self.stats(alpha)) for alpha in (0.0, 1.0)]
+        losses = [_mean(self.per_example(end, self.plan.split)["loss"]) for end in ends]
+        return {"endpoint_losses_with_stored_statistics": losses}
 
     def dtypes(self) -> str:
         """Return the floating types of the parameters on the device."""
@@ -196,6 +206,7 @@ def evaluate(problem: Problem, pair: Pair, plan: Plan, progress: Progress) -> Cu
             extra: dict[float, float] = {}
             if refined and np.isfinite(losses[plan.split]["loss"]).all():
                 extra = _refine(run, losses[plan.split]["loss"], progress)
+            stored = run.stored_losses()
     finally:
         progress.stop()
     elapsed = time.perf_counter() - started
@@ -210,6 +221,7 @@ def evaluate(problem: Problem, pair: Pair, plan: Plan, progress: Progress) -> Cu
         evaluations=run.evaluations,
         examples=run.examples,
         seconds={"compile": sum(compiling), "run": max(0.0, elapsed - sum(compiling))},
+        stored=stored,
     )
 
 
@@ -261,7 +273,7 @@ def _refine(run: _Evaluator, losses: np.ndarray, progress: Progress) -> dict[flo
     return found
 
 
-def _golden_section(height: Any, low: float, high: float) -> None:
+def _golden_section(height: Callable[[float], float], low: float, high: float) -> None:
     """Evaluate `height` at `REFINEMENTS` points that close in on a maximum between `low` and `high`."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = height(left), height(right)
@@ -276,24 +288,14 @@ def _golden_section(height: Any, low: float, high: float) -> None:
             at_right = height(right)
 
 
-def stored_losses(problem: Problem, pair: Pair, plan: Plan) -> Sequence[float]:
-    """Return the endpoints' losses on the plan's split with the statistics they were stored with."""
-    return [
-        problem.evaluate(
-            (end.params, end.batch_stats), plan.split, batch_size=plan.batch_size, dtype=plan.dtype
-        )["loss"]
-        for end in (pair.a, pair.b)
-    ]
-
-
 @contextlib.contextmanager
 def _compile_seconds() -> Iterator[list[float]]:
     """Collect the seconds that jax spends on lowering and compiling inside the block."""
     spent: list[float] = []
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event in _COMPILE_EVENTS:
-            spent.append(seconds)
+            spent.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from landscape._json import dump_json
-from landscape._provenance import provenance
-from landscape.connectivity import _endpoints, _interval
+from landscape.connectivity import _endpoints, _interval, _measure
 from landscape.connectivity._interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
 from landscape.errors import ConfigurationError
 from landscape.progress import SILENT, Progress
 from landscape.results import Result, format_value
 
 if TYPE_CHECKING:
-    from landscape.connectivity._path import Curve, Plan
     from landscape.problem import Problem
 
 __all__ = ["Barrier", "loss_barrier"]
@@ -69,7 +66,7 @@ class Barrier(Result):
     non_finite : numpy.ndarray
         Points at which a loss or metric is NaN or infinite.
     densities : tuple, or None
-        Fraction of kernel weights that each mask leaves, where masks are known.
+        Fraction of kernel weights that each mask leaves, if one has a mask.
     """
 
     kind: ClassVar[str] = "barrier"
@@ -93,7 +90,7 @@ class Barrier(Result):
     num_points: int
     endpoints: tuple[str, str]
     non_finite: np.ndarray
-    densities: tuple[float | None, float | None] | None = None
+    densities: tuple[float, float] | None = None
 
     __hash__ = None  # type: ignore[assignment]  # holds arrays
 
@@ -121,8 +118,7 @@ class Barrier(Result):
         spacing = format_value(1 / (self.num_points - 1))
         rows.append(("grid", f"{self.num_points} points, spacing {spacing}: a lower bound on the supremum"))
         if self.densities is not None:
-            texts = ("dense" if value is None else format_value(value) for value in self.densities)
-            rows.append(("density", " and ".join(texts)))
+            rows.append(("density", " and ".join(map(format_value, self.densities))))
         return rows
 
     def _set(self) -> str:
@@ -147,7 +143,9 @@ class Barrier(Result):
     def _worst(self, split: str) -> str:
         parts = [
             f"{metric} {format_value(found[ABOVE_CHORD])} / {format_value(found[ABOVE_MEAN])}"
-            for metric, found in ((key, self.barriers[split][key]) for key in _first("loss", self.barriers[split]))
+            for metric, found in (
+                (key, self.barriers[split][key]) for key in _first("loss", self.barriers[split])
+            )
         ]
         return ", ".join(parts) + " (above chord / mean)"
 
@@ -162,7 +160,7 @@ class Barrier(Result):
     def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
         """Build a barrier from stored fields: what was None is absent there, and tuples are lists."""
         mended = dict(fields)
-        for name in ("interval_above_chord", "interval_above_mean", "endpoints"):
+        for name in ("interval_above_chord", "interval_above_mean", "endpoints", "densities"):
             if name in mended:
                 mended[name] = tuple(mended[name])
         stored = fields.get("barriers", {})
@@ -171,21 +169,11 @@ class Barrier(Result):
             for split, metrics in fields["losses"].items()
         }
         mended["alpha_max"] = _complete(fields.get("alpha_max", {}))
-        if "densities" in mended:
-            mended["densities"] = _densities(mended["densities"])
         return super().from_fields(mended, **base)
 
 
 def _complete(found: Mapping[str, Any]) -> dict[str, Any]:
     return {definition: found.get(definition) for definition in DEFINITIONS}
-
-
-def _densities(stored: Any) -> tuple[float | None, float | None]:
-    """Return the pair; one that was None left a dictionary with the other's position."""
-    if isinstance(stored, Mapping):
-        return stored.get("[0]"), stored.get("[1]")
-    first, *rest = stored
-    return first, rest[0] if rest else None
 
 
 def _first(leading: str, names: Iterable[str]) -> list[str]:
@@ -322,10 +310,13 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
         batch_size=batch_size,
         dtype=dtype,
         batch_stats=batch_stats,
+        allow_nonfinite=allow_nonfinite,
     )
-    resampling = {"seed": int(seed), "num_resamples": int(num_resamples), "confidence": float(confidence)}
     curve = _path.evaluate(problem, pair, plan, progress or SILENT)
-    return _Assembly(problem, pair, plan, curve).barrier(resampling)
+    measured = _measure.Measurement(problem, pair, plan, curve)
+    return Barrier(
+        **measured.fields(seed=int(seed), num_resamples=int(num_resamples), confidence=float(confidence))
+    )
 
 
 def _check(num_points: int, seed: int, dtype: str | None, batch_stats: str) -> None:

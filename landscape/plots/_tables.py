@@ -97,8 +97,8 @@ def flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object
 def figure_rows(fig: go.Figure) -> list[tuple[object, ...]]:
     """Return the numbers that a figure shows, one row a point.
 
-    Where a trace carries ``customdata``, its rows are (value, low, high): the true number behind a point
-    that is drawn elsewhere (on the floor of a log axis), and its interval.
+    Where a trace carries ``customdata``, its rows are (value, low, high, x), or fewer: the true numbers
+    behind a point that is drawn elsewhere (on the floor of a log axis, beside its neighbours).
     """
     rows: list[tuple[object, ...]] = []
     for trace in fig.data:
@@ -108,12 +108,16 @@ def figure_rows(fig: go.Figure) -> list[tuple[object, ...]]:
         behind = _list(trace, "customdata")
         horizontal = trace.meta == "horizontal"
         for i, (at, value) in enumerate(zip(x, y, strict=False)):
-            true = [None, None, None] if behind is None else [*behind[i], None, None, None][:3]
-            drawn = at if horizontal else value
-            if at is not None and (value is not None or true[0] is not None):
-                where = value if horizontal else at
-                rows.append((_name(trace), where, drawn if true[0] is None else true[0], *true[1:]))
+            true = [*([] if behind is None else behind[i]), None, None, None, None][:4]
+            if at is None or (value is None and true[0] is None):
+                continue
+            where, drawn = (value, at) if horizontal else (at, value)
+            rows.append((_name(trace), _first(true[3], where), _first(true[0], drawn), true[1], true[2]))
     return rows
+
+
+def _first(preferred: object, other: object) -> object:
+    return other if preferred is None else preferred
 
 
 def _list(trace: Any, key: str) -> list[Any] | None:

@@ -36,16 +36,15 @@ def barrier_levels_figure(
     fig = style(go.Figure(), title=title, y=quantity, height=440)
     ready = [prepared(one) for one in series]
     bars = [_row_intervals(one, item) for one, item in zip(series, ready, strict=True)]
-    scale = Scale.of([value for _, _, rows, _ in ready for row in rows for value in row])
+    highs = [high for runs in bars for run in runs for _, high in run]
+    scale = Scale.of([*(value for _, _, rows, _ in ready for row in rows for value in row), *highs])
     for i, ((name, densities, rows, _), ends) in enumerate(zip(ready, bars, strict=True)):
         look = swatch(i)
-        shift = 1.012 ** (i - (len(ready) - 1) / 2)
         _add_mean_barrier(fig, name, densities, rows=rows, scale=scale, look=look)
-        for seed, row in enumerate(rows):
-            x = [100 * density * shift * 1.02 ** (seed - (len(rows) - 1) / 2) for density in densities]
-            _add_barriers(
-                fig, f"{label(name)}, run {seed + 1}", x, values=row, ends=ends[seed], scale=scale, look=look
-            )
+        for run, row in enumerate(rows):
+            place = i - (len(ready) - 1) / 2 + 0.4 * (run - (len(rows) - 1) / 2)
+            points = (densities, row, ends[run])
+            _add_barriers(fig, (name, run + 1), points, shift=1.025**place, scale=scale, look=look)
     fig.update_yaxes(**scale.axis())
     remaining_axis(fig, [density for _, densities, _, _ in ready for density in densities])
     return fig
@@ -70,13 +69,25 @@ def _add_mean_barrier(
     fig: go.Figure, name: str, densities: list[float], *, rows: Rows, scale: Scale, look: Mapping[str, str]
 ) -> None:
     means = [mean_at(rows, k) for k in range(len(densities))]
+    line = {"color": look["color"], "dash": look["dash"], "width": 2}
+    marker = {"symbol": look["symbol"], "size": 7, "color": look["color"]}
+    fig.add_scatter(  # the key: the points and the line of their means are two traces
+        x=[None],
+        y=[None],
+        mode="lines+markers",
+        name=label(name),
+        legendgroup=name,
+        line=line,
+        marker=marker,
+    )
     fig.add_scatter(
         x=percent(densities),
         y=[scale.place(mean) for mean in means],
         mode="lines",
-        name=label(name),
+        name=f"{label(name)}, mean",
         legendgroup=name,
-        line={"color": look["color"], "dash": look["dash"], "width": 2.2},
+        showlegend=False,
+        line=line,
         customdata=[[mean] for mean in means],
         hovertemplate=f"<b>{label(name)}</b>, mean<br>%{{x:.4g}} %: %{{customdata[0]:.4g}}<extra></extra>",
     )
@@ -84,28 +95,30 @@ def _add_mean_barrier(
 
 def _add_barriers(
     fig: go.Figure,
-    name: str,
-    x: list[float],
+    who: tuple[str, int],
+    points: tuple[list[float], list[float | None], Ends],
     *,
-    values: list[float | None],
-    ends: Ends,
+    shift: float,
     scale: Scale,
     look: Mapping[str, str],
 ) -> None:
+    """Draw the barriers of one run, moved sideways a little so that error bars do not hide each other."""
+    densities, values, ends = points
+    name = f"{label(who[0])}, run {who[1]}"
     known = any(high is not None for _, high in ends)
     interval = "<br>95 % interval %{customdata[1]:.4g} to %{customdata[2]:.4g}" if known else ""
     symbols = [f"{look['symbol']}-open" if scale.floored(value) else look["symbol"] for value in values]
     fig.add_scatter(
-        x=x,
+        x=[100 * density * shift for density in densities],
         y=[scale.place(value) for value in values],
         mode="markers",
         name=name,
-        legendgroup=group,
+        legendgroup=who[0],
         showlegend=False,
         marker={"symbol": symbols, "size": 7, "color": look["color"]},
         error_y=scale.error_bars(values, ends, tint(look["color"], 0.6)) if known else None,
-        customdata=[[value, *pair] for value, pair in zip(values, ends, strict=True)],
-        hovertemplate=f"{name}<br>%{{x:.4g}} %: %{{customdata[0]:.4g}}{interval}<extra></extra>",
+        customdata=[[v, *pair, 100 * d] for v, pair, d in zip(values, ends, densities, strict=True)],
+        hovertemplate=f"{name}<br>%{{customdata[3]:.4g}} %: %{{customdata[0]:.4g}}{interval}<extra></extra>",
     )
 
 
@@ -128,11 +141,13 @@ def barrier_pairs_figure(
     """
     panels = list(dict.fromkeys(str(pair.get("panel", "")) for pair in pairs)) or [""]
     rows = list(dict.fromkeys((str(pair["method"]), str(pair["group"])) for pair in pairs))
-    rows.sort(key=lambda row: list(dict.fromkeys(method for method, _ in rows)).index(row[0]))
+    methods = list(dict.fromkeys(method for method, _ in rows))
+    rows.sort(key=lambda row: methods.index(row[0]))
     height = 120 + len(panels) * (50 + 46 * len(rows))
     fig = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.22 / len(panels))
     style(fig, title=title, height=max(height, 260))
-    scale = Scale.of(numbers([pair["value"] for pair in pairs]))
+    highs = numbers([pair["interval"][1] for pair in pairs if pair.get("interval") is not None])
+    scale = Scale.of([*numbers([pair["value"] for pair in pairs]), *highs])
     for i, panel in enumerate(panels, start=1):
         members = [pair for pair in pairs if str(pair.get("panel", "")) == panel]
         for at, row in enumerate(rows):
