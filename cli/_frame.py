@@ -217,7 +217,12 @@ def _guarded(group: click.Group, arguments: list[str], session: Session) -> Outc
         _streams.silence(sys.stdout)
         return None
     except (Exception, KeyboardInterrupt, Stopped) as error:  # the boundary of the program
-        return Outcome(error=error, exit_code=_errors.explain(error).exit_code)
+        cause: BaseException = error
+        if session.signals.received is not None:
+            session.signals.settle()
+            if not isinstance(error, LandscapeError):  # whatever the stop became on its way here
+                cause = Stopped(session.signals.received)
+        return Outcome(error=cause, exit_code=_errors.explain(cause).exit_code)
 
 
 def _invoke(group: click.Group, arguments: list[str], session: Session) -> Outcome | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -16,7 +16,7 @@ from typing import Any, Self
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 # Wrappers such as `timeout` deliver one request twice, to the process and to its group.
 SAME_REQUEST = 0.2
-RAISE_AGAIN = b"\0"  # to the listening thread; no signal has this number
+AGAIN = 0.5  # seconds after which a stop that was not heard is raised again
 
 
 class Stopped(BaseException):
@@ -48,6 +48,8 @@ class Signals:
         self._polling = False
         self._last: tuple[int, float] | None = None
         self._own = 0
+        self._settled = False
+        self._lock = threading.Lock()
         self._previous: dict[int, Any] = {}
         self._thread: threading.Thread | None = None
 
@@ -70,6 +72,7 @@ class Signals:
     ) -> None:
         if self._thread is None:
             return
+        self.settle()
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         sys.unraisablehook = self._previous_hook
@@ -77,6 +80,11 @@ class Signals:
         os.close(self._writer)
         self._thread.join()
         os.close(self._reader)
+
+    def settle(self) -> None:
+        """Note that the request has been heard: from now on only a second signal does anything."""
+        with self._lock:
+            self._settled = True
 
     def poll(self) -> int | None:
         """Return the signal that asked to stop, or None."""
@@ -97,30 +105,45 @@ class Signals:
         finally:
             self._polling = False
 
-    def _handle(self, signum: int, _: FrameType | None) -> None:
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received = signum
-        if not self._polling:
-            raise Stopped(signum)
+        if self._polling or self._settled:
+            return
+        if _importing(frame):
+            self._leave(signum)
+        raise Stopped(signum)
+
+    def _leave(self, signum: int) -> None:
+        self._on_abort(signum)
+        os._exit(128 + signum)
 
     def _unraisable(self, event: sys.UnraisableHookArgs) -> None:
-        """Notice that the exception was raised where nothing can be: in a destructor or a callback of gc."""
-        if isinstance(event.exc_value, Stopped):
-            os.write(self._writer, RAISE_AGAIN)
-        else:
+        """Say nothing of a stop that was raised in a destructor or a callback of gc; it comes again."""
+        if not isinstance(event.exc_value, Stopped):
             self._previous_hook(event)
 
     def _watch(self) -> None:
-        while data := os.read(self._reader, 64):
+        while True:
+            ready, _, _ = select.select([self._reader], [], [], AGAIN if self._last else None)
+            data = os.read(self._reader, 64) if ready else b""
+            if ready and not data:
+                return
             for number in data:
-                if number == RAISE_AGAIN[0]:
-                    time.sleep(0.02)  # by then the destructor has returned
-                    self._own += 1
-                    _thread.interrupt_main(self.received or signal.SIGINT)
-                elif number in HANDLED and self._own:
-                    self._own -= 1  # the interpreter reports what the line above did, too
+                if number in HANDLED and self._own:
+                    self._own -= 1  # the interpreter reports what `_raise_again` sent, too
                 elif number in HANDLED:
                     self._arrived(number)
+            if not ready:
+                self._raise_again()
+
+    def _raise_again(self) -> None:
+        """Repeat a request that was not heard: some code catches every exception, destructors drop it."""
+        main = threading.main_thread().ident
+        with self._lock:
+            if not (self._polling or self._settled) and self.received is not None and main is not None:
+                self._own += 1
+                signal.pthread_kill(main, self.received)
 
     def _arrived(self, signum: int) -> None:
         now = time.monotonic()
@@ -130,5 +153,16 @@ class Signals:
             if self._polling:
                 self._notify()
         elif signum != self._last[0] or now - self._last[1] > SAME_REQUEST:
-            self._on_abort(signum)
-            os._exit(128 + signum)
+            self._leave(signum)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Return whether a module is being imported: an exception would go through half-made extensions.
+
+    They turn it into other errors or crash. There is nothing to clean up yet, so leaving is safe.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False

@@ -22,6 +22,8 @@ STORED = (
     "points",
     "split",
     "refine",
+    "resamples",
+    "confidence",
     "seed",
     "batch_size",
     "dtype",
@@ -29,6 +31,8 @@ STORED = (
     "allow_nonfinite",
     "batch_stats",
 )
+# Settings that the library stores under another name than the option has.
+RENAMED = {"num_points": "points", "num_resamples": "resamples"}
 
 
 @_options.command(
@@ -43,6 +47,18 @@ STORED = (
 @_options.split
 @click.option(
     "--refine/--no-refine", default=True, help="Look closer around the maximum, apart from the grid."
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=1),
+    default=1000,
+    help="Bootstrap resamples of the examples for the interval.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    help="Level of the interval.",
 )
 @_options.seed
 @_options.batch_size
@@ -107,17 +123,20 @@ def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Ma
         num_points=options["points"],
         split=options["split"],
         refine=options["refine"],
+        num_resamples=options["resamples"],
+        confidence=options["confidence"],
         seed=options["seed"],
         batch_size=options["batch_size"],
         dtype=options["dtype"],
         allow_nonfinite=options["allow_nonfinite"],
         batch_stats=options["batch_stats"],
-        names=tuple(str(path) for path in paths),
+        names=(str(paths[0]), str(paths[1])),
         progress=session.progress(),
     )
     session.shown.stop()
     session.detail(f"stats: {cell(strict(result.stats))}")
-    command = {"name": "barrier", "checkpoints": [str(path) for path in paths], "options": dict(options)}
+    names = [str(path.absolute()) for path in paths]
+    command = {"name": "barrier", "checkpoints": names, "options": dict(options)}
     recorded: Result = dataclasses.replace(result, config={**result.config, "command": command})
     return recorded
 
@@ -125,19 +144,24 @@ def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Ma
 def _stored(
     ctx: click.Context, path: Path, checkpoints: tuple[Path, ...], options: dict[str, Any]
 ) -> tuple[tuple[Path, ...], dict[str, Any]]:
-    """Fill what was not given on the command line from a result written by this command."""
+    """Fill what was not given on the command line from a stored result."""
     from landscape import load_result
 
-    command = load_result(path).config.get("command")
-    if not isinstance(command, Mapping) or command.get("name") != "barrier":
-        raise ConfigurationError(
-            f"--config {path}: holds no barrier command",
-            expected="a result that landscape barrier -o result.h5 wrote",
-        )
-    stored = {key: value for key, value in dict(command["options"]).items() if key in STORED}
+    result = load_result(path)
+    command = result.config.get("command")
+    if isinstance(command, Mapping) and command.get("name") == "barrier":
+        stored, names = dict(command["options"]), command["checkpoints"]
+    elif result.kind == "barrier":  # measured by a program, not by this command
+        stored = {RENAMED.get(key, key): value for key, value in result.config.items()}
+        stored = {key: value for key, value in stored.items() if isinstance(value, (int, float, str))}
+        names = result.config.get("checkpoints") or ()
+    else:
+        raise ConfigurationError(f"--config {path}: not a barrier", got=f"a result of kind {result.kind!r}")
     default = click.core.ParameterSource.DEFAULT
-    taken = {key: value for key, value in stored.items() if ctx.get_parameter_source(key) == default}
-    return checkpoints or tuple(Path(name) for name in command["checkpoints"]), {**options, **taken}
+    taken = {key: stored[key] for key in STORED if key in stored and ctx.get_parameter_source(key) == default}
+    if taken.get("batch_stats") == "none":  # what it came to, not what was asked for
+        del taken["batch_stats"]
+    return checkpoints or tuple(Path(name) for name in names if name), {**options, **taken}
 
 
 def outcome_of(result: Result, written: list[Path]) -> Outcome:

@@ -1,43 +1,56 @@
-"""Where a number comes from: versions, device, seeds and digests. No clock times, no jax at import."""
+"""Where a result comes from: versions, device, precision, seed and digests. No clock times."""
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import platform
-import sys
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["describe_device", "versions"]
-
-_PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "h5py", "evosax", "flax", "optax")
-
-
-@functools.cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    from landscape import __version__
-
-    found = [("landscape", __version__), ("python", platform.python_version())]
-    for name in _PACKAGES:
-        try:
-            found.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return tuple(found)
+DISTRIBUTION = "ticketscape"
+LIBRARIES = ("jax", "jaxlib", "numpy", "scipy", "h5py", "evosax", "flax", "optax")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the package, Python and the libraries that numbers depend on."""
-    return dict(_versions())
+    """Return the versions of this package, Python and the numerical libraries.
+
+    They are read from the installed metadata, so that nothing has to be imported for it.
+    """
+    found = {"landscape": _version(DISTRIBUTION), "python": platform.python_version()}
+    return {**found, **{name: _version(name) for name in LIBRARIES}}
 
 
-def describe_device() -> dict[str, Any]:
-    """Return backend and kind of the device that jax uses; loads jax."""
-    import jax
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a distribution"
 
-    device = jax.devices()[0]
+
+def device() -> dict[str, str]:
+    """Return the platform and the kind of the device that jax computes on now."""
+    import jax.numpy as jnp
+
+    used = next(iter(jnp.zeros(()).devices()))  # asks jax, which may have been told another default
+    return {"platform": str(used.platform), "kind": str(used.device_kind)}
+
+
+def provenance(*, seed: int | None, dtype: str, digests: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the provenance of a result.
+
+    Parameters
+    ----------
+    seed : int or None
+        Seed of everything random in the analysis; None if nothing is.
+    dtype : str
+        Floating type of the computation on the device.
+    digests : mapping
+        BLAKE2b-128 of what was analysed: parameters and data.
+    """
     return {
-        "backend": jax.default_backend(),
-        "device": device.device_kind,
-        "platform": f"{sys.platform}-{platform.machine()}",
+        "versions": versions(),
+        "device": device(),
+        "dtype": dtype,
+        "seed": seed,
+        "digests": dict(digests),
     }

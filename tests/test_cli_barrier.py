@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -66,10 +67,9 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
 
 
 def test_options_reach_the_library(calls: Calls) -> None:
-    options = (
-        "--points 7 --split test --no-refine --seed 3 --batch-size 64 --dtype float64 --batch-stats keep"
-    )
-    assert run(["barrier", "a.h5", "b.h5", *options.split(), "-q"]) == 0
+    options = "--points 7 --split test --no-refine --confidence 0.9 --seed 3 --batch-size 64"
+    more = "--dtype float64 --batch-stats keep"
+    assert run(["barrier", "a.h5", "b.h5", *options.split(), *more.split(), "-q"]) == 0
     (call,) = calls
     del call["progress"]
     assert call == {
@@ -79,6 +79,8 @@ def test_options_reach_the_library(calls: Calls) -> None:
         "num_points": 7,
         "split": "test",
         "refine": False,
+        "num_resamples": 1000,
+        "confidence": 0.9,
         "seed": 3,
         "batch_size": 64,
         "dtype": "float64",
@@ -170,16 +172,34 @@ def test_two_checkpoints_are_expected(
     assert f"two checkpoints are expected, got {len(names)}" in capsys.readouterr().err
 
 
-def test_a_stored_result_runs_again_and_options_given_win(calls: Calls) -> None:
+def test_a_stored_result_runs_again_from_anywhere_and_options_given_win(
+    calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = ["--points", "9", "--seed", "5", "--split", "test", "--no-refine"]
     assert run(["barrier", "a.h5", "b.h5", *given, "-o", "first.h5", "-q"]) == 0
-    assert run(["barrier", "--config", "first.h5", "--seed", "6", "-q"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run(["barrier", "--config", "../first.h5", "--seed", "6", "-q"]) == 0
     first, second = calls
-    first.pop("progress"), second.pop("progress")
-    assert second == {**first, "seed": 6}
-    assert run(["barrier", "c.h5", "d.h5", "--config", "first.h5", "-q"]) == 0
+    for key in ("num_points", "split", "refine", "confidence", "dtype"):
+        assert second[key] == first[key]
+    assert second["seed"] == 6
+    assert second["names"] == (str(tmp_path / "a.h5"), str(tmp_path / "b.h5"))
+    assert run(["barrier", "c.h5", "d.h5", "--config", "../first.h5", "-q"]) == 0
     assert calls[2]["names"] == ("c.h5", "d.h5")
     assert calls[2]["num_points"] == 9
+
+
+def test_a_result_of_a_program_runs_again_too(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"num_points": 11, "batch_stats": "none", "batch_size": {"train": 9}, "checkpoints": ["a", "b"]}
+    stored = SimpleNamespace(kind="barrier", config=config)
+    monkeypatch.setitem(vars(landscape), "load_result", lambda _: stored)
+    assert run(["barrier", "--config", "x.h5", "-q"]) == 0
+    assert calls[0]["num_points"] == 11
+    assert calls[0]["batch_stats"] == "recompute"
+    assert calls[0]["batch_size"] is None
+    stored.kind = "surface"
+    assert run(["barrier", "--config", "x.h5", "-q"]) == 2
 
 
 def test_refusals_of_the_library_write_nothing(

@@ -59,6 +59,14 @@ STARTING = """
     print("ready", file=sys.stderr, flush=True)
     time.sleep(60)
 """
+# C code that imports cannot pass an exception of ours on; numpy's answers with one of its own.
+IMPORTING = """
+    sys.path.insert(0, "")
+    try:
+        import slow
+    except BaseException:
+        raise ImportError("half made")
+"""
 
 
 @contextmanager
@@ -120,6 +128,19 @@ def test_row_22_a_signal_before_the_first_poll_stops_too(signum: int, tmp_path: 
         out, err = process.communicate(timeout=30)
     assert process.returncode == 128 + signum
     assert json.loads(out)["error"]["type"] == "InterruptedRunError"
+    assert "Traceback" not in err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_row_22_a_signal_during_an_import_stops_at_once(signum: int, tmp_path: Path) -> None:
+    source = "import sys, time\nprint('ready', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
+    (tmp_path / "slow.py").write_text(source, encoding="utf-8")
+    with started(IMPORTING, tmp_path) as process:
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signum
+    assert json.loads(out)["error"]["exit_code"] == 128 + signum
     assert "Traceback" not in err
 
 

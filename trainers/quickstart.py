@@ -58,17 +58,21 @@ class Quickstart:
     run: Run
     barriers: list[BarrierRow]
     page: Path
+    num_test: int
+
+    @property
+    def last_level(self) -> int:
+        """The sparsest level."""
+        return len(self.run.config.pruning.schedule) - 1
+
+    @property
+    def methods_with_barriers(self) -> list[str]:
+        """Methods between whose networks barriers were measured."""
+        return list(dict.fromkeys(row.method for row in self.barriers))
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed summary."""
-        rows = []
-        for method in self.run.methods:
-            ends = [_accuracies(self.run, method, level) for level in (0, _last(self.run))]
-            densities = [_density(self.run, method, level) for level in (0, _last(self.run))]
-            text = ", ".join(
-                f"{a.mean():.3f} at {100 * d:.3g} %" for a, d in zip(ends, densities, strict=True)
-            )
-            rows.append((f"test accuracy {method}", text))
+        rows = self.run.summary_rows()
         for (method, kind), value in self.mean_barriers().items():
             rows.append((f"barrier {method}, {kind}", f"{value:.3g} (mean, training loss above the chord)"))
         return [*rows, ("page", str(self.page))]
@@ -86,8 +90,8 @@ class Quickstart:
         return {
             "accuracy": {
                 method: {
-                    f"{_density(self.run, method, level):.6g}": _accuracies(self.run, method, level).tolist()
-                    for level in range(_last(self.run) + 1)
+                    f"{density:.6g}": self.run.accuracies(method, level).tolist()
+                    for level, density in enumerate(self.run.config.pruning.schedule)
                 }
                 for method in self.run.methods
             },
@@ -141,7 +145,7 @@ def run_quickstart(
     problem = _problem(config)
     barriers = measure_barriers(run, problem, progress=progress, should_stop=should_stop)
     write_csv(folder / "barriers.csv", [barrier_record(row) for row in barriers])
-    story = Quickstart(run=run, barriers=barriers, page=page)
+    story = Quickstart(run=run, barriers=barriers, page=page, num_test=problem.num_examples("test"))
     write_page(story, plotlyjs=plotlyjs, force=True)
     return story
 
@@ -192,7 +196,7 @@ def _pairs(run: Run) -> Iterable[tuple[str, str, RunCheckpoint, RunCheckpoint]]:
             for a, b in itertools.pairwise(levels):
                 yield method, "successive levels", a, b
     for method in methods:
-        for level in (0, _last(run)):
+        for level in (0, len(run.config.pruning.schedule) - 1):
             for a, b in itertools.combinations(run.checkpoints(method=method, level=level), 2):
                 shared = a.init_seed == b.init_seed
                 yield method, f"runs, {'one initialisation' if shared else 'two initialisations'}", a, b
@@ -200,19 +204,6 @@ def _pairs(run: Run) -> Iterable[tuple[str, str, RunCheckpoint, RunCheckpoint]]:
 
 def _name(checkpoint: RunCheckpoint) -> str:
     return f"{checkpoint.method} seed {checkpoint.seed} at {100 * checkpoint.density:.3g} %"
-
-
-def _last(run: Run) -> int:
-    return max(checkpoint.level for checkpoint in run.checkpoints())
-
-
-def _accuracies(run: Run, method: str, level: int) -> np.ndarray:
-    infos = [c.info for c in run.checkpoints(method=method, level=level)]
-    return np.asarray([info["metrics"]["test"]["accuracy"] for info in infos])
-
-
-def _density(run: Run, method: str, level: int) -> float:
-    return run.checkpoints(method=method, level=level)[0].density
 
 
 def barrier_record(row: BarrierRow) -> dict[str, Any]:

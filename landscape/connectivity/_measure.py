@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape._provenance import provenance
 from landscape.connectivity._endpoints import Pair, file_of
 from landscape.connectivity._interval import DEFINITIONS, Band, bands, baseline, excess
+from landscape.provenance import provenance
 
 if TYPE_CHECKING:
     from landscape.connectivity._path import Curve, Plan

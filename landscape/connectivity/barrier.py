@@ -112,7 +112,7 @@ class Barrier(Result):
             ("barrier above chord", self._row(ABOVE_CHORD)),
             ("barrier above mean", self._row(ABOVE_MEAN)),
         ]
-        rows += [(f"worst on {name}", self._worst(name)) for name in _first(self.split, self.barriers)]
+        rows += [(f"barriers on {name}", self._worst(name)) for name in _first(self.split, self.barriers)]
         if self.barrier_refined is not None and len(self.refined_alphas):
             rows.append(("refined", self._refined()))
         spacing = format_value(1 / (self.num_points - 1))

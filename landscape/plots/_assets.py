@@ -27,10 +27,11 @@ nav {{ font-size: 15px; margin: 0 0 8px; display: flex; flex-wrap: wrap; gap: 4p
 .cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); margin: 28px 0 36px;
   border-top: 1px solid var(--line); border-bottom: 1px solid var(--line); gap: 0 32px; }}
 .card {{ padding: 18px 0; min-width: 0; }}
-.card dt {{ font-size: 14px; line-height: 1.4; color: var(--quiet); }}
-.card .value {{ font-size: 28px; line-height: 1.25; font-weight: 600; letter-spacing: -0.01em; margin: 2px 0;
-  overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
-.card dd {{ margin: 0; font-size: 14px; line-height: 1.45; color: var(--quiet); }}
+.card {{ display: flex; flex-direction: column; }}
+.card dt {{ font-size: 14.5px; line-height: 1.4; }}
+.card dd {{ margin: 2px 0 0; font-size: 13.5px; line-height: 1.45; color: var(--quiet); }}
+.card .value {{ order: -1; font-size: 28px; line-height: 1.25; font-weight: 600; letter-spacing: -0.01em;
+  margin: 0 0 4px; color: inherit; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
 .warning {{ border-left: 3px solid {COLORS[1]}; background: #fdf4ee; padding: 10px 16px; margin: 0 0 14px;
   white-space: pre-line; max-width: 76ch; overflow-wrap: anywhere; }}
 figure {{ margin: 28px 0 40px; }}
@@ -40,19 +41,19 @@ figcaption, caption {{ font-size: 14.5px; line-height: 1.55; color: #4a515b;
 figcaption p {{ margin: 0; max-width: none; }}
 .data {{ font-size: 14px; line-height: 1.5; margin: 4px 0 0; color: var(--quiet); }}
 .tablebox {{ margin: 28px 0 40px; }}
-.scroll {{ overflow-x: auto; max-height: 560px; overflow-y: auto; border-top: 1px solid var(--ink);
+.scroll {{ overflow-x: auto; max-height: 640px; overflow-y: auto; border-top: 1px solid var(--ink);
   border-bottom: 1px solid var(--ink); margin: 8px 0; width: fit-content; max-width: 100%; }}
-table {{ border-collapse: collapse; font-size: 14.5px; line-height: 1.45;
+table {{ width: max-content; border-collapse: collapse; font-size: 14.5px; line-height: 1.45;
   font-variant-numeric: tabular-nums; }}
 th, td {{ padding: 6px 28px 6px 0; text-align: left; vertical-align: top; }}
 th:last-child, td:last-child {{ padding-right: 8px; }}
-thead th {{ font-weight: 600; border-bottom: 1px solid #9aa1ab; position: sticky; top: 0; background: #fff; }}
+thead th {{ white-space: nowrap; font-weight: 600; border-bottom: 1px solid #9aa1ab; position: sticky; top: 0; background: #fff; }}
 tbody tr + tr > * {{ border-top: 1px solid #eceef1; }}
 .number {{ text-align: right; white-space: nowrap; }}
 td.text {{ min-width: 7em; max-width: 46ch; overflow-wrap: anywhere; }}
 .provenance {{ margin-top: 72px; border-top: 1px solid var(--line); padding-top: 20px; font-size: 14px; }}
 .provenance h2 {{ font-size: 17px; margin: 0 0 10px; }}
-.provenance table {{ font-size: 13.5px; }}
+.provenance table {{ width: auto; font-size: 13.5px; }}
 .provenance th {{ font-weight: 400; color: var(--quiet); padding: 3px 28px 3px 0; }}
 .provenance td {{ padding: 3px 0; overflow-wrap: anywhere; }}
 .provenance tbody tr + tr > * {{ border-top: 0; }}
@@ -79,11 +80,20 @@ td.text {{ min-width: 7em; max-width: 46ch; overflow-wrap: anywhere; }}
 }}
 """.strip()
 
-# Touch: without a drag mode, a finger on a plot scrolls the page. Narrow pages get smaller margins.
+# Touch: without a drag mode, a finger on a plot scrolls the page. The observer also hears of changes of
+# width that are none of the window's: a printed page, a scroll bar that appears.
 SCRIPT = """
 (function () {
   var specifications = document.querySelectorAll("script.figure");
+  var watcher = window.ResizeObserver && new ResizeObserver(function (entries) {
+    entries.forEach(function (entry) {
+      var plot = entry.target;
+      var drawn = plot._fullLayout && plot._fullLayout.width;
+      if (drawn && plot.clientWidth && Math.abs(drawn - plot.clientWidth) > 1) { Plotly.Plots.resize(plot); }
+    });
+  });
   var touch = window.matchMedia && window.matchMedia("(pointer: coarse)").matches;
+  var narrow = document.documentElement.clientWidth < 640;
   specifications.forEach(function (node) {
     var figure = JSON.parse(node.textContent);
     var target = document.getElementById(node.getAttribute("data-for"));
@@ -91,9 +101,10 @@ SCRIPT = """
     Plotly.newPlot(target, figure.data, figure.layout, {
       responsive: true,
       displaylogo: false,
+      displayModeBar: touch || narrow ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
       toImageButtonOptions: { format: "svg", filename: target.id }
-    });
+    }).then(function () { if (watcher) { watcher.observe(target); } });
   });
 })();
 """.strip()

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from landscape._stats import mean_interval
 from landscape.errors import InputError
 from landscape.plots._text import visible
-from landscape.plots.theme import log_ticks, numbers
+from landscape.plots.theme import numbers, percent_ticks
 
 FEW_SEEDS = 5  # with fewer, each seed is shown and no interval over seeds is made
 
@@ -71,11 +71,9 @@ def remaining_axis(fig: go.Figure, densities: Sequence[float]) -> None:
     """Make the horizontal axis: percentages, log, dense networks at the left as in the literature."""
     percents = percent(densities) or [100.0]
     low, high = min(percents), max(percents)
-    ticks = log_ticks(low * 0.9, high * 1.1)
     fig.update_xaxes(
         type="log",
         range=[math.log10(high * 1.12), math.log10(low / 1.12)],
-        tickvals=ticks,
-        ticktext=[f"{tick:g} %" for tick in ticks],
+        **percent_ticks(low, high),
         title_text="weights remaining",
     )

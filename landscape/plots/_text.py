@@ -45,9 +45,9 @@ def shorten(text: object, width: int) -> str:
 
 def wrapped_label(text: object, width: int, *, lines: int = 2) -> str:
     """Return `text` as a Plotly label of at most `lines` lines of `width` characters."""
-    parts = textwrap.wrap(visible(text), width, break_on_hyphens=False) or [""]
-    if len(parts) > lines:
-        parts = [*parts[: lines - 1], shorten(" ".join(parts[lines - 1 :]), width)]
+    limit = width * lines
+    while len(parts := textwrap.wrap(shorten(text, limit), width, break_on_hyphens=False)) > lines:
+        limit -= 1
     return "<br>".join(label(part) for part in parts)
 
 

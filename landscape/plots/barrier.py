@@ -16,6 +16,7 @@ from landscape.plots.theme import COLORS, DASHES, GREY, INK, MARKERS, numbers, s
 __all__ = ["barrier_figure"]
 
 _SPLITS = ("train", "test", "validation")
+_NAME_WIDTH = 18  # characters of an endpoint's name under the axis: two fit on a phone
 _PANELS = 3  # metrics drawn below the loss; the others are in the tables
 
 
@@ -127,7 +128,7 @@ def _draw_loss(fig: go.Figure, path: _Path) -> None:
     _draw_overflow(fig, path)
     fig.update_yaxes(title_text="loss", row=1, col=1)
     if wide_range(_drawn(path)):
-        fig.update_yaxes(type="log", title_text="loss (log scale)", dtick=1, row=1, col=1)
+        fig.update_yaxes(type="log", title_text="loss (log scale)", dtick=1, tickformat="~g", row=1, col=1)
 
 
 def _drawn(path: _Path) -> list[float | None]:
@@ -245,7 +246,7 @@ def _draw_maximum(fig: go.Figure, path: _Path) -> None:
     top = None if alpha is None else _at(path, alpha, path.loss)
     base = None if alpha is None else _at(path, alpha, path.chord)
     if not value or alpha is None or top is None or base is None:
-        _corner_note(fig, text)
+        _note(fig, text)
         return
     fig.add_scatter(
         x=[alpha, alpha],
@@ -257,26 +258,27 @@ def _draw_maximum(fig: go.Figure, path: _Path) -> None:
         marker={"symbol": ["line-ew", "diamond"], "size": [10, 9], "color": INK, "line": {"width": [1.5, 0]}},
         hovertemplate=f"{text}<br>α = %{{x:.4g}}<extra></extra>",
     )
-    _corner_note(fig, text)
+    _note(fig, f"◆ {text}")
 
 
-def _corner_note(fig: go.Figure, text: str) -> None:
-    """Say the barrier in words above the plot's right corner, where no curve can hide it."""
+def _note(fig: go.Figure, text: str) -> None:
+    """Say the barrier in words just above the plot, where no curve can hide them."""
     fig.add_annotation(
         text=text,
-        x=1,
+        x=0,
         y=1,
         xref="x domain",
         yref="y domain",
-        xanchor="right",
-        yanchor="top",
-        yshift=-4,
-        xshift=-6,
+        xanchor="left",
+        yanchor="bottom",
+        yshift=4,
+        xshift=-40,
         showarrow=False,
-        align="right",
-        bgcolor="rgba(255,255,255,0.85)",
-        font={"size": 13, "color": INK},
+        align="left",
+        font={"size": 13.5, "color": INK},
     )
+    room = fig.layout.height - 150
+    fig.update_layout(legend_y=1 + 34 / room)
 
 
 def _barrier_text(barrier: Any) -> str:
@@ -285,11 +287,10 @@ def _barrier_text(barrier: Any) -> str:
     value = numbers([barrier.barrier_above_chord])[0]
     if value is None:
         count = len(barrier.non_finite) if barrier.non_finite is not None else 0
-        return f"barrier not available<br>({count} points without a finite loss)"
-    interval = numbers(barrier.interval_above_chord)
-    known = [end for end in interval if end is not None]
-    ends = f" [{known[0]:.3g}, {known[1]:.3g}]" if len(known) == 2 else ""
-    return f"barrier {value:.4g}{ends}<br>above the chord, {label(barrier.split)}"
+        return f"barrier not available: {count} points not finite"
+    ends = [end for end in numbers(barrier.interval_above_chord) if end is not None]
+    interval = f" [{ends[0]:.3g}, {ends[1]:.3g}]" if len(ends) == 2 else ""
+    return f"barrier <b>{value:.4g}</b>{interval} above the chord"
 
 
 def _at(path: _Path, alpha: float, values: Sequence[float | None]) -> float | None:
@@ -331,10 +332,11 @@ def _draw_overflow(fig: go.Figure, path: _Path) -> None:
 def _finish_axes(fig: go.Figure, path: _Path, *, rows: int) -> None:
     """Name the endpoints under the axis, each at its side."""
     fig.update_xaxes(range=[-0.025, 1.025], tickvals=[0, 0.25, 0.5, 0.75, 1], zeroline=False)
-    fig.update_xaxes(title={"text": "position on the path, α", "standoff": 46}, row=rows, col=1)
+    lines = max(wrapped_label(name, _NAME_WIDTH).count("<br>") + 1 for name in path.names)
+    fig.update_xaxes(title={"text": "position on the path, α", "standoff": 16 + 15 * lines}, row=rows, col=1)
     for name, side, at in zip(path.names, ("left", "right"), (0, 1), strict=True):
         fig.add_annotation(
-            text=wrapped_label(name, 23),
+            text=wrapped_label(name, _NAME_WIDTH),
             x=at,
             y=0,
             xref="x",

@@ -104,7 +104,7 @@ class Page:
         items = []
         for title, value, *note in cards:
             below = f"<dd>{escape(note[0])}</dd>" if note and note[0] else ""
-            shown = f'<dd class="value" style="color:inherit">{escape(value)}</dd>'
+            shown = f'<dd class="value">{escape(value)}</dd>'
             items.append(f'<div class="card"><dt>{escape(title)}</dt>{shown}{below}</div>')
         self._blocks.append(f'<dl class="cards">{"".join(items)}</dl>')
         return self

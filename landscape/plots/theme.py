@@ -23,10 +23,12 @@ __all__ = [
     "MARKERS",
     "log_ticks",
     "numbers",
+    "percent_ticks",
     "style",
     "swatch",
     "template",
     "tint",
+    "wide_range",
 ]
 
 # Okabe and Ito's palette, told apart with any kind of colour blindness and in print.
@@ -155,6 +157,13 @@ def log_ticks(low: float, high: float, *, steps: Sequence[int] = (1, 2, 5)) -> l
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
     return [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+
+
+def percent_ticks(low: float, high: float) -> dict[str, list[Any]]:
+    """Return ticks of a log axis of percentages: round ones, and the smallest value itself."""
+    ticks = [tick for tick in log_ticks(low, high * 1.1) if tick > 1.35 * low or low >= high]
+    ticks = [low, *ticks]
+    return {"tickvals": ticks, "ticktext": [f"{tick:.2g} %" if tick < 100 else f"{tick:g} %" for tick in ticks]}
 
 
 def wide_range(values: Iterable[float | None], *, decades: float = 2.0) -> bool:

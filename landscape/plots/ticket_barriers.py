@@ -202,7 +202,7 @@ def _add_pairs(
         name=name,
         meta="horizontal",
         showlegend=False,
-        marker={"symbol": look["symbol"], "size": 9, "color": look["color"], "line": {"width": 1.6}},
+        marker={"symbol": look["symbol"], "size": 9, "color": look["color"], "line": {"color": look["color"], "width": 1.6}},
         error_x=scale.error_bars(values, ends, tint(look["color"], 0.6)) if known else None,
         customdata=[[value, *pair] for value, pair in zip(values, ends, strict=True)],
         text=[label(pair.get("label", "")) for pair in pairs],

@@ -21,7 +21,7 @@ from landscape.plots._series import (
     remaining_axis,
 )
 from landscape.plots._text import label
-from landscape.plots.theme import GREY, INK, log_ticks, numbers, style, swatch, tint
+from landscape.plots.theme import GREY, INK, numbers, percent_ticks, style, swatch, tint
 from landscape.plots.ticket_barriers import barrier_levels_figure, barrier_pairs_figure
 
 __all__ = ["barrier_levels_figure", "barrier_pairs_figure", "density_figure", "sweep_figure"]
@@ -66,6 +66,10 @@ def sweep_figure(
         _add_mean(fig, name, metric, densities=densities, rows=rows, ends=ends, look=look)
     if reference is not None:
         _add_reference(fig, *reference)
+        values = [value for _, _, rows, _ in ready for row in rows for value in row if value is not None]
+        low, high = min([*values, reference[1]]), max([*values, reference[1]])
+        pad = 0.06 * ((high - low) or 1.0)  # axes make no room for lines that are no data
+        fig.update_yaxes(range=[low - pad, high + pad])
     remaining_axis(fig, [density for _, densities, _, _ in ready for density in densities])
     return fig
 
@@ -186,8 +190,7 @@ def density_figure(
     _add_even(fig, low)
     remaining_axis(fig, totals)
     drawn = [y for trace in fig.data for y in trace.y if y is not None and y > 0]
-    ticks = log_ticks(min(drawn, default=1.0) * 0.9, 110)
-    fig.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g} %" for tick in ticks])
+    fig.update_yaxes(type="log", **percent_ticks(min(drawn, default=1.0), 100.0))
     return fig
 
 
