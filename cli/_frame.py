@@ -23,6 +23,7 @@ import click
 
 from cli import _errors, _streams
 from cli._signals import Signals, Stopped
+from cli._text import strict
 from landscape import __version__
 from landscape.errors import InterruptedRunError, LandscapeError
 from landscape.progress import SILENT, Progress
@@ -243,7 +244,7 @@ def _finish(session: Session, outcome: Outcome) -> int:
     code = outcome.exit_code
     try:
         if session.as_json:
-            _streams.write_out(json.dumps(_envelope(session, outcome), allow_nan=False))
+            _streams.write_out(json.dumps(strict(_envelope(session, outcome)), allow_nan=False))
         elif outcome.text:
             _streams.write_out(outcome.text)
     except LandscapeError as error:  # standard output is full: the JSON object cannot say so
