@@ -55,4 +55,5 @@ def machine() -> str:
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "evosax", "numpy")
     )
-    return f"{jax.devices()[0].device_kind} ({platform.machine()}), Python {platform.python_version()}, {versions}"
+    device = f"{jax.devices()[0].device_kind} ({platform.machine()})"
+    return f"{device}, Python {platform.python_version()}, {versions}"

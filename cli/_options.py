@@ -74,7 +74,7 @@ def _switches() -> list[click.Option]:
 
 
 points = click.option(
-    "--points", type=click.IntRange(min=2), default=25, help="Points of the uniform grid on the path."
+    "--points", type=click.IntRange(min=3), default=25, help="Points of the uniform grid on the path."
 )
 seed = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of everything that is random."

@@ -25,6 +25,11 @@ def array_digest(array: np.ndarray) -> str:
     return hashlib.blake2b(canonical_bytes(array), digest_size=DIGEST_BYTES).hexdigest()
 
 
+def text_digest(text: str) -> str:
+    """Return the hexadecimal digest of a text."""
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
 def tree_digest(tree: Any) -> str:
     """Return one digest of a tree: paths, dtypes, shapes and bytes of every leaf, in path order."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)

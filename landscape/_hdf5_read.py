@@ -379,5 +379,5 @@ def _plain_type(kind: Any, *, text: bool) -> bool:
     if text:
         return bool(number == h5py.h5t.STRING and not kind.is_variable_str())
     if number == h5py.h5t.ENUM:
-        return kind.get_size() == 1 and kind.get_nmembers() == 2 and kind.dtype == np.dtype(bool)
+        return bool(kind.get_size() == 1 and kind.get_nmembers() == 2 and kind.dtype == np.dtype(bool))
     return bool(number in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) and kind.get_size() <= 8)

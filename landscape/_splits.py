@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from landscape._digest import text_digest, tree_digest
 from landscape._tree import leaves_with_paths
 from landscape.errors import ProblemError
 
@@ -46,9 +47,11 @@ class Split:
         tree = self.tree if not self.stream else next(iter(self.tree))
         return jax.tree.map(lambda x: np.asarray(x)[:count], tree)
 
-    def collect(self) -> PyTree:
-        """Return the arrays, or the list of all batches of a stream."""
-        return self.tree if not self.stream else list(self.tree)
+    def digest(self) -> str:
+        """Return the digest of the arrays, or of the digests of a stream's batches, one held at a time."""
+        if not self.stream:
+            return tree_digest(self.tree)
+        return text_digest("".join(tree_digest(batch) for batch in self.tree))
 
     def batches(self, size: int) -> Iterator[tuple[PyTree, int]]:
         """Yield (batch, examples) with a smaller last batch where N is no multiple of `size`."""

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape._digest import tree_digest
 from landscape._probe import probe
 from landscape._splits import Split, Stream, make_split
 from landscape.errors import ConfigurationError, DeviceMemoryError, ProblemError
@@ -145,7 +144,7 @@ class Problem:
     def data_digest(self, split: str) -> str:
         """Return the BLAKE2b-128 digest of the split's arrays (paths, shapes, dtypes, bytes)."""
         if split not in self._digests:
-            self._digests[split] = tree_digest(self._split(split).collect())
+            self._digests[split] = self._split(split).digest()
         return self._digests[split]
 
     def arrays(self, split: str, *, dtype: Any = None) -> PyTree:

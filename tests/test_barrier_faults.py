@@ -128,7 +128,7 @@ def test_weights_that_are_not_finite_are_computed_with_on_request(tmp_path: Path
 
 def overflowing(params: Any, batch: Any) -> jax.Array:
     """Overflow to infinity in the middle of the path from −1 to 1 only."""
-    return jnp.exp(100 * (1 - params["w"] ** 2)) + 0 * batch
+    return jnp.exp(150 * (1 - params["w"] ** 2)) + 0 * batch
 
 
 @pytest.mark.faults

@@ -88,7 +88,7 @@ class Engine:
     @property
     def num_compilations(self) -> int:
         """How many executables the engine has built."""
-        return int(self._chunk._cache_size())
+        return int(self._chunk._cache_size())  # type: ignore[attr-defined]  # jax does not declare it
 
     def level(self, train_seeds: list[int], level: int, mask: np.ndarray) -> Level:
         """Return what stays fixed during `level`; mask [S, n] must free equally many entries a row."""

@@ -33,7 +33,7 @@ class Evolution:
     """
 
     name = "es"
-    info_names = ("loss", "best_loss", "num_nan", "stalled", "std")
+    info_names: tuple[str, ...] = ("loss", "best_loss", "num_nan", "stalled", "std")
 
     def __init__(self, config: EvolutionConfig, num_dims: int, evaluate: Evaluate) -> None:
         self.config = config
@@ -50,7 +50,9 @@ class Evolution:
     def init(self, mean: np.ndarray, mask: np.ndarray, constants: PyTree) -> PyTree:
         """Return the state of S searches from `mean` [S, n], zero where masked."""
         start = jnp.asarray(np.where(mask, mean, 0.0), jnp.float32)
-        init = jax.vmap(lambda m: self.strategy.es.init(jax.random.key(0), m, constants))
+        init: Callable[[jax.Array], PyTree] = jax.vmap(
+            lambda m: self.strategy.es.init(jax.random.key(0), m, constants)
+        )
         # evosax leaves weakly typed scalars; unmended, the first chunk would be compiled twice.
         return jax.tree.map(_strong, init(start))
 

@@ -80,7 +80,7 @@ class Gradient:
     """
 
     name = "gd"
-    info_names = ("loss", "gradient_norm")
+    info_names: tuple[str, ...] = ("loss", "gradient_norm")
 
     def __init__(
         self, config: GradientConfig, num_examples: int, loss: MeanLoss, map_replicates: MapReplicates

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from trainers.quickstart import BarrierRow, Quickstart
 
 _NAMES = {
-    "es-snr": "Evolution, pruned by signal-to-noise",
-    "es-magnitude": "Evolution, pruned by magnitude",
-    "es-random": "Evolution, pruned at random",
-    "gd-magnitude": "Gradient descent, pruned by magnitude",
-    "gd-random": "Gradient descent, pruned at random",
+    "es-snr": "Evolution, signal-to-noise",
+    "es-magnitude": "Evolution, magnitude",
+    "es-random": "Evolution, random",
+    "gd-magnitude": "Gradient descent, magnitude",
+    "gd-random": "Gradient descent, random",
 }
 _SHORT = {"es": "Evolution", "gd": "Gradient descent"}
 

@@ -24,8 +24,8 @@ from typing import Any, Self
 import numpy as np
 
 from landscape import Checkpoint, load
+from landscape._json import jsonable
 from landscape.errors import ConfigurationError, RunError
-from landscape.results import jsonable
 from trainers._lock import RunLock
 from trainers.config import RunConfig, changed_keys, from_dict, to_dict, to_toml
 

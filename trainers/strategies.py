@@ -33,7 +33,8 @@ def _elite_weights(population_size: int, elite_ratio: float) -> np.ndarray:
     rank = np.arange(1, population_size + 1)
     raw = np.maximum(math.log(num_elites + 0.5) - np.log(rank), 0.0)
     raw[num_elites:] = 0.0
-    return raw / raw.sum()
+    weights: np.ndarray = raw / raw.sum()
+    return weights
 
 
 class SNESStrategy:
@@ -72,7 +73,8 @@ class SNESStrategy:
 
     def std(self, state: PyTree) -> jax.Array:
         """Return the standard deviation of every entry."""
-        return state.std
+        std: jax.Array = state.std
+        return std
 
 
 @struct.dataclass
@@ -137,8 +139,8 @@ class SepCMAStrategy:
             "chi_n": math.sqrt(n) * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n**2)),
             "num_free": float(n),
         }
-        scalars = {name: np.float32(value) for name, value in values.items()}
-        return _SepCMAParams(weights=weights.astype(np.float32), **scalars)
+        scalars: dict[str, Any] = {name: np.float32(value) for name, value in values.items()}
+        return _SepCMAParams(weights=jnp.asarray(weights, jnp.float32), **scalars)
 
     def settle(self, state: PyTree, mask: jax.Array, constants: PyTree) -> PyTree:
         """Return the state with the masked entries of one replicate put back."""
@@ -149,7 +151,8 @@ class SepCMAStrategy:
 
     def std(self, state: PyTree) -> jax.Array:
         """Return step size times the square root of the diagonal covariance."""
-        return state.std[..., None] * jnp.sqrt(state.C)
+        std: jax.Array = state.std[..., None] * jnp.sqrt(state.C)
+        return std
 
 
 STRATEGIES: dict[str, type[SNESStrategy | SepCMAStrategy]] = {

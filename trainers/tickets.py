@@ -265,7 +265,7 @@ class _Session:
         final, best = outcome.solutions[index], outcome.best.vectors[index]
         densities = layer_densities(mask, self.layout)
         kernels = layer_densities(self.prunable, self.layout)
-        counts = {
+        counts: dict[str, Any] = {
             name: float(outcome.record[name][:, index].sum())
             for name in ("num_nan", "stalled")
             if name in outcome.record

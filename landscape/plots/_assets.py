@@ -47,7 +47,8 @@ table {{ width: max-content; border-collapse: collapse; font-size: 14.5px; line-
   font-variant-numeric: tabular-nums; }}
 th, td {{ padding: 6px 28px 6px 0; text-align: left; vertical-align: top; }}
 th:last-child, td:last-child {{ padding-right: 8px; }}
-thead th {{ white-space: nowrap; font-weight: 600; border-bottom: 1px solid #9aa1ab; position: sticky; top: 0; background: #fff; }}
+thead th {{ white-space: nowrap; font-weight: 600; border-bottom: 1px solid #9aa1ab;
+  position: sticky; top: 0; background: #fff; }}
 tbody tr + tr > * {{ border-top: 1px solid #eceef1; }}
 .number {{ text-align: right; white-space: nowrap; }}
 td.text {{ min-width: 7em; max-width: 46ch; overflow-wrap: anywhere; }}
@@ -81,7 +82,7 @@ td.text {{ min-width: 7em; max-width: 46ch; overflow-wrap: anywhere; }}
 """.strip()
 
 # Touch: without a drag mode, a finger on a plot scrolls the page. The observer also hears of changes of
-# width that are none of the window's: a printed page, a scroll bar that appears.
+# width that are none of the window's: a printed page, a scroll bar that appears. Nothing is sent anywhere.
 SCRIPT = """
 (function () {
   var specifications = document.querySelectorAll("script.figure");
@@ -102,7 +103,8 @@ SCRIPT = """
       responsive: true,
       displaylogo: false,
       displayModeBar: touch || narrow ? false : "hover",
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      plotlyServerURL: "",
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendDataToCloud", "sendChartToCloud"],
       toImageButtonOptions: { format: "svg", filename: target.id }
     }).then(function () { if (watcher) { watcher.observe(target); } });
   });

@@ -154,7 +154,7 @@ def _draw_curves(fig: go.Figure, path: _Path, metric: str, *, row: int) -> None:
             legendrank=1000 - (split == path.split),
             line={"color": look["color"], "dash": look["dash"], "width": 2.2},
             marker={"symbol": look["symbol"], "size": 5, "color": look["color"]},
-            hovertemplate=f"{name} {label(metric)} %{{y:.4g}}<br>α = %{{x:.4g}}<extra></extra>",
+            hovertemplate=f"{name} {label(metric)} %{{y:.4~g}}<br>α = %{{x:.4~g}}<extra></extra>",
             row=row,
             col=1,
         )
@@ -213,7 +213,7 @@ def _draw_refined(fig: go.Figure, path: _Path, look: Mapping[str, str]) -> None:
             mode="markers",
             name="refined",
             marker={"symbol": f"{look['symbol']}-open", "size": 5, "color": look["color"]},
-            hovertemplate="refined loss %{y:.4g}<br>α = %{x:.4g}<extra></extra>",
+            hovertemplate="refined loss %{y:.4~g}<br>α = %{x:.4~g}<extra></extra>",
             legendrank=1004,
         )
 
@@ -234,7 +234,7 @@ def _draw_endpoints(fig: go.Figure, path: _Path, color: str) -> None:
                     "line": {"color": color, "width": 2.5},
                 },
                 cliponaxis=False,
-                hovertemplate=f"{label(name)}<br>{label(path.split)} loss %{{y:.4g}}<extra></extra>",
+                hovertemplate=f"{label(name)}<br>{label(path.split)} loss %{{y:.4~g}}<extra></extra>",
             )
 
 
@@ -256,7 +256,7 @@ def _draw_maximum(fig: go.Figure, path: _Path) -> None:
         showlegend=False,
         line={"color": INK, "width": 1.5},
         marker={"symbol": ["line-ew", "diamond"], "size": [10, 9], "color": INK, "line": {"width": [1.5, 0]}},
-        hovertemplate=f"{text}<br>α = %{{x:.4g}}<extra></extra>",
+        hovertemplate=f"{text}<br>α = %{{x:.4~g}}<extra></extra>",
     )
     _note(fig, f"◆ {text}")
 
@@ -324,7 +324,7 @@ def _draw_overflow(fig: go.Figure, path: _Path) -> None:
         marker={"symbol": "triangle-up", "size": 11, "color": COLORS[4], "line": {"color": INK, "width": 1}},
         cliponaxis=False,
         customdata=[[None, None, None]] * len(lost),
-        hovertemplate="the loss is not finite<br>α = %{x:.4g}<extra></extra>",
+        hovertemplate="the loss is not finite<br>α = %{x:.4~g}<extra></extra>",
         legendrank=1005,
     )
 

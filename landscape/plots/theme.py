@@ -161,9 +161,11 @@ def log_ticks(low: float, high: float, *, steps: Sequence[int] = (1, 2, 5)) -> l
 
 def percent_ticks(low: float, high: float) -> dict[str, list[Any]]:
     """Return ticks of a log axis of percentages: round ones, and the smallest value itself."""
-    ticks = [tick for tick in log_ticks(low, high * 1.1) if tick > 1.35 * low or low >= high]
-    ticks = [low, *ticks]
-    return {"tickvals": ticks, "ticktext": [f"{tick:.2g} %" if tick < 100 else f"{tick:g} %" for tick in ticks]}
+    ticks = [low, *(tick for tick in log_ticks(low, high * 1.1) if tick > 1.35 * low)]
+    return {
+        "tickvals": ticks,
+        "ticktext": [f"{tick:.2g} %" if tick < 100 else f"{tick:g} %" for tick in ticks],
+    }
 
 
 def wide_range(values: Iterable[float | None], *, decades: float = 2.0) -> bool:

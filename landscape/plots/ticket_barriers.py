@@ -89,7 +89,7 @@ def _add_mean_barrier(
         showlegend=False,
         line=line,
         customdata=[[mean] for mean in means],
-        hovertemplate=f"<b>{label(name)}</b>, mean<br>%{{x:.4g}} %: %{{customdata[0]:.4g}}<extra></extra>",
+        hovertemplate=f"<b>{label(name)}</b>, mean<br>%{{x:.4~g}} %: %{{customdata[0]:.4~g}}<extra></extra>",
     )
 
 
@@ -106,7 +106,7 @@ def _add_barriers(
     densities, values, ends = points
     name = f"{label(who[0])}, run {who[1]}"
     known = any(high is not None for _, high in ends)
-    interval = "<br>95 % interval %{customdata[1]:.4g} to %{customdata[2]:.4g}" if known else ""
+    interval = "<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}" if known else ""
     symbols = [f"{look['symbol']}-open" if scale.floored(value) else look["symbol"] for value in values]
     fig.add_scatter(
         x=[100 * density * shift for density in densities],
@@ -118,7 +118,7 @@ def _add_barriers(
         marker={"symbol": symbols, "size": 7, "color": look["color"]},
         error_y=scale.error_bars(values, ends, tint(look["color"], 0.6)) if known else None,
         customdata=[[v, *pair, 100 * d] for v, pair, d in zip(values, ends, densities, strict=True)],
-        hovertemplate=f"{name}<br>%{{customdata[3]:.4g}} %: %{{customdata[0]:.4g}}{interval}<extra></extra>",
+        hovertemplate=f"{name}<br>%{{customdata[3]:.4~g}} %: %{{customdata[0]:.4~g}}{interval}<extra></extra>",
     )
 
 
@@ -202,13 +202,18 @@ def _add_pairs(
         name=name,
         meta="horizontal",
         showlegend=False,
-        marker={"symbol": look["symbol"], "size": 9, "color": look["color"], "line": {"color": look["color"], "width": 1.6}},
+        marker={
+            "symbol": look["symbol"],
+            "size": 9,
+            "color": look["color"],
+            "line": {"color": look["color"], "width": 1.6},
+        },
         error_x=scale.error_bars(values, ends, tint(look["color"], 0.6)) if known else None,
         customdata=[[value, *pair] for value, pair in zip(values, ends, strict=True)],
         text=[label(pair.get("label", "")) for pair in pairs],
         hovertemplate=(
-            f"<b>{name}</b><br>%{{text}}<br>barrier %{{customdata[0]:.4g}}"
-            + ("<br>95 % interval %{customdata[1]:.4g} to %{customdata[2]:.4g}" if known else "")
+            f"<b>{name}</b><br>%{{text}}<br>barrier %{{customdata[0]:.4~g}}"
+            + ("<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}" if known else "")
             + "<extra></extra>"
         ),
         row=panel,

@@ -107,7 +107,7 @@ def _add_seeds(
             legendgroup=name,
             showlegend=False,
             marker={"symbol": f"{look['symbol']}-open", "size": 6, "color": tint(look["color"], 0.55)},
-            hovertemplate=f"{label(name)}, run {seed + 1}<br>%{{x:.4g}} %: %{{y:.4g}}<extra></extra>",
+            hovertemplate=f"{label(name)}, run {seed + 1}<br>%{{x:.4~g}} %: %{{y:.4~g}}<extra></extra>",
         )
 
 
@@ -123,7 +123,7 @@ def _add_mean(
 ) -> None:
     means = [mean_at(rows, k) for k in range(len(densities))]
     known = any(low is not None for low, _ in ends)
-    interval = "<br>interval %{customdata[1]:.4g} to %{customdata[2]:.4g}" if known else ""
+    interval = "<br>interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}" if known else ""
     several = f", mean of {len(rows)} runs" if len(rows) > 1 else ""
     fig.add_scatter(
         x=percent(densities),
@@ -140,8 +140,8 @@ def _add_mean(
         },
         customdata=[[mean, *pair] for mean, pair in zip(means, ends, strict=True)],
         hovertemplate=(
-            f"<b>{label(name)}</b>{several}<br>%{{x:.4g}} % of weights<br>"
-            f"{label(metric)} %{{y:.4g}}{interval}<extra></extra>"
+            f"<b>{label(name)}</b>{several}<br>%{{x:.4~g}} % of weights<br>"
+            f"{label(metric)} %{{y:.4~g}}{interval}<extra></extra>"
         ),
     )
 
@@ -220,8 +220,8 @@ def _add_layer(
         },
         customdata=[[None if value is None else 100 * value] for value in values],
         hovertemplate=(
-            f"<b>{label(layer)}</b>, {label(name)}<br>%{{customdata[0]:.4g}} % of the layer<br>"
-            "%{x:.4g} % of all weights<extra></extra>"
+            f"<b>{label(layer)}</b>, {label(name)}<br>%{{customdata[0]:.4~g}} % of the layer<br>"
+            "%{x:.4~g} % of all weights<extra></extra>"
         ),
     )
 

@@ -68,7 +68,8 @@ def keep_highest(
     order = np.lexsort((np.arange(scores.size), -ranked, ~alive))
     kept = np.zeros(mask.shape, bool)
     kept[order[:keep]] = True
-    return kept | (mask & ~prunable)
+    result: np.ndarray = kept | (mask & ~prunable)
+    return result
 
 
 def _leaf_of(flags: np.ndarray, layout: Layout | None) -> str:

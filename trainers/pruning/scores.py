@@ -42,12 +42,12 @@ def snr(inputs: ScoreInputs) -> np.ndarray:
         )
     # Masked entries hold std 1 by convention, so the division is safe wherever the strategy is.
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.abs(inputs.mean) / inputs.std
+        return np.asarray(np.abs(inputs.mean) / inputs.std)
 
 
 def magnitude(inputs: ScoreInputs) -> np.ndarray:
     """Return |mean| of each weight (Han et al. 2015; Frankle & Carbin 2019)."""
-    return np.abs(inputs.mean)
+    return np.asarray(np.abs(inputs.mean))
 
 
 def random(inputs: ScoreInputs) -> np.ndarray:

@@ -80,8 +80,7 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
 
     def apply(params: PyTree, inputs: jax.Array) -> jax.Array:
         _check_params(dataset.name, params, expected)
-        logits: jax.Array = module.apply({"params": params}, inputs)
-        return logits
+        return jnp.asarray(module.apply({"params": params}, inputs))
 
     def loss(params: PyTree, batch: PyTree) -> jax.Array:
         logits = apply(params, batch[0])

@@ -60,6 +60,7 @@ class Dataset:
 
 
 def _mnist_like(title: str, url: str, *digests: str | None) -> Source:
+    names: tuple[tuple[str, tuple[int, ...]], ...]
     names = (("train-images-idx3-ubyte", (60_000, 28, 28)), ("train-labels-idx1-ubyte", (60_000,)))
     names += (("t10k-images-idx3-ubyte", (10_000, 28, 28)), ("t10k-labels-idx1-ubyte", (10_000,)))
     parts = [Part(name=n, shape=s, sha256=d) for (n, s), d in zip(names, digests, strict=True)]

@@ -8,6 +8,7 @@ import lzma
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
     DataError
         If the file is missing or its stream is damaged.
     """
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+    opener = openers.get(path.suffix, open)
     try:
         with opener(path, "rb") as file:
             return bytes(file.read(limit + 1))
