@@ -26,6 +26,7 @@ COMMANDS = {
     "info": Entry("cli.info", "Say what is in a checkpoint, a result or a run folder."),
     "diff": Entry("cli.diff", "Say whether two files match, and where they differ."),
     "verify": Entry("cli.verify", "Check files or whole run folders completely against their digests."),
+    "convert": Entry("cli.convert", "Make a checkpoint of another tool's file; nothing is unpickled."),
     "completion": Entry("cli.completion", "Print the shell completion script for bash, zsh or fish."),
 }
 

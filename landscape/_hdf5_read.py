@@ -158,6 +158,7 @@ class Source:
     seen: set[int] = dataclasses.field(default_factory=set)
     declared: int = 0
     num_links: int = 0
+    foreign: bool = False  # of another tool: attributes and data that are no numbers are passed over
 
     def refuse(self, what: str, **details: str) -> CheckpointError:
         """Return the error for a file that is refused as unsafe or damaged."""
@@ -211,6 +212,8 @@ class Source:
                 child = self._open(group, name, prefix)
                 path = f"{prefix}{name.decode()}"
                 if isinstance(child, h5py.h5d.DatasetID):
+                    if self.foreign and not _plain_type(child.get_type(), text=False):
+                        continue
                     self._measure(child, path)
                     self.datasets[path] = child
                 elif depth + 1 > MAX_DEPTH:
@@ -230,7 +233,7 @@ class Source:
             raise self.refuse(f"{where} is neither a group nor a dataset")
         child = h5py.h5o.open(group, name)
         self._see(child, where)
-        if h5py.h5a.get_num_attrs(child):
+        if not self.foreign and h5py.h5a.get_num_attrs(child):
             raise self.refuse(f"{where} carries attributes")
         return child
 
@@ -249,7 +252,7 @@ class Source:
         shape = space.get_simple_extent_dims()
         if len(shape) > MAX_RANK:
             raise self.refuse(f"{path} has {len(shape)} axes", expected=f"at most {MAX_RANK}")
-        if not _plain_type(kind, text=path.startswith("meta/")):
+        if not _plain_type(kind, text=not self.foreign and path.startswith("meta/")):
             raise self.refuse(f"{path} holds neither numbers nor one of the texts")
         declared = kind.get_size()
         for length in shape:

@@ -313,8 +313,9 @@ def test_scale_is_logarithmic_only_where_positive_values_span_decades(values: li
     assert (Scale.of(values).floor is not None) is log
 
 
-def test_floor_lies_at_most_five_decades_below_the_top() -> None:
+def test_floor_lies_at_most_four_decades_below_the_top() -> None:
     assert Scale.of([1e-30, 1.0]).floor == pytest.approx(1e-4)
+    assert Scale.of([0.005, 1.0], [30.0]).floor == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize(

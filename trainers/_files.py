@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from landscape._json import jsonable
 from landscape.errors import RunError
 
 _BLOCK = 1 << 16
@@ -53,7 +53,7 @@ def folder_path(path: str | Path) -> Path:
 
 def make_folder(folder: Path) -> list[Path]:
     """Create a folder with its parents, durably; return those that were not there, outermost first."""
-    missing = []
+    missing: list[Path] = []
     with explained(folder, "the folder cannot be made"):
         place = folder
         while not place.exists():
@@ -155,20 +155,7 @@ def _end_of_last_line(descriptor: int) -> int:
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(_strict(row), sort_keys=True, allow_nan=False).encode() + b"\n"
-
-
-def _strict(value: Any) -> Any:
-    """Return plain JSON types: arrays as lists, what is not finite as None."""
-    if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int)):
-        return value
-    return _strict(value.tolist()) if hasattr(value, "tolist") else str(value)
+    return json.dumps(jsonable(row), sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
 def read_rows(path: Path) -> list[tuple[bytes, dict[str, Any]]]:

@@ -1,110 +1,149 @@
-"""Run folders: where checkpoints, metrics and events of a run lie. No jax.
+"""The folder of a run: who writes to it, what is finished, what was measured, how it is read. No jax.
 
-``run.toml`` (the configuration), ``lock``, ``metrics.jsonl`` (one line an evaluation, the same
-however often a run was stopped), ``events.jsonl`` (what happened when), ``<method>/seed-<s>/
-level-<kk>.h5`` and ``results/``.
+::
+
+    run.toml                     the configuration; earlier ones are run-1.toml, run-2.toml, …
+    lock                         held by the process that writes
+    metrics.jsonl                one row an evaluation: no clock times, the same in every repetition
+    events.jsonl                 when the run started, went on, changed, finished
+    <method>/seed-<s>/level-<kk>.h5      one checkpoint a seed and level, published whole
+    <method>/state.h5            the state of a level under way
+    results/                     of analyses
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import json
 import os
 import re
-import secrets
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from landscape import Checkpoint, load
-from landscape._json import jsonable
-from landscape.errors import ConfigurationError, RunError
+from landscape.errors import RunError
+from trainers._files import (
+    append_rows,
+    explained,
+    folder_path,
+    make_folder,
+    publish,
+    read_rows,
+    sweep,
+)
 from trainers._lock import RunLock
-from trainers.config import RunConfig, changed_keys, from_dict, to_dict, to_toml
+from trainers._resume import CONFIG_NAME, refuse_changes, refuse_foreign, stored_config
+from trainers.config import RunConfig, changed_keys, to_dict, to_toml
+
+if TYPE_CHECKING:
+    from landscape.checkpoint import Checkpoint
 
 __all__ = ["Run", "RunCheckpoint", "RunFolder", "open_run"]
 
 _LEVEL = re.compile(r"level-(\d{2,})\.h5")
+_HEADER = "# A run of landscape: the configuration that it was started, or last resumed, with.\n"
+
+
+def _level_path(folder: Path, method: str, seed: int, level: int) -> Path:
+    return folder / method / f"seed-{seed}" / f"level-{level:02d}.h5"
 
 
 class RunFolder:
-    """A run folder that is being written; made by `RunFolder.open`, used as a context manager."""
+    """A run folder that this process writes to; a context manager that holds the lock.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    config : RunConfig
+        The configuration, as ``run.toml`` has it now.
+    notes : tuple of str
+        What the user should know: a stale lock that was taken over, a changed configuration.
+    """
 
     def __init__(self, path: Path, config: RunConfig, lock: RunLock) -> None:
         self.path = path
         self.config = config
         self._lock = lock
+        self.notes: tuple[str, ...] = () if lock.note is None else (lock.note,)
 
     @classmethod
     def open(cls, path: str | Path, config: RunConfig, *, resume: bool = False) -> RunFolder:
-        """Create a run folder, or take up the one that is there.
+        """Create a run folder, or go on with the run in it.
+
+        Parameters
+        ----------
+        path : path
+            The folder: missing, empty, or with `resume` a run.
+        config : RunConfig
+            What is to be trained.
+        resume : bool
+            Go on with a run of the same configuration. More levels after the old ones, more seeds,
+            more methods, another name and anything of ``runtime`` are taken and recorded: the
+            former ``run.toml`` is kept as ``run-<n>.toml``, and the event lists the changed keys.
+            Where there is no run yet, one is begun.
 
         Raises
         ------
         RunError
-            If the folder is in use, is not a run, holds a run and `resume` is false, cannot be
-            written, or was made with a configuration that differs in more than further levels,
-            seeds, methods, its name or the runtime section.
+            If the folder holds something else, or a run and `resume` is false; if another process
+            writes to it; if the configuration has changed otherwise; if it cannot be written.
         """
-        path = Path(path).expanduser()
-        with _refused(path):
-            exists = (path / "run.toml").exists()
-            if path.exists() and not path.is_dir():
-                raise RunError(f"{path}: is a file", expected="a folder", hint="Choose another name with -o.")
-            if not exists and path.is_dir() and any(e.name != "lock" for e in path.iterdir()):
-                raise RunError(
-                    f"{path}: is not empty and not a run",
-                    hint="Choose another folder with -o; nothing was touched.",
-                )
-            path.mkdir(parents=True, exist_ok=True)
-            lock = RunLock(path / "lock")
-            lock.acquire()
+        folder = folder_path(path)
+        refuse_foreign(folder)
+        made = make_folder(folder)
         try:
-            folder = cls(path, config, lock)
-            folder._start(resume=resume)
+            lock = RunLock.acquire(folder)
+            try:
+                run = cls(folder, config, lock)
+                run._begin(resume=resume)
+            except BaseException:
+                lock.release()
+                raise
         except BaseException:
-            lock.release()
+            _unmake(made)
             raise
-        return folder
+        return run
 
-    def _start(self, *, resume: bool) -> None:
-        target = self.path / "run.toml"
-        with _refused(self.path):
-            if not target.exists():
-                _publish(target, to_toml(self.config))
-                self.event("started")
-                return
-            if not resume:
-                raise RunError(
-                    f"{self.path}: holds a run already",
-                    hint="Go on with it by --resume (resume=True), or choose another folder with -o.",
-                )
-            self._check_same(_read_config(target))
-            if self._lock.stale is not None:
-                self.event("lock taken over", former=self._lock.stale)
-            self.event("resumed", configuration=to_dict(self.config))
-            _publish(target, to_toml(self.config))
+    def _begin(self, *, resume: bool) -> None:
+        """Check what is there, sign the lock, and write the configuration."""
+        stored = self.path / CONFIG_NAME
+        with explained(self.path, "cannot be looked at"):
+            there = stored.exists()
+        if there and not resume:
+            hint = "Go on with it by --resume (resume=True), or choose another folder."
+            raise RunError(f"{self.path}: holds a run already", expected="a new or empty folder", hint=hint)
+        old = stored_config(self.path) if there else None
+        if old is not None:
+            refuse_changes(self.path, old, self.config)
+        self._lock.sign()
+        self._write_config(stored, old)
+        for folder in (self.path, *self.path.glob("*/"), *self.path.glob("*/seed-*/")):
+            if folder != self.path / "results":  # other processes write there
+                sweep(folder)
+        self.event(
+            "resumed" if there else "started", host=socket.gethostname(), pid=os.getpid(), notes=self.notes
+        )
 
-    def _check_same(self, stored: RunConfig) -> None:
-        """Refuse changes of what is trained already; what is only added is welcome."""
-        old, new = to_dict(stored), to_dict(self.config)
-        changed = [key for key in changed_keys(old, new) if not key.startswith("runtime.") and key != "name"]
-        kept = [key for key in changed if not _extends(key, stored, self.config)]
-        if kept:
-            listed = [f"{key}: was {_at(old, key)!r}, now {_at(new, key)!r}" for key in kept]
-            raise RunError(
-                f"{self.path}: the configuration has changed",
-                expected="the same one, or more levels, seeds or methods",
-                got="; ".join(listed),
-                hint="Choose another folder with -o, or take the changes back.",
-            )
+    def _write_config(self, stored: Path, old: RunConfig | None) -> None:
+        keys = changed_keys(to_dict(old), to_dict(self.config)) if old is not None else []
+        kept = None
+        if keys:
+            kept = next(path for n in _numbers() if not (path := self.path / f"run-{n}.toml").exists())
+            with explained(stored, "cannot be read"):
+                former = stored.read_bytes()
+            publish(kept, former)
+        if keys or old is None:
+            publish(stored, (_HEADER + to_toml(self.config)).encode())
+        if kept is not None:
+            self.event("configuration changed", keys=keys, former=kept.name)
+            self.notes += (f"configuration extended ({', '.join(keys)}); the former is {kept.name}",)
 
     def __enter__(self) -> Self:
         return self
@@ -112,68 +151,98 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock; nothing can be written afterwards."""
         self._lock.release()
-
-    def level_path(self, method: str, seed: int, level: int) -> Path:
-        """Return where the checkpoint of a level lies; its folder is made."""
-        folder = self.path / method / f"seed-{seed}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"level-{level:02d}.h5"
-
-    def is_finished(self, method: str, seed: int, level: int) -> bool:
-        """Return whether a level is on disk; files appear complete or not at all."""
-        return (self.path / method / f"seed-{seed}" / f"level-{level:02d}.h5").exists()
-
-    def partial_path(self, method: str) -> Path:
-        """Return where the state within a level of `method` is kept."""
-        folder = self.path / method
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / "state.h5"
-
-    def append_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add lines to ``metrics.jsonl`` and see them on disk."""
-        _append(self.path / "metrics.jsonl", rows)
-
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of ``metrics.jsonl``; a torn last line is left out."""
-        return _read_lines(self.path / "metrics.jsonl")
-
-    def trim_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Keep only some lines of ``metrics.jsonl``; the file is replaced atomically."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return
-        text = "".join(_line(row) for row in self.read_metrics() if keep(row))
-        if text.encode() != path.read_bytes():
-            _publish(path, text)
-
-    def event(self, kind: str, **fields: Any) -> None:
-        """Add an event with the time of day to ``events.jsonl``."""
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        _append(self.path / "events.jsonl", [{"time": now, "event": kind, "pid": os.getpid(), **fields}])
 
     @property
     def results(self) -> Path:
-        """The folder of results, made at the first use."""
-        folder = self.path / "results"
-        folder.mkdir(exist_ok=True)
-        return folder
+        """The folder for results of analyses, made at the first use."""
+        make_folder(self.path / "results")
+        return self.path / "results"
+
+    def level_path(self, method: str, seed: int, level: int) -> Path:
+        """Return where the checkpoint of a method, train seed and level (from 0) belongs.
+
+        Its folder is made.
+        """
+        path = _level_path(self.path, method, seed, level)
+        make_folder(path.parent)
+        return path
+
+    def is_finished(self, method: str, seed: int, level: int) -> bool:
+        """Return whether that checkpoint is there; it is complete then, as it is published whole."""
+        return _level_path(self.path, method, seed, level).is_file()
+
+    def partial_path(self, method: str) -> Path:
+        """Return where the state of a level under way belongs. Its folder is made."""
+        make_folder(self.path / method)
+        return self.path / method / "state.h5"
+
+    def append_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows to ``metrics.jsonl``; they are on the disk when this returns.
+
+        Each row is one line of strict JSON with sorted keys; what is not finite becomes null.
+        """
+        self._check_open()
+        append_rows(self.path / "metrics.jsonl", rows)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the rows of ``metrics.jsonl``; a last line that a crash tore is left out."""
+        return [row for _, row in read_rows(self.path / "metrics.jsonl")]
+
+    def trim_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop the rows for which ``keep(row)`` is false, atomically; the others stay byte for byte."""
+        self._check_open()
+        path = self.path / "metrics.jsonl"
+        rows = read_rows(path)
+        kept = [line for line, row in rows if keep(row)]
+        with explained(path, "cannot be read"):
+            same = not path.exists() or path.read_bytes() == b"".join(kept)
+        if not same:
+            publish(path, b"".join(kept))
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append an event, with the time of day, to ``events.jsonl``."""
+        self._check_open()
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        append_rows(self.path / "events.jsonl", [{**fields, "event": kind, "time": time}])
+
+    def _check_open(self) -> None:
+        if not self._lock.held:
+            hint = "Open it again; a forked process may not write to the run of its parent."
+            raise RunError(f"{self.path}: the run folder is closed", hint=hint)
+
+
+def _numbers() -> Any:
+    return iter(range(1, 1_000_000))
+
+
+def _unmake(made: Sequence[Path]) -> None:
+    """Remove folders made for a run that could not begin."""
+    with contextlib.suppress(OSError):
+        if made and not (made[-1] / CONFIG_NAME).exists():
+            (made[-1] / "lock").unlink(missing_ok=True)
+            for folder in reversed(made):
+                folder.rmdir()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunCheckpoint:
-    """One level of one seed.
+    """One checkpoint of a run.
 
     Attributes
     ----------
     method : str
-        ``es-snr``, say.
+        ``<trainer>-<score>``.
     seed, init_seed : int
-        Train seed and initialisation seed.
+        Train seed, and seed of the initialisation.
     level : int
-        0 is dense.
+        From 0, the dense one.
     density : float
-        Scheduled density of the prunable weights.
+        The scheduled density of the level.
     path : Path
         The file.
     """
@@ -186,12 +255,14 @@ class RunCheckpoint:
     path: Path
 
     def load(self) -> Checkpoint:
-        """Return the checkpoint."""
+        """Read the file, as `landscape.load` does."""
+        from landscape.checkpoint import load
+
         return load(self.path)
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """The checkpoint's info: metrics, densities, seeds."""
+        """What the file says of itself: metrics, exact densities, versions."""
         return self.load().info or {}
 
 
@@ -264,7 +335,11 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``."""
-        return _read_lines(self.path / "metrics.jsonl")
+        return [row for _, row in read_rows(self.path / "metrics.jsonl")]
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the lines of ``events.jsonl``."""
+        return [row for _, row in read_rows(self.path / "events.jsonl")]
 
     def summary_rows(self) -> list[tuple[str, str]]:
         """Return test accuracy at the first and the last finished level of every method."""
@@ -282,89 +357,22 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a run folder for reading, without a lock.
+    """Open the folder of a run for reading.
 
     Raises
     ------
     RunError
-        If the folder holds no run.
+        If there is no such folder, it is not that of a run, or its configuration cannot be read.
     """
-    path = Path(path).expanduser()
-    target = path / "run.toml"
-    if not target.is_file():
-        raise RunError(f"{path}: not a run folder", expected="a folder with run.toml", hint="Check the path.")
-    return Run(path, _read_config(target))
-
-
-def _read_config(path: Path) -> RunConfig:
-    try:
-        return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), where=str(path))
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigurationError):
-            raise
-        raise RunError(f"{path}: cannot be read", got=str(error)) from error
-
-
-def _extends(key: str, old: RunConfig, new: RunConfig) -> bool:
-    """Return whether the change at `key` only adds to what is there."""
-    if key in ("pruning.levels", "pruning.densities", "pruning.ratio"):
-        before, after = old.pruning.schedule, new.pruning.schedule
-        return after[: len(before)] == before
-    if key == "methods":
-        return set(old.methods) <= set(new.methods)
-    # A seed trains in the same batch as its fellows, so only seeds behind them can be added.
-    return key == "seeds" and set(old.seeds) <= set(new.seeds)
-
-
-def _at(values: Mapping[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        values = values.get(part, {}) if isinstance(values, Mapping) else {}
-    return values
-
-
-@contextlib.contextmanager
-def _refused(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into an error that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"{path}: cannot be used as a run folder",
-            got=error.strerror or str(error),
-            hint="Choose a folder that can be written, with -o.",
-        ) from error
-
-
-def _publish(path: Path, text: str) -> None:
-    """Replace a small text file atomically."""
-    temporary = path.with_name(f".landscape-{os.getpid()}-{secrets.token_hex(4)}.partial")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(jsonable(row), sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with _refused(path), path.open("a", encoding="utf-8") as file:
-        file.write("".join(_line(row) for row in rows))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        with contextlib.suppress(ValueError):
-            if line.endswith("\n"):
-                rows.append(json.loads(line))
-    return rows
+    folder = folder_path(path)
+    with explained(folder, "cannot be looked at"):
+        if not folder.exists():
+            raise RunError(f"{folder}: no such folder", expected="the folder of a run")
+        if not folder.is_dir():
+            hint = f"Give the folder, {folder.parent}." if folder.name == CONFIG_NAME else None
+            raise RunError(f"{folder}: is a file", expected="the folder of a run", hint=hint)
+        if not (folder / CONFIG_NAME).is_file():
+            inside = sorted(str(found.parent) for found in folder.glob(f"*/{CONFIG_NAME}"))[:3]
+            hint = f"Runs are in {', '.join(inside)}." if inside else "landscape train makes one."
+            raise RunError(f"{folder}: not a run", expected=f"a folder that holds {CONFIG_NAME}", hint=hint)
+    return Run(folder, stored_config(folder))

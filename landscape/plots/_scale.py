@@ -9,6 +9,7 @@ from typing import Any
 
 from landscape.plots.theme import log_ticks
 
+_MOST_ON_FLOOR = 0.25  # of the values
 _DECADES = 4  # below the largest value; smaller ones are rounding, not barriers
 
 
@@ -20,12 +21,17 @@ class Scale:
     top: float
 
     @classmethod
-    def of(cls, values: Iterable[float | None]) -> Scale:
-        """Choose: log where the positive values span more than two decades."""
+    def of(cls, values: Iterable[float | None], highs: Iterable[float | None] = ()) -> Scale:
+        """Choose: log where the positive values span more than two decades, and few others are there.
+
+        Many zeros on the floor of a log axis would look like a plunge; `highs`, the upper ends of
+        intervals, only need to be inside.
+        """
         known = [value for value in values if value is not None]
         positive = [value for value in known if value > 0]
-        top = max(known, default=1.0)
-        if not positive or min(known) < -0.01 * top or top / min(positive) <= 100:
+        top = max([*known, *(high for high in highs if high is not None)], default=1.0)
+        crowded = len(known) - len(positive) > _MOST_ON_FLOOR * len(known)
+        if not positive or crowded or min(known) < -0.01 * top or max(positive) / min(positive) <= 100:
             return cls(floor=None, top=top)
         lowest = max(min(positive), top * 10.0**-_DECADES)
         return cls(floor=10.0 ** math.floor(math.log10(lowest)), top=top)

@@ -278,7 +278,7 @@ def _note(fig: go.Figure, text: str) -> None:
         font={"size": 13.5, "color": INK},
     )
     room = fig.layout.height - 150
-    fig.update_layout(legend_y=1 + 34 / room)
+    fig.update_layout(legend_y=1 + 34 / room, margin_t=112)
 
 
 def _barrier_text(barrier: Any) -> str:

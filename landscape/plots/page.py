@@ -286,7 +286,7 @@ def check_plotlyjs(plotlyjs: str) -> None:
 
 def _without_title(layout: dict[str, Any]) -> dict[str, Any]:
     """Return a layout whose title has gone to the page, with the room above the plot given back."""
-    margin = {"t": 24, **layout.get("margin", {})}
+    margin = {**layout.get("margin", {}), "t": 24}
     return {**{key: value for key, value in layout.items() if key != "title"}, "margin": margin}
 
 

@@ -66,8 +66,17 @@ def template() -> dict[str, Any]:
             "plot_bgcolor": "white",
             "xaxis": axis,
             "yaxis": axis,
-            "title": {"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 18, "color": INK}},
-            "margin": {"l": 64, "r": 20, "t": 64, "b": 56},
+            "title": {
+                "x": 0,
+                "xref": "paper",
+                "xanchor": "left",
+                "y": 1,
+                "yref": "container",
+                "yanchor": "top",
+                "pad": {"t": 16},
+                "font": {"size": 18, "color": INK},
+            },
+            "margin": {"l": 64, "r": 20, "t": 80, "b": 56},  # above the plot: title, then legend
             "legend": {
                 "orientation": "h",
                 "x": 0,

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from landscape.plots._scale import Scale
 from landscape.plots._series import Ends, Rows, ends_of, mean_at, percent, prepared, remaining_axis
-from landscape.plots._text import label
+from landscape.plots._text import label, wrapped_label
 from landscape.plots.theme import INK, numbers, style, swatch, tint
 
 __all__ = ["barrier_levels_figure", "barrier_pairs_figure"]
@@ -37,7 +37,7 @@ def barrier_levels_figure(
     ready = [prepared(one) for one in series]
     bars = [_row_intervals(one, item) for one, item in zip(series, ready, strict=True)]
     highs = [high for runs in bars for run in runs for _, high in run]
-    scale = Scale.of([*(value for _, _, rows, _ in ready for row in rows for value in row), *highs])
+    scale = Scale.of([value for _, _, rows, _ in ready for row in rows for value in row], highs)
     for i, ((name, densities, rows, _), ends) in enumerate(zip(ready, bars, strict=True)):
         look = swatch(i)
         _add_mean_barrier(fig, name, densities, rows=rows, scale=scale, look=look)
@@ -118,7 +118,10 @@ def _add_barriers(
         marker={"symbol": symbols, "size": 7, "color": look["color"]},
         error_y=scale.error_bars(values, ends, tint(look["color"], 0.6)) if known else None,
         customdata=[[v, *pair, 100 * d] for v, pair, d in zip(values, ends, densities, strict=True)],
-        hovertemplate=f"{name}<br>%{{customdata[3]:.4~g}} %: %{{customdata[0]:.4~g}}{interval}<extra></extra>",
+        hovertemplate=(
+            f"{name}<br>%{{customdata[3]:.4~g}} % of weights<br>barrier %{{customdata[0]:.4~g}}{interval}"
+            "<extra></extra>"
+        ),
     )
 
 
@@ -147,7 +150,7 @@ def barrier_pairs_figure(
     fig = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.22 / len(panels))
     style(fig, title=title, height=max(height, 260))
     highs = numbers([pair["interval"][1] for pair in pairs if pair.get("interval") is not None])
-    scale = Scale.of([*numbers([pair["value"] for pair in pairs]), *highs])
+    scale = Scale.of(numbers([pair["value"] for pair in pairs]), highs)
     for i, panel in enumerate(panels, start=1):
         members = [pair for pair in pairs if str(pair.get("panel", "")) == panel]
         for at, row in enumerate(rows):
@@ -155,7 +158,7 @@ def barrier_pairs_figure(
             _add_pairs(fig, chosen, row, at=at, panel=i, look=_pair_look(row, rows), scale=scale)
         _name_rows(fig, rows, panel=i, name=panel)
     fig.update_xaxes(**scale.axis(), showgrid=True)
-    fig.update_xaxes(title_text=label(quantity), row=len(panels), col=1)
+    fig.update_xaxes(title_text=wrapped_label(quantity, 26), row=len(panels), col=1)
     return fig
 
 

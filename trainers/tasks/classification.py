@@ -85,9 +85,9 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
     def loss(params: PyTree, batch: PyTree) -> jax.Array:
         logits = apply(params, batch[0])
         # log-sum-exp minus the true logit; both are finite for finite logits.
-        return (
-            jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, batch[1][:, None], axis=-1)[:, 0]
-        )
+        true_logit = jnp.take_along_axis(logits, batch[1][:, None], axis=-1)[:, 0]
+        values: jax.Array = jax.nn.logsumexp(logits, axis=-1) - true_logit
+        return values
 
     def accuracy(params: PyTree, batch: PyTree) -> jax.Array:
         return jnp.argmax(apply(params, batch[0]), axis=-1) == batch[1]

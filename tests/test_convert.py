@@ -1,0 +1,126 @@
+"""Files of other tools: the same numbers, and nothing unpickled."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import flax.serialization
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from landscape import load, save
+from landscape.convert import read_foreign
+from landscape.errors import CheckpointError, ConfigurationError, InputError
+
+RNG = np.random.default_rng(0)
+KERNEL = RNG.normal(size=(3, 4)).astype(np.float32)
+BIAS = RNG.normal(size=4).astype(np.float32)
+TREE = {"layer": {"bias": BIAS, "kernel": KERNEL}}
+
+
+def write(kind: str, folder: Path) -> Path:
+    path = folder / {"npz": "a.npz", "hdf5": "a.h5", "keras": "a.keras"}.get(kind, f"a.{kind}")
+    flat = {"layer/kernel": KERNEL, "layer/bias": BIAS}
+    if kind == "npz":
+        np.savez_compressed(path, **flat)
+    elif kind == "safetensors":
+        safetensors.numpy.save_file({name.replace("/", "."): leaf for name, leaf in flat.items()}, path)
+    elif kind == "msgpack":
+        path.write_bytes(flax.serialization.msgpack_serialize(TREE))
+    else:
+        inner = path if kind == "hdf5" else folder / "inner.h5"
+        with h5py.File(inner, "w") as file:
+            file.attrs["keras_version"] = "3.0"
+            for name, leaf in flat.items():
+                file.create_dataset(name, data=leaf, compression="gzip").attrs["note"] = "x"
+            file.create_dataset("names", data=["a", "b"])
+        if kind == "keras":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.write(inner, "model.weights.h5")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "msgpack", "hdf5", "keras"])
+def test_every_format_gives_the_same_tree(kind: str, tmp_path: Path) -> None:
+    found = load(save(tmp_path / "out.h5", read_foreign(write(kind, tmp_path))))
+    assert found.params.keys() == {"layer"}
+    np.testing.assert_array_equal(found.params["layer"]["kernel"], KERNEL)
+    np.testing.assert_array_equal(found.params["layer"]["bias"], BIAS)
+
+
+def test_subtrees_become_parameters_and_statistics(tmp_path: Path) -> None:
+    path = tmp_path / "state.msgpack"
+    path.write_bytes(flax.serialization.msgpack_serialize({"params": TREE, "batch_stats": {"mean": BIAS}}))
+    found = read_foreign(path, params="params", batch_stats="batch_stats")
+    np.testing.assert_array_equal(found.params["layer"]["kernel"], KERNEL)
+    np.testing.assert_array_equal(found.batch_stats["mean"], BIAS)
+    with pytest.raises(CheckpointError, match="nothing at 'weights'"):
+        read_foreign(path, params="weights")
+
+
+def test_bfloat16_survives(tmp_path: Path) -> None:
+    path = tmp_path / "a.msgpack"
+    half = KERNEL.astype(ml_dtypes.bfloat16)
+    path.write_bytes(flax.serialization.msgpack_serialize({"kernel": half}))
+    found = load(save(tmp_path / "out.h5", read_foreign(path)))
+    np.testing.assert_array_equal(found.params["kernel"], half)
+
+
+def test_a_name_that_lies_inside_another_keeps_names_whole(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{"a": BIAS, "a/b": KERNEL})
+    assert read_foreign(tmp_path / "a.npz").params.keys() == {"a", "a/b"}
+
+
+@pytest.mark.faults
+def test_pickles_are_refused_and_never_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Attack:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (marker,))
+
+    (tmp_path / "a.pt").write_bytes(pickle.dumps(Attack()))
+    with pytest.raises(InputError, match="unpickling"):
+        read_foreign(tmp_path / "a.pt")
+    np.savez(tmp_path / "a.npz", x=np.array([Attack()], dtype=object))
+    with pytest.raises(CheckpointError):
+        read_foreign(tmp_path / "a.npz")
+    assert not marker.exists()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "msgpack", "hdf5", "keras"])
+def test_damaged_files_are_refused_by_name(kind: str, tmp_path: Path) -> None:
+    path = write(kind, tmp_path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=path.name):
+        read_foreign(path)
+    path.write_bytes(b"<html>not found</html>")
+    with pytest.raises(CheckpointError, match=path.name):
+        read_foreign(path)
+
+
+@pytest.mark.faults
+def test_links_to_other_files_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = h5py.ExternalLink("/etc/passwd", "/")
+    with pytest.raises(CheckpointError, match="link"):
+        read_foreign(tmp_path / "a.h5")
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_bytes(b"")
+    with pytest.raises(InputError, match="unknown kind"):
+        read_foreign(tmp_path / "a.xyz")
+    with pytest.raises(ConfigurationError, match="unknown"):
+        read_foreign(tmp_path / "a.xyz", kind="xyz")
+    with pytest.raises(CheckpointError, match="no such file"):
+        read_foreign(tmp_path / "none.npz")
+    np.savez(tmp_path / "text.npz", names=np.array(["a"]))
+    with pytest.raises(CheckpointError, match="holds no numbers"):
+        read_foreign(tmp_path / "text.npz")
