@@ -313,6 +313,12 @@ def test_scale_is_logarithmic_only_where_positive_values_span_decades(values: li
     assert (Scale.of(values).floor is not None) is log
 
 
+def test_linear_axis_has_room_for_a_marker_on_zero() -> None:
+    low, high = Scale.of([0.0, 0.3], [0.5]).axis()["range"]
+    assert low < 0 < 0.5 < high
+    assert Scale.of([]).axis()["range"] == pytest.approx([-0.04, 1.06])
+
+
 def test_floor_lies_at_most_four_decades_below_the_top() -> None:
     assert Scale.of([1e-30, 1.0]).floor == pytest.approx(1e-4)
     assert Scale.of([0.005, 1.0], [30.0]).floor == pytest.approx(1e-3)

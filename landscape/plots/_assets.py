@@ -94,7 +94,8 @@ SCRIPT = """
     });
   });
   var touch = window.matchMedia && window.matchMedia("(pointer: coarse)").matches;
-  var narrow = document.documentElement.clientWidth < 640;
+  var hovers = window.matchMedia && window.matchMedia("(hover: hover)").matches;
+  var roomy = document.documentElement.clientWidth >= 640;
   specifications.forEach(function (node) {
     var figure = JSON.parse(node.textContent);
     var target = document.getElementById(node.getAttribute("data-for"));
@@ -102,7 +103,7 @@ SCRIPT = """
     Plotly.newPlot(target, figure.data, figure.layout, {
       responsive: true,
       displaylogo: false,
-      displayModeBar: touch || narrow ? false : "hover",
+      displayModeBar: hovers && roomy ? "hover" : false,
       plotlyServerURL: "",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendDataToCloud", "sendChartToCloud"],
       toImageButtonOptions: { format: "svg", filename: target.id }

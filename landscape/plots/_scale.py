@@ -19,6 +19,7 @@ class Scale:
 
     floor: float | None
     top: float
+    bottom: float = 0.0
 
     @classmethod
     def of(cls, values: Iterable[float | None], highs: Iterable[float | None] = ()) -> Scale:
@@ -32,7 +33,7 @@ class Scale:
         top = max([*known, *(high for high in highs if high is not None)], default=1.0)
         crowded = len(known) - len(positive) > _MOST_ON_FLOOR * len(known)
         if not positive or crowded or min(known) < -0.01 * top or max(positive) / min(positive) <= 100:
-            return cls(floor=None, top=top)
+            return cls(floor=None, top=top, bottom=min([0.0, *known]))
         lowest = max(min(positive), top * 10.0**-_DECADES)
         return cls(floor=10.0 ** math.floor(math.log10(lowest)), top=top)
 
@@ -47,7 +48,8 @@ class Scale:
     def axis(self) -> dict[str, Any]:
         """Return the settings of the axis."""
         if self.floor is None:
-            return {"rangemode": "tozero"}
+            span = (self.top - self.bottom) or 1.0
+            return {"range": [self.bottom - 0.04 * span, self.bottom + 1.06 * span]}
         high = self.top * 1.6
         ticks = [tick for tick in log_ticks(self.floor, high, steps=(1,)) if tick > self.floor]
         names = [f"≤ {self.floor:g}", *(f"{tick:g}" for tick in ticks)]

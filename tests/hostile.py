@@ -1,0 +1,397 @@
+"""Files that must be refused: each function writes one hostile or damaged sample."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from landscape import Checkpoint, save
+from landscape._hdf5 import root_digest
+
+Sample = Callable[[Path], None]
+
+
+def whole(path: Path, **trees: object) -> None:
+    """Write a sound checkpoint."""
+    params = {
+        "layer": {"kernel": np.arange(12, dtype=np.float32).reshape(3, 4), "bias": np.ones(4, np.float32)}
+    }
+    save(path, Checkpoint(**{"params": params, "info": {"level": 0}, **trees}), force=True)
+
+
+def rewritten(path: Path, change: Callable[[h5py.File], None]) -> None:
+    """Write a sound checkpoint, then change it as an attacker would."""
+    whole(path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+
+
+def sealed(file: h5py.File, manifest: object | None = None, info: str | None = None) -> None:
+    """Put a valid root digest over changed texts: what a careful attacker does."""
+    texts = {name: bytes(file[f"meta/{name}"][()]).decode() for name in file["meta"]}
+    if manifest is not None:
+        texts["manifest"] = manifest if isinstance(manifest, str) else json.dumps(manifest)
+    if info is not None:
+        texts["info"] = info
+    for name, text in texts.items():
+        del file[f"meta/{name}"]
+        file.create_dataset(
+            f"meta/{name}", data=np.bytes_(text.encode()), dtype=f"S{max(1, len(text.encode()))}"
+        )
+    attributes = {name: bytes(value).decode() for name, value in file.attrs.items()}
+    file.attrs["digest"] = np.bytes_(root_digest(texts, attributes).encode())
+
+
+def manifest_of(file: h5py.File) -> list[dict[str, object]]:
+    """Return the manifest of an open file."""
+    return list(json.loads(bytes(file["meta/manifest"][()])))
+
+
+def external_link(path: Path) -> None:
+    rewritten(path, lambda f: f.__setitem__("params/evil", h5py.ExternalLink("/etc/passwd", "/")))
+
+
+def soft_link(path: Path) -> None:
+    rewritten(path, lambda f: f.__setitem__("params/evil", h5py.SoftLink("/params/layer/kernel")))
+
+
+def dangling_link(path: Path) -> None:
+    rewritten(path, lambda f: f.__setitem__("params/evil", h5py.SoftLink("/nowhere")))
+
+
+def alias(path: Path) -> None:
+    rewritten(path, lambda f: f.__setitem__("params/evil", f["params/layer/kernel"]))
+
+
+def cycle(path: Path) -> None:
+    rewritten(path, lambda f: f["params/layer"].__setitem__("evil", f["params"]))
+
+
+def external_storage(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        del file["params/layer/bias"]
+        file.create_dataset("params/layer/bias", shape=(4,), dtype="f4", external=[("/etc/passwd", 0, 16)])
+
+    rewritten(path, change)
+
+
+def virtual_dataset(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        del file["params/layer/bias"]
+        layout = h5py.VirtualLayout(shape=(4,), dtype="f4")
+        layout[:] = h5py.VirtualSource("/etc/passwd", "x", shape=(4,))
+        file.create_virtual_dataset("params/layer/bias", layout)
+
+    rewritten(path, change)
+
+
+def shape_bomb(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        file.create_dataset("params/evil", shape=(2**20, 2**22), dtype="f8", chunks=(1024, 1024))
+        sealed(
+            file,
+            [
+                *manifest_of(file),
+                {"path": "params/evil", "shape": [2**20, 2**22], "dtype": "float64", "digest": ""},
+            ],
+        )
+
+    rewritten(path, change)
+
+
+def overflowing_shape(path: Path) -> None:
+    rewritten(
+        path,
+        lambda f: f.create_dataset(
+            "params/evil", shape=(2**40, 2**40, 0), dtype="f8", maxshape=(None,) * 3, chunks=(1, 1, 1)
+        ),
+    )
+
+
+def many_small_bombs(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        for i in range(200):
+            file.create_dataset(
+                f"params/evil{i}", shape=(250_000,), dtype="f4", chunks=(1000,), compression="gzip"
+            )
+
+    rewritten(path, change)
+
+
+def chunk_bomb(path: Path) -> None:
+    """A chunk whose deflate stream inflates to a hundred times what the chunk declares."""
+
+    def change(file: h5py.File) -> None:
+        dataset = file.create_dataset(
+            "params/evil", shape=(4096,), dtype="u1", chunks=(4096,), compression="gzip"
+        )
+        dataset.id.write_direct_chunk((0,), zlib.compress(bytes(400 * 2**20), 9))
+        entry = {"path": "params/evil", "shape": [4096], "dtype": "uint8", "digest": ""}
+        sealed(file, [*manifest_of(file), entry])
+
+    rewritten(path, change)
+
+
+def huge_chunk(path: Path) -> None:
+    rewritten(
+        path,
+        lambda f: f.create_dataset(
+            "params/evil", shape=(1,), maxshape=(None,), dtype="f8", chunks=(2**28,), compression="gzip"
+        ),
+    )
+
+
+def object_reference(path: Path) -> None:
+    rewritten(path, lambda f: f.create_dataset("params/evil", data=f["params"].ref, dtype=h5py.ref_dtype))
+
+
+def variable_strings(path: Path) -> None:
+    rewritten(path, lambda f: f.create_dataset("params/evil", data=["a", "b"]))
+
+
+def compound(path: Path) -> None:
+    rewritten(
+        path, lambda f: f.create_dataset("params/evil", data=np.zeros(3, dtype=[("a", "f4"), ("b", "i4")]))
+    )
+
+
+def unknown_filter(path: Path) -> None:
+    rewritten(
+        path, lambda f: f.create_dataset("params/evil", data=np.zeros(64), chunks=(8,), compression="lzf")
+    )
+
+
+def committed_type(path: Path) -> None:
+    rewritten(path, lambda f: f.__setitem__("params/evil", np.dtype("f8")))
+
+
+def too_many_axes(path: Path) -> None:
+    rewritten(path, lambda f: f.create_dataset("params/evil", data=np.zeros((1,) * 9)))
+
+
+def deep_groups(path: Path) -> None:
+    rewritten(path, lambda f: f.create_group("/".join(["params", *["g"] * 100])))
+
+
+def many_objects(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        group = file.create_group("params/many", track_order=False)
+        target = h5py.h5g.create(group.id, b"x")
+        for i in range(100_001):
+            group.id.links.create_hard(f"{i}".encode(), group.id, b"x")
+        del target
+
+    rewritten(path, change)
+
+
+def oversized_attribute(path: Path) -> None:
+    rewritten(path, lambda f: f.attrs.create("kind", np.bytes_(b"x" * 60_000)))
+
+
+def many_attributes(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        for i in range(200):
+            file.attrs[f"a{i}"] = np.bytes_(b"x" * 400)
+
+    rewritten(path, change)
+
+
+def dataset_attribute(path: Path) -> None:
+    rewritten(path, lambda f: f["params/layer/kernel"].attrs.__setitem__("x", 1))
+
+
+def dot_dot_name(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        params, layer = file["params"], file["params/layer"]
+        params.id.links.create_hard(b"..", layer.id, b"kernel")
+        del file["params/layer/kernel"]
+
+    rewritten(path, change)
+
+
+def duplicate_manifest_entry(path: Path) -> None:
+    rewritten(path, lambda f: sealed(f, [*manifest_of(f), manifest_of(f)[0]]))
+
+
+def missing_manifest_entry(path: Path) -> None:
+    rewritten(path, lambda f: sealed(f, manifest_of(f)[1:]))
+
+
+def foreign_manifest_entry(path: Path) -> None:
+    extra = {"path": "params/ghost", "shape": [1], "dtype": "float32", "digest": "0" * 32}
+    rewritten(path, lambda f: sealed(f, [*manifest_of(f), extra]))
+
+
+def wrong_shape_in_manifest(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        entries = manifest_of(file)
+        entries[0]["shape"] = [2, 2]
+        sealed(file, entries)
+
+    rewritten(path, change)
+
+
+def deep_json(path: Path) -> None:
+    rewritten(path, lambda f: sealed(f, info="[" * 100_000 + "]" * 100_000))
+
+
+def huge_json(path: Path) -> None:
+    rewritten(path, lambda f: sealed(f, info='"' + "x" * (17 * 2**20) + '"'))
+
+
+def repeated_json_key(path: Path) -> None:
+    rewritten(path, lambda f: sealed(f, info='{"level": 0, "level": 1}'))
+
+
+def huge_number(path: Path) -> None:
+    rewritten(path, lambda f: sealed(f, info='{"level": ' + "9" * 100_000 + "}"))
+
+
+def user_block(path: Path) -> None:
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["x"] = 1
+    with path.open("r+b") as raw:
+        raw.write(b"#!/bin/sh")
+
+
+def flipped_data(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        file["params/layer/kernel"][0, 0] = 99.0
+
+    rewritten(path, change)
+
+
+def flipped_text(path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        del file["meta/info"]
+        file.create_dataset("meta/info", data=np.bytes_(b'{"level": 7}'))
+
+    rewritten(path, change)
+
+
+def changed_attribute(path: Path) -> None:
+    rewritten(path, lambda f: f.attrs.__setitem__("writer", np.bytes_(b"someone")))
+
+
+def truncated(path: Path) -> None:
+    whole(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size - 100])
+
+
+def truncated_header(path: Path) -> None:
+    whole(path)
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def bad_superblock(path: Path) -> None:
+    whole(path)
+    raw = bytearray(path.read_bytes())
+    raw[8] = 77
+    path.write_bytes(raw)
+
+
+def family_driver(path: Path) -> None:
+    whole(path)
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<Q", raw, 48, 512)
+    path.write_bytes(raw)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def html_page(path: Path) -> None:
+    path.write_text("<!DOCTYPE html><html>404</html>")
+
+
+def lfs_pointer(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+
+
+def pickle_file(path: Path) -> None:
+    path.write_bytes(b"\x80\x04K\x01.")
+
+
+def zip_file(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04" + bytes(100))
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def other_tool(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["model_weights/dense/kernel"] = np.ones(3)
+
+
+def newer_major(path: Path) -> None:
+    rewritten(path, lambda f: (f.attrs.__setitem__("schema", np.bytes_(b"2.0")), sealed(f))[0])
+
+
+SAMPLES: dict[str, tuple[Sample, str]] = {
+    function.__name__: (function, expected)
+    for function, expected in (
+        (external_link, "link"),
+        (soft_link, "link"),
+        (dangling_link, "link"),
+        (alias, "reached twice"),
+        (cycle, "reached twice"),
+        (external_storage, "other files"),
+        (virtual_dataset, "other files"),
+        (shape_bomb, "more data than"),
+        (overflowing_shape, "manifest|more data"),
+        (many_small_bombs, "more data than"),
+        (chunk_bomb, "inflates"),
+        (huge_chunk, "chunks larger"),
+        (object_reference, "neither numbers"),
+        (variable_strings, "neither numbers"),
+        (compound, "neither numbers"),
+        (unknown_filter, "unknown filter"),
+        (committed_type, "neither a group nor a dataset"),
+        (too_many_axes, "axes"),
+        (deep_groups, "too deep"),
+        (many_objects, "too many objects|reached twice"),
+        (oversized_attribute, "digest|attributes"),
+        (many_attributes, "attributes"),
+        (dataset_attribute, "carries attributes"),
+        (dot_dot_name, "name"),
+        (duplicate_manifest_entry, "damaged manifest"),
+        (missing_manifest_entry, "manifest"),
+        (foreign_manifest_entry, "manifest"),
+        (wrong_shape_in_manifest, "manifest"),
+        (deep_json, "JSON"),
+        (huge_json, "text"),
+        (repeated_json_key, "JSON"),
+        (huge_number, "JSON"),
+        (user_block, "not HDF5"),
+        (flipped_data, "digest"),
+        (flipped_text, "digest"),
+        (changed_attribute, "digest"),
+        (truncated, "truncated"),
+        (truncated_header, "damaged"),
+        (bad_superblock, "damaged"),
+        (family_driver, "damaged"),
+        (empty, "an empty file"),
+        (html_page, "HTML"),
+        (lfs_pointer, "git-lfs"),
+        (pickle_file, "pickle"),
+        (zip_file, "zip"),
+        (folder, "is a folder"),
+        (fifo, "not a regular file"),
+        (other_tool, "not a landscape checkpoint[\\s\\S]*model_weights[\\s\\S]*convert"),
+        (newer_major, "newer"),
+    )
+}

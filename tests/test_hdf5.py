@@ -1,0 +1,238 @@
+"""Published whole, and read without trust."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hostile import SAMPLES, rewritten, sealed, whole
+
+from landscape import Checkpoint, load, save
+from landscape.errors import CheckpointError, OutputExistsError
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_hostile_or_damaged_file_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    """Faults 4 to 9."""
+    write, expected = SAMPLES[name]
+    path = tmp_path / f"{name}.h5"
+    write(path)
+    with pytest.raises(CheckpointError) as refusal:
+        load(path)
+    message = str(refusal.value)
+    assert path.name in message
+    assert re.search(expected, message), message
+
+
+@pytest.mark.parametrize(
+    "name", ["shape_bomb", "chunk_bomb", "many_objects", "huge_json", "deep_json", "huge_chunk"]
+)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_refusing_a_bomb_takes_little_memory_and_no_jax(name: str, tmp_path: Path) -> None:
+    """Fault 7: under 200 MB in the whole process."""
+    path = tmp_path / f"{name}.h5"
+    SAMPLES[name][0](path)
+    code = textwrap.dedent(f"""
+        import sys
+        from landscape import errors, load
+        try:
+            load({str(path)!r})
+        except errors.CheckpointError:
+            # not getrusage: its peak is inherited from the process that started this one
+            status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+            print(int(status["VmHWM"].split()[0]) // 1024, "jax" in sys.modules)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    megabytes, jax = done.stdout.split()
+    assert int(megabytes) < 200
+    assert jax == "False"
+
+
+def test_every_flipped_byte_is_refused_or_reads_equal_data(tmp_path: Path) -> None:
+    """Fault 5: never wrong numbers."""
+    path = tmp_path / "a.h5"
+    whole(path)
+    sound, raw = load(path), path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.choice(len(raw), 400, replace=False):
+        damaged = bytearray(raw)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            found = load(path)
+        except CheckpointError:
+            continue
+        assert found.digest == sound.digest
+        assert found.info == sound.info
+
+
+def test_a_newer_minor_schema_is_read_with_a_warning(tmp_path: Path) -> None:
+    """Fault 9."""
+    path = tmp_path / "a.h5"
+
+    def newer(file: h5py.File) -> None:
+        file.attrs["schema"] = np.bytes_(b"1.7")
+        sealed(file)
+
+    rewritten(path, newer)
+    assert "1.7" in load(path).warnings[0]
+
+
+def test_a_missing_file_and_a_missing_folder_are_named(tmp_path: Path) -> None:
+    """Fault 27."""
+    with pytest.raises(CheckpointError, match=r"none\.h5: no such file"):
+        load(tmp_path / "none.h5")
+    with pytest.raises(CheckpointError, match="does not exist"):
+        whole(tmp_path / "no" / "folder.h5")
+    with pytest.raises(CheckpointError, match=r"too long|cannot be written"):
+        whole(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("name", ["ä ö 漢字.h5", "x" * 200 + ".h5", "with space.h5", "-dash.h5"])
+def test_odd_names_are_handled(name: str, tmp_path: Path) -> None:
+    """Fault 27."""
+    whole(tmp_path / name)
+    assert load(tmp_path / name).num_params == 16
+
+
+def test_links_to_a_checkpoint_and_the_home_folder_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 27."""
+    whole(tmp_path / "a.h5")
+    (tmp_path / "link.h5").symlink_to(tmp_path / "a.h5")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load(tmp_path / "link.h5").digest == load("~/a.h5").digest
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
+    whole(tmp_path / "a.h5")
+    with pytest.raises(OutputExistsError, match="force"):
+        save(tmp_path / "a.h5", Checkpoint(params={"x": np.ones(1)}))
+    assert load(tmp_path / "a.h5").num_params == 16
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in folder.iterdir()}
+
+
+def test_a_file_size_limit_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    """Fault 3."""
+    whole(tmp_path / "a.h5")
+    before = sizes(tmp_path)
+    code = textwrap.dedent(f"""
+        import resource, signal, numpy as np
+        from landscape import Checkpoint, errors, save
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            save({str(tmp_path / "a.h5")!r}, Checkpoint(params=np.ones(100_000)), force=True)
+        except errors.CheckpointError as error:
+            print(error)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "could not be written" in done.stdout
+    assert sizes(tmp_path) == before
+    load(tmp_path / "a.h5")
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 3: the device is full when the data reach it."""
+    whole(tmp_path / "a.h5")
+    before = sizes(tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        whole(tmp_path / "a.h5")
+    monkeypatch.undo()
+    assert sizes(tmp_path) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    """Fault 3."""
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(CheckpointError):
+            whole(tmp_path / "a.h5")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_kill_while_writing_leaves_the_previous_file(tmp_path: Path) -> None:
+    """Fault 1: at most one temporary is left, and nobody reads it."""
+    path = tmp_path / "a.h5"
+    code = textwrap.dedent(f"""
+        import numpy as np
+        from landscape import Checkpoint, save
+        n = 0
+        while True:
+            save({str(path)!r}, Checkpoint(params=np.full(300_000, n, np.float32)), force=True)
+            n += 1
+            print(n, flush=True)
+    """)
+    for delay in (0.0, 0.003, 0.011):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        values = load(path).params
+        assert (values == values[0]).all()
+        temporaries = [entry for entry in tmp_path.iterdir() if entry != path]
+        assert len(temporaries) <= 1
+        for entry in temporaries:
+            entry.unlink()
+
+
+def test_readers_see_the_old_or_the_new_file_while_a_writer_publishes(tmp_path: Path) -> None:
+    """Fault 26."""
+    path, stop, failures = tmp_path / "a.h5", threading.Event(), []
+    save(path, Checkpoint(params=np.zeros(50_000, np.float32)))
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                values = load(path).params
+                if not (values == values[0]).all():
+                    failures.append("torn")
+            except Exception as error:
+                failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for n in range(1, 15):
+        save(path, Checkpoint(params=np.full(50_000, n, np.float32)), force=True)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert not failures
+
+
+def test_what_hdf5_cannot_hold_is_refused_with_its_path(tmp_path: Path) -> None:
+    cases: list[Any] = [np.ones(2, np.complex64), np.array(["a"]), np.array([object()])]
+    for leaf in cases:
+        with pytest.raises(CheckpointError, match="params/layer/x"):
+            save(tmp_path / "a.h5", Checkpoint(params={"layer": {"x": leaf}}))
+    assert not list(tmp_path.iterdir())
