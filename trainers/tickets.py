@@ -80,6 +80,8 @@ def train_tickets(
     """
     problem, init = _problem_and_init(config, problem, init)
     with RunFolder.open(Path(folder), config, resume=resume) as run:
+        for note in run.notes:
+            progress.note(note)
         session = _Session(config, run, problem, init, progress=progress, should_stop=should_stop)
         try:
             for method in config.methods:

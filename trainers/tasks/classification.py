@@ -90,7 +90,8 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         return values
 
     def accuracy(params: PyTree, batch: PyTree) -> jax.Array:
-        return jnp.argmax(apply(params, batch[0]), axis=-1) == batch[1]
+        hits: jax.Array = jnp.argmax(apply(params, batch[0]), axis=-1) == batch[1]
+        return hits
 
     layers = num_dense_layers(network)
     problem = Problem(

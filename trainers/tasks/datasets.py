@@ -198,13 +198,8 @@ def _find(name: str, part: Part, folder: str | Path | None) -> Path | None:
 def _fetch(name: str, source: Source, part: Part, *, download: bool) -> Path:
     """Download one file into the cache, or say where to put it."""
     target = cache_folder() / name / f"{part.name}.gz"
-    missing = DataError(
-        f"{source.title}: {part.name} is not there",
-        expected=f"{target}, or {name}/{part.name}(.gz or .xz) in the folder that LANDSCAPE_DATA names",
-        hint=f"Put the file there, or allow the download: --set task_options.download=true ({source.url}).",
-    )
     if not download:
-        raise missing
+        raise _missing(name, source, part, target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -213,12 +208,21 @@ def _fetch(name: str, source: Source, part: Part, *, download: bool) -> Path:
         read_idx(checked, part.shape, part.sha256)
         checked.replace(target)
     except (OSError, urllib.error.URLError) as error:
-        missing.got = f"no download: {getattr(error, 'reason', None) or error}"
-        raise missing from error
+        reason = getattr(error, "reason", None) or error
+        raise _missing(name, source, part, target, got=f"no download: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
         temporary.with_suffix(".gz").unlink(missing_ok=True)
     return target
+
+
+def _missing(name: str, source: Source, part: Part, target: Path, *, got: str | None = None) -> DataError:
+    return DataError(
+        f"{source.title}: {part.name} is not there",
+        expected=f"{target}, or {name}/{part.name}(.gz or .xz) in the folder that LANDSCAPE_DATA names",
+        got=got,
+        hint=f"Put the file there, or allow the download: --set task_options.download=true ({source.url}).",
+    )
 
 
 def _download(url: str, target: Path, *, limit: int) -> None:
