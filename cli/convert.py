@@ -15,7 +15,7 @@ from cli._text import aligned, strict
     "convert",
     examples=(
         "landscape convert weights.npz model.h5",
-        "landscape convert state.msgpack model.h5 --params params --batch-stats batch_stats",
+        "landscape convert state.msgpack model.h5 --params-path params --batch-stats-path batch_stats",
     ),
 )
 @click.argument("source", type=_options.FilePath(), metavar="IN")
@@ -23,22 +23,23 @@ from cli._text import aligned, strict
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["npz", "safetensors", "msgpack", "hdf5", "keras"]),
-    help="What IN is; by default its suffix decides.",
+    type=click.Choice(["auto", "npz", "safetensors", "msgpack", "hdf5", "keras"]),
+    default="auto",
+    help="What IN is; auto goes by its suffix.",
 )
+@click.option("--params-path", default="", show_default="everything", help="Where the parameters are in IN.")
 @click.option(
-    "--params", default="", help="Path of the parameters in IN, such as params; by default everything."
+    "--batch-stats-path", default=None, show_default="nowhere", help="Where the batch statistics are in IN."
 )
-@click.option("--batch-stats", default=None, help="Path of the batch statistics in IN.")
 @_options.force
 def command(
     _: Session,
     *,
     source: Path,
     target: Path,
-    kind: str | None,
-    params: str,
-    batch_stats: str | None,
+    kind: str,
+    params_path: str,
+    batch_stats_path: str | None,
     force: bool,
 ) -> Outcome:
     """Make a landscape checkpoint of another tool's file.
@@ -49,7 +50,12 @@ def command(
     from landscape.checkpoint import save
     from landscape.convert import read_foreign
 
-    checkpoint = read_foreign(source, kind=kind, params=params, batch_stats=batch_stats)
+    checkpoint = read_foreign(
+        source,
+        kind=None if kind == "auto" else kind,
+        params=params_path,
+        batch_stats=batch_stats_path,
+    )
     path = save(target, checkpoint, force=force)
     rows = [
         ("parameters", checkpoint.num_params),

@@ -69,7 +69,7 @@ def read_foreign(
         raise CheckpointError(
             f"{path}: {wrong} holds no numbers",
             got=str(np.asarray(leaves[wrong]).dtype),
-            hint="Leave it out with --params.",
+            hint="Leave it out with --params-path.",
         )
     tree = nest(leaves)
     info = {"converted_from": {"name": path.name, "format": kind}}
