@@ -35,6 +35,11 @@ def quadratic(curvatures: np.ndarray) -> Callable[[jax.Array, Any], jax.Array]:
     return lambda population, _: 0.5 * jnp.sum(jnp.asarray(curvatures) * population**2, axis=-1)
 
 
+def one_of(state: Any) -> Any:
+    """Return the state of the first search of a batch."""
+    return jax.tree.map(lambda leaf: leaf[0], state)
+
+
 def step_of(trainer: Evolution, keys: jax.Array, mask: np.ndarray) -> Step:
     return Step((), keys, jnp.asarray(mask), trainer.constants(int(mask[0].sum())))
 
@@ -63,34 +68,33 @@ def test_a_masked_search_is_the_search_on_the_reduced_vector(name: str) -> None:
     reduced = Evolution(config(name, mean_decay=1e-3), free, no_evaluation)
     full_start = np.zeros((1, size), np.float32)
     full_start[mask] = start[0]
-    state, small = (
-        trainer.init(mean, m, trainer.constants(free))
-        for trainer, mean, m in ((masked, full_start, mask), (reduced, start, np.ones((1, free), bool)))
-    )
+    constants, every = masked.constants(free), np.ones(free, bool)
+    state = one_of(masked.init(full_start, mask, constants))
+    small = one_of(reduced.init(start, every[None], reduced.constants(free)))
     tell, tell_small = jax.jit(masked.tell), jax.jit(reduced.tell)
     for generation in range(40):
-        keys = jax.random.split(jax.random.key(generation), 1)
-        small_step = step_of(reduced, keys, np.ones((1, free), bool))
-        full_step = step_of(masked, keys, mask)
-        population, small = reduced.ask(small, small_step)
-        _, state = masked.ask(state, full_step)  # Sep-CMA-ES refreshes its scale in ask
-        full = jnp.zeros((1, 16, size)).at[:, :, np.flatnonzero(mask[0])].set(population)
+        key = jax.random.key(generation)
+        population, small = reduced.ask(small, key, every, reduced.constants(free))
+        _, state = masked.ask(state, key, mask[0], constants)  # Sep-CMA-ES refreshes its scale in ask
+        full = jnp.zeros((16, size)).at[:, np.flatnonzero(mask[0])].set(population)
         fitness = quadratic(curvatures)(population, ())
-        small = tell_small(small, population, fitness, small_step)
-        state = tell(state, full, fitness, full_step)
-    np.testing.assert_allclose(masked.solution(state)[mask], reduced.solution(small)[0], rtol=2e-4, atol=1e-6)
-    np.testing.assert_allclose(masked.std(state)[mask], reduced.std(small)[0], rtol=2e-4)
-    assert not np.asarray(masked.solution(state))[~mask].any()
+        small = tell_small(small, population, fitness, mask=every, constants=reduced.constants(free))
+        state = tell(state, full, fitness, mask=mask[0], constants=constants)
+    np.testing.assert_allclose(state.mean[mask[0]], small.mean, rtol=2e-4, atol=1e-6)
+    found, expected = masked.strategy.std(state), reduced.strategy.std(small)
+    np.testing.assert_allclose(found[mask[0]], expected, rtol=2e-4)
+    assert not np.asarray(state.mean)[~mask[0]].any()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_masked_entries_are_never_sampled(name: str) -> None:
     trainer = Evolution(config(name), 8, no_evaluation)
     mask = np.array([[True, False] * 4])
-    step = step_of(trainer, jax.random.split(jax.random.key(0), 1), mask)
-    population, _ = trainer.ask(trainer.init(np.ones((1, 8)), mask, step.constants), step)
-    assert not np.asarray(population)[:, :, ~mask[0]].any()
-    assert np.asarray(population)[:, :, mask[0]].std() > 0.1
+    constants = trainer.constants(4)
+    state = one_of(trainer.init(np.ones((1, 8)), mask, constants))
+    population, _ = trainer.ask(state, jax.random.key(0), mask[0], constants)
+    assert not np.asarray(population)[:, ~mask[0]].any()
+    assert np.asarray(population)[:, mask[0]].std() > 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -152,7 +156,7 @@ def test_nan_fitness_is_counted_and_ranks_last(name: str) -> None:
 @pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
 def test_fitness_that_says_nothing_changes_nothing(name: str, value: float) -> None:
     """Fault 30: all equal, or none finite."""
-    trainer = Evolution(config(name, mean_decay=0.1), 5, lambda p, _: jnp.full(p.shape[:2], value))
+    trainer = Evolution(config(name, mean_decay=0.1), 5, lambda p, _: jnp.full(p.shape[:1], value))
     mask = np.ones((1, 5), bool)
     start = trainer.init(np.ones((1, 5)), mask, trainer.constants(5))
     state, info = trainer.step(start, step_of(trainer, jax.random.split(jax.random.key(0), 1), mask))

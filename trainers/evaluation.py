@@ -34,20 +34,15 @@ def mean_loss(problem: Problem, layout: Layout, like: PyTree) -> Callable[[jax.A
 def population_evaluator(
     problem: Problem, layout: Layout, like: PyTree
 ) -> Callable[[jax.Array, PyTree], jax.Array]:
-    """Return ``evaluate(population [S, P, n], batch [S, B, …]) -> mean losses [S, P]``.
+    """Return ``evaluate(population [P, n], batch [B, …]) -> mean losses [P]`` of one search.
 
-    The members of a replicate share its minibatch. A problem that knows how to evaluate many
-    networks at once (`Problem.population_loss`) does so on a CPU; any other is mapped.
+    All members share the minibatch. A problem that knows how to evaluate many networks at once
+    (`Problem.population_loss`) does so on a CPU; any other is mapped there, and batched elsewhere.
     """
     single = mean_loss(problem, layout, like)
     if jax.default_backend() != "cpu":
-        members = jax.vmap(single, in_axes=(0, None))
-        return jax.vmap(members)
+        return jax.vmap(single, in_axes=(0, None))
     if problem.population_loss is not None:
         at_once = problem.population_loss
-        return lambda population, batch: map_replicates(
-            lambda p, b: at_once(layout.unflatten(p, like), b), population, batch
-        )
-    return lambda population, batch: map_replicates(
-        lambda p, b: jax.lax.map(lambda vector: single(vector, b), p), population, batch
-    )
+        return lambda population, batch: at_once(layout.unflatten(population, like), batch)
+    return lambda population, batch: jax.lax.map(lambda vector: single(vector, batch), population)

@@ -15,7 +15,7 @@ from trainers.protocol import Step
 from trainers.strategies import make_strategy
 
 PyTree = Any
-# evaluate(population [S, P, n], batch [S, B, …]) -> mean losses [S, P]
+# evaluate(population [P, n], batch [B, …]) -> mean losses [P], of one search
 Evaluate = Callable[[jax.Array, PyTree], jax.Array]
 
 
@@ -29,7 +29,7 @@ class Evolution:
     num_dims : int
         Length n of the search vector.
     evaluate : callable
-        ``evaluate(population [S, P, n], batch [S, B, …]) -> [S, P]``.
+        ``evaluate(population [P, n], batch [B, …]) -> [P]``, the members of one search.
     """
 
     name = "es"
@@ -56,47 +56,53 @@ class Evolution:
         # evosax leaves weakly typed scalars; unmended, the first chunk would be compiled twice.
         return jax.tree.map(_strong, init(start))
 
-    def ask(self, state: PyTree, step: Step) -> tuple[jax.Array, PyTree]:
-        """Return populations [S, P, n] and the state; masked entries hold the mean."""
+    def ask(
+        self, state: PyTree, key: jax.Array, mask: jax.Array, constants: PyTree
+    ) -> tuple[jax.Array, PyTree]:
+        """Return the population [P, n] and the state of one search; masked entries hold the mean."""
+        population, state = self.strategy.es.ask(key, state, constants)
+        return jnp.where(mask, population, state.mean), state
 
-        def one(key: jax.Array, state: PyTree, mask: jax.Array) -> tuple[jax.Array, PyTree]:
-            population, state = self.strategy.es.ask(key, state, step.constants)
-            return jnp.where(mask, population, state.mean), state
+    def tell(
+        self, state: PyTree, population: jax.Array, fitness: jax.Array, *, mask: jax.Array, constants: PyTree
+    ) -> PyTree:
+        """Return the state of one search after fitness [P] (lower is better, NaN ranks last).
 
-        population, state = map_replicates(one, step.keys, state, step.mask)
-        return population, state
-
-    def tell(self, state: PyTree, population: jax.Array, fitness: jax.Array, step: Step) -> PyTree:
-        """Return the state after fitness [S, P] (lower is better, NaN ranks last).
-
-        A population whose finite fitness is all equal, or that has none, says nothing: its search
+        A population whose finite fitness is all equal, or that has none, says nothing: the search
         keeps its mean and its standard deviation.
         """
-
-        def one(state: PyTree, population: jax.Array, fitness: jax.Array, mask: jax.Array) -> PyTree:
-            told, _ = self.strategy.es.tell(jax.random.key(0), population, fitness, state, step.constants)
-            told = told.replace(mean=told.mean * (1.0 - self.config.mean_decay))
-            told = self.strategy.settle(told, mask, step.constants)
-            keep = stalled(fitness)
-            return jax.tree.map(lambda new, old: jnp.where(keep, old, new), told, state)
-
-        return map_replicates(one, state, population, fitness, step.mask)
+        told, _ = self.strategy.es.tell(jax.random.key(0), population, fitness, state, constants)
+        told = told.replace(mean=told.mean * (1.0 - self.config.mean_decay))
+        told = self.strategy.settle(told, mask, constants)
+        keep = stalled(fitness)
+        return jax.tree.map(lambda new, old: jnp.where(keep, old, new), told, state)
 
     def step(self, state: PyTree, step: Step) -> tuple[PyTree, dict[str, jax.Array]]:
         """Advance every search by one generation."""
-        population, state = self.ask(state, step)
-        fitness = self.evaluate(population, step.batch)
-        fitness = jnp.where(jnp.isfinite(fitness), fitness, jnp.nan)
-        state = self.tell(state, population, fitness, step)
-        free = jnp.maximum(step.mask.sum(-1), 1)
-        info = {
-            "loss": jnp.nanmean(fitness, axis=-1),
-            "best_loss": jnp.nanmin(fitness, axis=-1),
-            "num_nan": jnp.isnan(fitness).sum(-1).astype(jnp.float32),
-            "stalled": jax.vmap(stalled)(fitness).astype(jnp.float32),
-            "std": jnp.where(step.mask, self.strategy.std(state), 0.0).sum(-1) / free,
+
+        def one(state: PyTree, batch: PyTree, key: jax.Array, mask: jax.Array) -> tuple[PyTree, Any]:
+            population, state = self.ask(state, key, mask, step.constants)
+            # Without the barrier XLA computes samples again inside the element-wise loops that use them.
+            population = jax.lax.optimization_barrier(population)
+            fitness = self.evaluate(population, batch)
+            fitness = jnp.where(jnp.isfinite(fitness), fitness, jnp.nan)
+            state = self.tell(state, population, fitness, mask=mask, constants=step.constants)
+            return state, self._info(state, fitness, mask)
+
+        result: tuple[PyTree, dict[str, jax.Array]] = map_replicates(
+            one, state, step.batch, step.keys, step.mask
+        )
+        return result
+
+    def _info(self, state: PyTree, fitness: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        std = jnp.where(mask, self.strategy.std(state), 0.0).sum() / jnp.maximum(mask.sum(), 1)
+        return {
+            "loss": jnp.nanmean(fitness),
+            "best_loss": jnp.nanmin(fitness),
+            "num_nan": jnp.isnan(fitness).sum().astype(jnp.float32),
+            "stalled": stalled(fitness).astype(jnp.float32),
+            "std": std,
         }
-        return state, info
 
     def solution(self, state: PyTree) -> jax.Array:
         """Return the search means [S, n]."""
@@ -105,7 +111,7 @@ class Evolution:
 
     def std(self, state: PyTree) -> jax.Array:
         """Return the standard deviations [S, n]."""
-        return self.strategy.std(state)
+        return jax.vmap(self.strategy.std)(state)
 
 
 def stalled(fitness: jax.Array) -> jax.Array:

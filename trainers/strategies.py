@@ -151,7 +151,7 @@ class SepCMAStrategy:
 
     def std(self, state: PyTree) -> jax.Array:
         """Return step size times the square root of the diagonal covariance."""
-        std: jax.Array = state.std[..., None] * jnp.sqrt(state.C)
+        std: jax.Array = state.std * jnp.sqrt(state.C)
         return std
 
 

@@ -9,7 +9,7 @@ and small enough to stay in the cache between the layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,18 +41,23 @@ def mlp_population_loss(num_layers: int) -> PopulationLoss:
     def loss(params: PyTree, batch: PyTree) -> jax.Array:
         inputs, labels = batch
         columns = inputs.reshape(inputs.shape[0], -1).T
+        columns = jnp.concatenate([jnp.ones_like(columns[:1]), columns])
         layers = [params[f"Dense_{i}"] for i in range(num_layers)]
-        onehot = jax.nn.one_hot(labels, layers[-1]["bias"].shape[-1], axis=0)
-        # One transposition for all members costs less than one a block, which XLA would choose.
-        first = jax.lax.optimization_barrier(layers[0]["kernel"].transpose(0, 2, 1))
-        layers[0] = {**layers[0], "kernel": first}
-        members = layers[0]["bias"].shape[0]
-        widest = max(layer["bias"].shape[-1] for layer in layers)
+        members, classes = layers[-1]["bias"].shape
+        onehot = jax.nn.one_hot(labels, classes, axis=0)
+        # The first bias is one more input that is always 1. One transposition for all members costs
+        # less than one a block, which XLA would choose without the barriers.
+        first = jnp.concatenate([layers[0]["bias"][:, None], layers[0]["kernel"]], axis=1)
+        kernels = [first, *(layer["kernel"] for layer in layers[1:])]
+        kernels = [jax.lax.optimization_barrier(kernel.transpose(0, 2, 1)) for kernel in kernels]
+        biases = [layer["bias"][:, :, None] for layer in layers[1:]]
+        widest = max(kernel.shape[1] for kernel in kernels)
         size = _block_size(members, widest * columns.shape[1])
-        blocks = [
-            _block_loss([_rows(layer, start, size) for layer in layers], columns, onehot)
-            for start in range(0, members, size)
-        ]
+        blocks = []
+        for start in range(0, members, size):
+            rows = slice(start, start + size)
+            block = [kernel[rows] for kernel in kernels], [bias[rows] for bias in biases]
+            blocks.append(_block_loss(*block, columns, onehot))
         return jnp.concatenate(blocks)
 
     return loss
@@ -65,18 +70,18 @@ def _block_size(members: int, floats_per_member: int) -> int:
     return min(members, max(fitting, -(-members // _MOST_BLOCKS)))
 
 
-def _rows(layer: Mapping[str, jax.Array], start: int, size: int) -> dict[str, jax.Array]:
-    return {name: array[start : start + size] for name, array in layer.items()}
+def _block_loss(
+    kernels: list[jax.Array], biases: list[jax.Array], columns: jax.Array, onehot: jax.Array
+) -> jax.Array:
+    """Return the mean cross-entropy [q] of q members.
 
-
-def _block_loss(layers: list[dict[str, jax.Array]], columns: jax.Array, onehot: jax.Array) -> jax.Array:
-    """Return the mean cross-entropy [q] of q members: columns [D, B], onehot [C, B]."""
-    kernel = layers[0]["kernel"]  # [q, H, D]
-    values = (kernel.reshape(-1, kernel.shape[-1]) @ columns).reshape(*kernel.shape[:2], -1)
-    values = values + layers[0]["bias"][:, :, None]
-    for layer in layers[1:]:
-        values = jax.nn.relu(values)
-        values = jnp.einsum("qhc,qhb->qcb", layer["kernel"], values) + layer["bias"][:, :, None]
+    `kernels` are [q, outputs, inputs] (the first with its bias as input 0), `biases` [q, outputs, 1]
+    of the layers behind it, `columns` [1 + D, B], `onehot` [C, B].
+    """
+    first = kernels[0]
+    values = (first.reshape(-1, first.shape[-1]) @ columns).reshape(*first.shape[:2], -1)
+    for kernel, bias in zip(kernels[1:], biases, strict=True):
+        values = jnp.einsum("qch,qhb->qcb", kernel, jax.nn.relu(values)) + bias
     top = values.max(1, keepdims=True)
     log_sum = jnp.log(jnp.exp(values - top).sum(1)) + top[:, 0]
     return (log_sum - (values * onehot).sum(1)).mean(-1)
