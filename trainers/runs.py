@@ -100,14 +100,15 @@ class RunFolder:
         made = make_folder(folder)
         try:
             lock = RunLock.acquire(folder)
-            try:
-                run = cls(folder, config, lock)
-                run._begin(resume=resume)
-            except BaseException:
-                lock.release()
-                raise
         except BaseException:
             _unmake(made)
+            raise
+        try:
+            run = cls(folder, config, lock)
+            run._begin(resume=resume)
+        except BaseException:
+            _unmake(made, lock)
+            lock.release()
             raise
         return run
 
@@ -220,11 +221,16 @@ def _numbers() -> Any:
     return iter(range(1, 1_000_000))
 
 
-def _unmake(made: Sequence[Path]) -> None:
-    """Remove folders made for a run that could not begin."""
+def _unmake(made: Sequence[Path], lock: RunLock | None = None) -> None:
+    """Remove folders made for a run that could not begin.
+
+    Only the holder of the lock may remove it: a process that came second may have made the folder
+    in which the first is about to write.
+    """
     with contextlib.suppress(OSError):
         if made and not (made[-1] / CONFIG_NAME).exists():
-            (made[-1] / "lock").unlink(missing_ok=True)
+            if lock is not None:
+                lock.path.unlink(missing_ok=True)
             for folder in reversed(made):
                 folder.rmdir()
 
