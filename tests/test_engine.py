@@ -151,7 +151,15 @@ def test_masks_of_one_level_must_free_equally_many_weights() -> None:
 
 def test_chunks_end_at_every_boundary_and_cover_every_step() -> None:
     spans: list[tuple[int, int]] = []
-    ends = list(chunks(3, 50, boundary=20, seconds=10.0, run=lambda a, b: spans.append((a, b))))
+    ends = list(
+        chunks(
+            3,
+            50,
+            boundary=lambda step: (step // 20 + 1) * 20,
+            seconds=10.0,
+            run=lambda a, b: spans.append((a, b)),
+        )
+    )
     assert [a for a, _ in spans] == [3, *ends[:-1]]
     assert ends[-1] == 50
     assert {20, 40} <= set(ends)

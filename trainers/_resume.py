@@ -54,10 +54,14 @@ def refuse_changes(folder: Path, old: RunConfig, new: RunConfig) -> None:
     free = ["name", "runtime"]
     free += ["methods"] if set(old.methods) <= set(new.methods) else []
     free += ["seeds"] if set(old.seeds) <= set(new.seeds) else []
+    added = set(new.methods) - set(old.methods)
+    free += [f"method.{name}" for name in added]
     if new.pruning.schedule[: len(old.pruning.schedule)] == old.pruning.schedule:
         free += ["pruning.levels", "pruning.ratio", "pruning.densities"]
     changed = [
-        key for key in changed_keys(before, after) if key not in free and key.split(".")[0] not in free
+        key
+        for key in changed_keys(before, after)
+        if not any(key == part or key.startswith(f"{part}.") for part in free)
     ]
     if changed:
         lines = (f"{key} (was {_at(before, key)}, now {_at(after, key)})" for key in changed)

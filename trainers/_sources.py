@@ -102,9 +102,37 @@ def _preset(preset: str) -> dict[str, Any]:
     return {"name": preset, **parse_toml(data, where=f"preset {preset}")}
 
 
+def expanded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with ``matrix`` replaced by the methods it means: algorithms × scores.
+
+    Raises
+    ------
+    ConfigurationError
+        If the matrix is not a table of two lists of names, or stands beside methods.
+    """
+    result = dict(values)
+    matrix = result.pop("matrix", None)
+    if matrix is None:
+        return result
+    keys = ("algorithms", "scores")
+    lists = (
+        [matrix.get(key) for key in keys] if isinstance(matrix, Mapping) and set(matrix) == set(keys) else []
+    )
+    named = [isinstance(x, list) and x and all(isinstance(name, str) for name in x) for x in lists]
+    if not named or not all(named) or "methods" in values:
+        what = "matrix: stands beside methods" if "methods" in values else "matrix: cannot be read"
+        raise ConfigurationError(
+            what,
+            expected='matrix = {algorithms = ["snes", "pgpe"], scores = ["snr", "random"]}, or methods',
+            got=repr(matrix)[:80],
+        )
+    result["methods"] = [f"{algorithm}-{score}" for algorithm in lists[0] for score in lists[1]]
+    return result
+
+
 def layered(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with a later layer merged into its tables, without what the layer supersedes."""
-    kept = dict(base)
+    kept, changes = dict(base), expanded(changes)
     if changes.get("task", kept.get("task")) != kept.get("task"):
         kept.pop("task_options", None)
     network, pruning = changes.get("network"), changes.get("pruning")

@@ -75,7 +75,13 @@ class Settings:
                 object.__setattr__(self, name, value)
             self.settle()
         except Invalid as error:
-            raise refusal(type(self).__name__, error) from None
+            raise refusal(type(self).__name__, error, known_keys(type(self))) from None
+
+    @classmethod
+    def survey(cls, values: Mapping[str, Any]) -> list[Fault]:
+        """Return faults that involve several keys of a table as it was given, each itself valid or not."""
+        del values
+        return []
 
     def settle(self) -> None:
         """Check what involves several fields; raises `Invalid`."""
@@ -166,8 +172,7 @@ def build(cls: type[T], values: Any) -> T:
     """
     if isinstance(values, cls):
         return values
-    if not isinstance(values, Mapping):
-        raise invalid("a table", values)
+    mapping(values)
     faults = [
         (f".{first}", f"conflicts with {second}: give one of the two")
         for first, second in getattr(cls, "EXCLUSIVE", ())
@@ -178,6 +183,7 @@ def build(cls: type[T], values: Any) -> T:
         found = _checked(cls, values)
     except Invalid as error:
         faults += error.faults
+    faults += getattr(cls, "survey", lambda _: [])(values)
     if faults:
         raise Invalid(faults)
     try:
@@ -331,12 +337,17 @@ def densities(value: Any) -> tuple[float, ...]:
     return found
 
 
-def table(value: Any) -> dict[str, Any]:
-    """Check for a table of strings, numbers, truth values, lists and tables: what TOML and JSON share."""
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Check for a table."""
     if not isinstance(value, Mapping):
         raise invalid("a table", value)
+    return value
+
+
+def table(value: Any) -> dict[str, Any]:
+    """Check for a table of strings, numbers, truth values, lists and tables: what TOML and JSON share."""
     faults: list[Fault] = []
-    found = _plain(value, "", faults)
+    found = _plain(mapping(value), "", faults)
     if faults:
         raise Invalid(faults)
     return dict(found)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from trainers import _validate as check
+from trainers._optimisation import EvolutionConfig, GradientConfig
+from trainers._pruning_config import PruningConfig, SeedsConfig, replicates
 from trainers._sources import (
-    PRUNING_RIVALS,
+    expanded,
     extra_values,
     layered,
     override_values,
@@ -20,6 +22,7 @@ from trainers._sources import (
     source_values,
 )
 from trainers._toml import dump_toml
+from trainers.methods import Method, method_tables, resolve_method, unresolvable
 
 __all__ = [
     "EvolutionConfig",
@@ -36,159 +39,6 @@ __all__ = [
     "to_toml",
 ]
 
-TRAINERS = ("es", "gd")
-SCORES = ("snr", "magnitude", "random")
-_REFUSED = {
-    "gd-snr": "gradient descent has no search distribution, and a ratio from Adam's moments is not offered"
-}
-_METHODS = tuple(f"{t}-{s}" for t in TRAINERS for s in SCORES if f"{t}-{s}" not in _REFUSED)
-_LARGEST_SEED = 2**32 - 1  # a PRNG key keeps 32 bits of its seed
-_LEAST_DENSITY = 1e-9
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SeedsConfig(check.Settings):
-    """The seeds of one replicate, each from 0 to 2³² − 1.
-
-    Attributes
-    ----------
-    init : int
-        Fixes the initialisation. Default 0.
-    train : int
-        Fixes minibatches and search noise, and names the folder ``seed-<train>``. Default 0.
-    mask : int
-        Fixes random pruning. Default 0; in a table, the train seed.
-    """
-
-    init: int = check.field(0, check.integer(high=_LARGEST_SEED))
-    train: int = check.field(0, check.integer(high=_LARGEST_SEED))
-    mask: int = check.field(0, check.integer(high=_LARGEST_SEED))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PruningConfig(check.Settings):
-    """How sparse, and in how many steps.
-
-    Attributes
-    ----------
-    levels : int
-        Levels of training, the first of them dense. Default 11.
-    ratio : float
-        Fraction of the prunable weights that each further level keeps, between 0 and 1. Default 0.7.
-    densities : tuple of float, optional
-        The density of every level, from 1 strictly down; overrides `levels` and `ratio`, and in a
-        file stands in their place. Default none.
-    prune_biases : bool
-        Whether biases may be pruned too. Default false.
-    """
-
-    EXCLUSIVE = PRUNING_RIVALS
-
-    levels: int = check.field(11, check.integer(low=1, high=1_000))
-    ratio: float = check.field(0.7, check.number(above=0.0, below=1.0))
-    densities: tuple[float, ...] | None = check.field(None, check.optional(check.densities))
-    prune_biases: bool = check.field(False, check.boolean)
-
-    @property
-    def schedule(self) -> tuple[float, ...]:
-        """The density of every level: ``ratio**level``, or as listed in `densities`."""
-        return self.densities or tuple(self.ratio**level for level in range(self.levels))
-
-    def settle(self) -> None:
-        """Let listed densities decide the number of levels; refuse densities that vanish."""
-        if self.densities is not None:
-            object.__setattr__(self, "levels", len(self.densities))
-            object.__setattr__(self, "ratio", type(self).ratio)
-        elif self.schedule[-1] < _LEAST_DENSITY:
-            message = f"expected a last density ≥ {_LEAST_DENSITY:g}, got {self.schedule[-1]:.3g}"
-            raise check.Invalid([(".levels", f"{message} (ratio {self.ratio:g} to the {self.levels - 1})")])
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvolutionConfig(check.Settings):
-    """Training by an evolution strategy.
-
-    Attributes
-    ----------
-    strategy : str
-        ``"snes"`` (default) or ``"sep-cma-es"``.
-    population_size : int
-        Members a generation, at least 2: fitness counts through its ranks. Default 128.
-    generations : int
-        Generations a level. Default 500.
-    batch_size : int
-        Examples in the minibatch that all members of a generation share. Default 512.
-    std_init : float
-        Initial standard deviation of every weight, in units of the weights. Default 0.05.
-    std_min : float
-        Floor of the standard deviation. Default 0, no floor.
-    mean_decay : float
-        The mean is multiplied by 1 − mean_decay each generation. Default 1e-4.
-    temperature : float, optional
-        SNES: recombination weights softmax(−temperature·(rank/(λ−1) − ½)); without it (``"none"``)
-        the utilities of evosax. Default 12.
-    elite_ratio : float
-        Sep-CMA-ES: fraction of the population that is recombined, above 0, at most 1. Default 0.5.
-    eval_every : int
-        Generations between evaluations on the validation split. Default 100.
-    """
-
-    strategy: str = check.field("snes", check.one_of("snes", "sep-cma-es"))
-    population_size: int = check.field(
-        128, check.integer(low=2, why="one member alone has no rank to learn from")
-    )
-    generations: int = check.field(500, check.integer(low=1))
-    batch_size: int = check.field(512, check.integer(low=1))
-    std_init: float = check.field(0.05, check.number(above=0.0))
-    std_min: float = check.field(0.0, check.number(low=0.0))
-    mean_decay: float = check.field(1e-4, check.number(low=0.0, below=1.0))
-    temperature: float | None = check.field(12.0, check.optional(check.number(above=0.0)))
-    elite_ratio: float = check.field(0.5, check.number(above=0.0, high=1.0))
-    eval_every: int = check.field(100, check.integer(low=1))
-
-    def settle(self) -> None:
-        """Refuse a floor above the start."""
-        if self.std_min > self.std_init:
-            message = f"expected at most std_init ({self.std_init:g}), got {self.std_min:g}"
-            raise check.Invalid([(".std_min", message)])
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GradientConfig(check.Settings):
-    """Training by gradient descent.
-
-    Attributes
-    ----------
-    optimizer : str
-        ``"sgd"``, ``"momentum"``, ``"adam"`` (default) or ``"adamw"``.
-    learning_rate : float
-        Step size, at the end of the warm-up. Default 3e-3.
-    momentum : float
-        For ``"momentum"`` only, from 0, below 1. Default 0.9.
-    weight_decay : float
-        As in optax: decoupled for ``"adamw"``, added to the gradient for the others. Default 0.
-    schedule : str
-        ``"constant"`` (default), ``"cosine"`` or ``"linear"`` (both to zero), after `warmup_steps`.
-    warmup_steps : int
-        Steps over which the learning rate rises linearly from zero. Default 0.
-    epochs : int
-        Passes over the training data a level. Default 20.
-    batch_size : int
-        Examples a step; the rest of an epoch that fills no batch is left out. Default 128.
-    eval_every_epochs : float
-        Epochs between evaluations on the validation split. Default 1.
-    """
-
-    optimizer: str = check.field("adam", check.one_of("sgd", "momentum", "adam", "adamw"))
-    learning_rate: float = check.field(3e-3, check.number(above=0.0))
-    momentum: float = check.field(0.9, check.number(low=0.0, below=1.0))
-    weight_decay: float = check.field(0.0, check.number(low=0.0))
-    schedule: str = check.field("constant", check.one_of("constant", "cosine", "linear"))
-    warmup_steps: int = check.field(0, check.integer(low=0))
-    epochs: int = check.field(20, check.integer(low=1))
-    batch_size: int = check.field(128, check.integer(low=1))
-    eval_every_epochs: float = check.field(1.0, check.number(above=0.0))
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(check.Settings):
@@ -200,38 +50,21 @@ class RuntimeConfig(check.Settings):
         Seconds of a compiled chunk: how soon a stop is heard. Above 0, at most 60. Default 1.
     save_every_seconds : float
         Seconds between snapshots within a level. Default 60.
+    trajectory_every : int
+        Steps between checkpoints that are kept within a level, ``level-<kk>.step-<n>.h5``; 0, the
+        default, keeps none. Levels that are finished already get none.
+    together : str
+        Which replicates train as one batch: ``"seeds"`` (those of a method), ``"methods"`` (also
+        methods whose trainer is the same) or ``"auto"`` (default): methods on a GPU, seeds on a CPU.
     """
 
     chunk_seconds: float = check.field(1.0, check.number(above=0.0, high=60.0))
     save_every_seconds: float = check.field(60.0, check.number(above=0.0))
+    trajectory_every: int = check.field(0, check.integer(low=0))
+    together: str = check.field("auto", check.one_of("auto", "seeds", "methods"))
 
 
-def _replicate(value: Any) -> SeedsConfig:
-    """Check one item of `seeds`: a number, or a table that names at least init and train."""
-    if isinstance(value, Mapping):
-        missing = [key for key in ("init", "train") if key not in value]
-        if missing:
-            raise check.invalid(f"a table with {' and '.join(missing)}", dict(value))
-        return check.build(SeedsConfig, {"mask": value["train"], **value})
-    if isinstance(value, SeedsConfig):
-        return value
-    try:
-        seed = check.integer(high=_LARGEST_SEED)(value)
-    except check.Invalid:
-        raise check.invalid(
-            f"a seed from 0 to {_LARGEST_SEED} or a table of init, train and mask", value
-        ) from None
-    return SeedsConfig(init=seed, train=seed, mask=seed)
-
-
-_seeds = check.distinct(
-    check.each(_replicate, "a list of seeds such as [0, 1]"),
-    key=lambda seeds: seeds.train,
-    why="train seeds name the folders",
-)
-_methods = check.distinct(
-    check.each(check.one_of(*_METHODS, refused=_REFUSED), "a list of " + ", ".join(_METHODS))
-)
+_methods = check.distinct(check.each(check.name, "a list of methods such as es-snr and gd-magnitude"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -250,8 +83,11 @@ class RunConfig(check.Settings):
         ``{kind = "mlp", widths = [32]}`` (default), ``{kind = "lenet-300-100"}``,
         ``{kind = "paper-cnn"}``, or what the task takes.
     methods : tuple of str
-        ``<trainer>-<score>``: trainer ``es`` or ``gd``, score ``snr``, ``magnitude`` or ``random``;
-        not ``gd-snr``. Default es-snr, es-random, gd-magnitude.
+        ``<algorithm>-<score>``, or names of tables in `method`; see `trainers.methods`. In a file,
+        ``matrix = {algorithms = […], scores = […]}`` can stand in their place and means every pair.
+        Default es-snr, es-random, gd-magnitude.
+    method : dict
+        What single methods have of their own, by name; see `trainers.methods.MethodTable`.
     seeds : tuple of SeedsConfig
         One a replicate, with different train seeds; a number s is short for
         init = train = mask = s. Default 0 and 1.
@@ -264,8 +100,9 @@ class RunConfig(check.Settings):
     task_options: Mapping[str, Any] = check.field({}, check.table)
     network: Mapping[str, Any] = check.field({"kind": "mlp", "widths": [32]}, check.network)
     methods: tuple[str, ...] = check.field(("es-snr", "es-random", "gd-magnitude"), _methods)
+    method: Mapping[str, Any] = check.field({}, method_tables)
     seeds: tuple[SeedsConfig, ...] = check.field(
-        (SeedsConfig(), SeedsConfig(init=1, train=1, mask=1)), _seeds
+        (SeedsConfig(), SeedsConfig(init=1, train=1, mask=1)), replicates
     )
     pruning: PruningConfig = dataclasses.field(
         default_factory=PruningConfig, metadata=check.section(PruningConfig)
@@ -280,6 +117,39 @@ class RunConfig(check.Settings):
         default_factory=RuntimeConfig, metadata=check.section(RuntimeConfig)
     )
 
+    @classmethod
+    def survey(cls, values: Mapping[str, Any]) -> list[check.Fault]:
+        """Return the faults of method names that say too little."""
+        return unresolvable(values.get("methods"), values.get("method"))
+
+    def settle(self) -> None:
+        """Refuse methods that say too little, contradict themselves, or take tickets of a later one."""
+        faults: list[check.Fault] = []
+        known: dict[str, Method] = {}
+        for index, name in enumerate(self.methods):
+            try:
+                known[name] = self._resolve(name)
+            except check.Invalid as error:
+                place = f".method.{name}" if name in self.method else f".methods[{index}]"
+                faults += [(f"{place}{at}", message) for at, message in error.faults]
+                continue
+            source = known[name].source
+            if source is not None and source.run is None and source.method not in list(known)[:-1]:
+                wanted = "a method that stands before it in methods, or FOLDER:NAME"
+                faults.append((f".method.{name}.source", f"expected {wanted}, got {source.method!r}"))
+        unused = sorted(set(self.method) - set(self.methods))
+        faults += [(f".method.{name}", "is not in methods") for name in unused]
+        if faults:
+            raise check.Invalid(faults)
+
+    def _resolve(self, name: str) -> Method:
+        sections = {"pruning": self.pruning, "evolution": self.evolution, "gradient": self.gradient}
+        return resolve_method(name, self.method.get(name), **sections)
+
+    def resolved(self, name: str) -> Method:
+        """Return a method of `methods` with all its settings."""
+        return self._resolve(name)
+
 
 def from_dict(mapping: Mapping[str, Any], *, where: str = "configuration") -> RunConfig:
     """Return the configuration of nested plain values; `where` stands in messages.
@@ -290,7 +160,7 @@ def from_dict(mapping: Mapping[str, Any], *, where: str = "configuration") -> Ru
         Listing every unknown key, wrong type, value out of range and conflict.
     """
     try:
-        return check.build(RunConfig, mapping)
+        return check.build(RunConfig, expanded(mapping))
     except check.Invalid as error:
         known = [*check.known_keys(RunConfig), *check.known_keys(SeedsConfig, "seeds.")]
         raise check.refusal(where, error, known) from None

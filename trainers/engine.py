@@ -44,6 +44,10 @@ class Level(NamedTuple):
     ----------
     keys : PRNG keys [S]
         One a replicate, from its train seed and the level.
+    trunk_keys : PRNG keys [S]
+        What a replicate uses instead before step `branch_steps` [S].
+    branch_steps : int array [S]
+        Steps that a replicate shares with another; 0 for none.
     mask : bool array [S, n]
         Free entries.
     constants : pytree
@@ -51,6 +55,8 @@ class Level(NamedTuple):
     """
 
     keys: jax.Array
+    trunk_keys: jax.Array
+    branch_steps: jax.Array
     mask: jax.Array
     constants: PyTree
 
@@ -90,15 +96,39 @@ class Engine:
         """How many executables the engine has built."""
         return int(self._chunk._cache_size())  # type: ignore[attr-defined]  # jax does not declare it
 
-    def level(self, train_seeds: list[int], level: int, mask: np.ndarray) -> Level:
-        """Return what stays fixed during `level`; mask [S, n] must free equally many entries a row."""
-        keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), level) for seed in train_seeds])
+    def level(
+        self,
+        train_seeds: list[int],
+        level: int,
+        mask: np.ndarray,
+        *,
+        branches: list[tuple[int, int]] | None = None,
+    ) -> Level:
+        """Return what stays fixed during `level`.
+
+        Parameters
+        ----------
+        train_seeds : list of int
+            One a replicate.
+        level : int
+            From 0.
+        mask : bool array [S, n]
+            Must free equally many entries in every row.
+        branches : list of (int, int), optional
+            (train seed, steps) of each replicate's trunk: for so many steps it trains as that seed does.
+        """
+        trunks = branches or [(seed, 0) for seed in train_seeds]
+        keys, trunk_keys = (
+            jnp.stack([jax.random.fold_in(jax.random.key(seed), level) for seed in seeds])
+            for seeds in (train_seeds, [seed for seed, _ in trunks])
+        )
         free = {int(row.sum()) for row in mask}
         if len(free) != 1:
             raise ConfigurationError(
                 "masks of one level free different numbers of weights", got=f"{sorted(free)}"
             )
-        return Level(keys, jnp.asarray(mask), self.trainer.constants(free.pop()))
+        steps = jnp.asarray([step for _, step in trunks], jnp.int32)
+        return Level(keys, trunk_keys, steps, jnp.asarray(mask), self.trainer.constants(free.pop()))
 
     def start(self, level: Level, mean: np.ndarray) -> Carry:
         """Return the carry before the first step, from initial vectors `mean` [S, n]."""
@@ -113,9 +143,6 @@ class Engine:
 
     def _run(self, carry: Carry, level: Level, arrays: PyTree, span: jax.Array) -> Carry:
         start, stop = span[0], span[1]
-        data_keys, noise_keys = (
-            jax.vmap(lambda key, n=n: jax.random.fold_in(key, n))(level.keys) for n in (0, 1)
-        )
 
         def minibatch(key: jax.Array, step: jax.Array) -> jax.Array:
             epoch, position = step // self.steps_per_epoch, step % self.steps_per_epoch
@@ -123,9 +150,10 @@ class Engine:
             return shuffled_positions(jax.random.fold_in(key, epoch), places, self.num_examples)
 
         def body(step: jax.Array, carry: Carry) -> Carry:
-            index = jax.vmap(minibatch, in_axes=(0, None))(data_keys, step)
+            current = jnp.where(step < level.branch_steps, level.trunk_keys, level.keys)
+            index = jax.vmap(lambda key: minibatch(jax.random.fold_in(key, 0), step))(current)
             batch = jax.tree.map(lambda x: x[index], arrays)
-            keys = jax.vmap(lambda key: jax.random.fold_in(key, step))(noise_keys)
+            keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 1), step))(current)
             state, info = self.trainer.step(carry.state, Step(batch, keys, level.mask, level.constants))
             record = {name: values.at[step].set(info[name]) for name, values in carry.record.items()}
             return Carry(state, record)
@@ -135,16 +163,21 @@ class Engine:
 
 
 def chunks(
-    start: int, stop: int, *, boundary: int, seconds: float, run: Callable[[int, int], None]
+    start: int,
+    stop: int,
+    *,
+    boundary: Callable[[int], int],
+    seconds: float,
+    run: Callable[[int, int], None],
 ) -> Iterator[int]:
     """Run steps `start` to `stop` in chunks of about `seconds`; yield the step after each.
 
-    Chunks end at every multiple of `boundary`, where solutions are evaluated. The first chunk is
-    short: it pays for compilation and measures the speed.
+    No chunk goes beyond ``boundary(step)``, the next step at which something is to be done. The
+    first chunk is short: it pays for compilation and measures the speed.
     """
     step, length, warm = start, 2, False
     while step < stop:
-        end = min(stop, step + length, (step // boundary + 1) * boundary)
+        end = min(stop, step + length, boundary(step))
         began = time.perf_counter()
         run(step, end)
         elapsed = time.perf_counter() - began

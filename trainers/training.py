@@ -32,6 +32,10 @@ class Hooks:
         Returns the number of a signal that asked for a stop, or None.
     on_evaluation : callable
         ``on_evaluation(step, rows)`` after each evaluation; one dictionary a replicate.
+    keep : callable
+        ``keep(step, solutions [S, n], stds [S, n] or None)`` at the steps below, not after the last one.
+    keep_every, keep_steps : int, tuple of int
+        Steps at which solutions are kept: every so many (0 for none), and these.
     snapshot_path : Path or None
         Where to keep what resuming needs.
     chunk_seconds, save_every_seconds : float
@@ -41,9 +45,16 @@ class Hooks:
     progress: Progress = SILENT
     should_stop: Callable[[], int | None] = lambda: None
     on_evaluation: Callable[[int, list[dict[str, float]]], None] = lambda _step, _rows: None
+    keep: Callable[[int, np.ndarray, np.ndarray | None], None] = lambda _step, _solutions, _stds: None
+    keep_every: int = 0
+    keep_steps: tuple[int, ...] = ()
     snapshot_path: Path | None = None
     chunk_seconds: float = 1.0
     save_every_seconds: float = 60.0
+
+    def is_kept(self, step: int) -> bool:
+        """Return whether the solutions after `step` are kept."""
+        return step in self.keep_steps or (self.keep_every > 0 and step % self.keep_every == 0)
 
 
 @dataclasses.dataclass
@@ -153,22 +164,35 @@ class LevelRunner:
             holder[0] = jax.block_until_ready(self.engine.run(holder[0], level, start, stop))
 
         done, saved = first, time.monotonic()
-        steps = chunks(
-            first, trainer.num_steps, boundary=trainer.eval_every, seconds=hooks.chunk_seconds, run=run
-        )
-        for step in steps:
+        last = trainer.num_steps
+        for step in chunks(
+            first, last, boundary=self._next_stop(hooks), seconds=hooks.chunk_seconds, run=run
+        ):
             loss = float(np.nanmean(np.asarray(holder[0].record["loss"][step - 1])))
             hooks.progress.advance(step - done, loss=loss)
             done = step
-            if step % trainer.eval_every == 0 or step == trainer.num_steps:
+            if step % trainer.eval_every == 0 or step == last:
                 self._evaluate(holder[0], best, step, hooks)
-            signum = hooks.should_stop() if step < trainer.num_steps else None
+            if hooks.is_kept(step) and step < last:
+                std = trainer.std(holder[0].state)
+                solutions = np.asarray(trainer.solution(holder[0].state))
+                hooks.keep(step, solutions, None if std is None else np.asarray(std))
+            signum = hooks.should_stop() if step < last else None
             if signum is not None or time.monotonic() - saved > hooks.save_every_seconds:
                 _snapshot(hooks.snapshot_path, holder[0], best, {**tag, "step": step})
                 saved = time.monotonic()
             if signum is not None:
                 raise InterruptedRunError(f"stopped at step {step:,} of {tag}", signum=signum)
         return holder[0]
+
+    def _next_stop(self, hooks: Hooks) -> Callable[[int], int]:
+        every = self.engine.trainer.eval_every
+
+        def after(step: int) -> int:
+            regular = [(step // n + 1) * n for n in (every, hooks.keep_every) if n]
+            return min([*regular, *(kept for kept in hooks.keep_steps if kept > step)])
+
+        return after
 
     def _evaluate(self, carry: Carry, best: Best, step: int, hooks: Hooks) -> None:
         if "validation" not in self.problem.splits:
