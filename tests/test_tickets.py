@@ -171,7 +171,8 @@ def test_the_number_of_compilations_does_not_depend_on_the_number_of_levels(tmp_
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_Session, "__post_init__", spy)
             train_tickets(config, tmp_path / f"levels-{levels}")
-        counts.append({name: r.engine.num_compilations for name, r in sessions[0].runners.items()})
+        engines = [runner.engine for runner in sessions[0].runners.values()]
+        counts.append({engine.trainer.name: engine.num_compilations for engine in engines})
     assert counts == [{"es": 1, "gd": 1}] * 2
 
 

@@ -114,20 +114,21 @@ def expanded(values: Mapping[str, Any]) -> dict[str, Any]:
     matrix = result.pop("matrix", None)
     if matrix is None:
         return result
-    keys = ("algorithms", "scores")
-    lists = (
-        [matrix.get(key) for key in keys] if isinstance(matrix, Mapping) and set(matrix) == set(keys) else []
-    )
-    named = [isinstance(x, list) and x and all(isinstance(name, str) for name in x) for x in lists]
-    if not named or not all(named) or "methods" in values:
-        what = "matrix: stands beside methods" if "methods" in values else "matrix: cannot be read"
+    if "methods" in values or not _is_matrix(matrix):
         raise ConfigurationError(
-            what,
+            "matrix: stands beside methods" if "methods" in values else "matrix: cannot be read",
             expected='matrix = {algorithms = ["snes", "pgpe"], scores = ["snr", "random"]}, or methods',
             got=repr(matrix)[:80],
         )
-    result["methods"] = [f"{algorithm}-{score}" for algorithm in lists[0] for score in lists[1]]
+    result["methods"] = [f"{first}-{last}" for first in matrix["algorithms"] for last in matrix["scores"]]
     return result
+
+
+def _is_matrix(value: Any) -> bool:
+    if not isinstance(value, Mapping) or set(value) != {"algorithms", "scores"}:
+        return False
+    lists = list(value.values())
+    return all(isinstance(x, list) and x and all(isinstance(name, str) for name in x) for x in lists)
 
 
 def layered(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

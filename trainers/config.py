@@ -143,8 +143,13 @@ class RunConfig(check.Settings):
             raise check.Invalid(faults)
 
     def _resolve(self, name: str) -> Method:
-        sections = {"pruning": self.pruning, "evolution": self.evolution, "gradient": self.gradient}
-        return resolve_method(name, self.method.get(name), **sections)
+        return resolve_method(
+            name,
+            self.method.get(name),
+            pruning=self.pruning,
+            evolution=self.evolution,
+            gradient=self.gradient,
+        )
 
     def resolved(self, name: str) -> Method:
         """Return a method of `methods` with all its settings."""

@@ -147,6 +147,15 @@ class Method:
         return self.evolution.strategy if self.trainer == "es" else self.gradient.optimizer
 
     @property
+    def starts_dense(self) -> bool:
+        """Whether its first level is the whole network from its own initialisation.
+
+        All methods of one trainer for which it is share that level.
+        """
+        changes_start = self.control in ("reinitialise", "permute-weights")
+        return self.source is None or (self.source.run is None and not changes_start)
+
+    @property
     def training(self) -> EvolutionConfig | GradientConfig:
         """The settings of its trainer; methods that share them share one compiled program."""
         return self.evolution if self.trainer == "es" else self.gradient

@@ -7,6 +7,7 @@
     metrics.jsonl                one row an evaluation: no clock times, the same in every repetition
     events.jsonl                 when the run started, went on, changed, finished
     <method>/seed-<s>/level-<kk>.h5      one checkpoint a seed and level, published whole
+    <method>/seed-<s>/level-<kk>.step-<n>.h5     from within a level, where they are asked for
     <method>/state.h5            the state of a level under way
     results/                     of analyses
 """
@@ -47,11 +48,16 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunCheckpoint", "RunFolder", "open_run"]
 
 _LEVEL = re.compile(r"level-(\d{2,})\.h5")
+_STEP = re.compile(r"level-\d{2,}\.step-(\d{6,})\.h5")
 _HEADER = "# A run of landscape: the configuration that it was started, or last resumed, with.\n"
 
 
 def _level_path(folder: Path, method: str, seed: int, level: int) -> Path:
     return folder / method / f"seed-{seed}" / f"level-{level:02d}.h5"
+
+
+def _step_path(level: Path, step: int) -> Path:
+    return level.with_name(f"{level.stem}.step-{step:06d}.h5")
 
 
 class RunFolder:
@@ -173,6 +179,10 @@ class RunFolder:
         make_folder(path.parent)
         return path
 
+    def step_path(self, method: str, seed: int, level: int, step: int) -> Path:
+        """Return where a checkpoint from within a level belongs. Its folder is made."""
+        return _step_path(self.level_path(method, seed, level), step)
+
     def is_finished(self, method: str, seed: int, level: int) -> bool:
         """Return whether that checkpoint is there; it is complete then, as it is published whole."""
         return _level_path(self.path, method, seed, level).is_file()
@@ -251,6 +261,8 @@ class RunCheckpoint:
         The scheduled density of the level.
     path : Path
         The file.
+    step : int or None
+        Steps of training in the level; None at its end.
     """
 
     method: str
@@ -259,6 +271,7 @@ class RunCheckpoint:
     level: int
     density: float
     path: Path
+    step: int | None = None
 
     def load(self) -> Checkpoint:
         """Read the file, as `landscape.load` does."""
@@ -322,6 +335,18 @@ class Run:
                             )
                         )
         return found
+
+    def trajectory(self, method: str, seed: int, level: int) -> list[RunCheckpoint]:
+        """Return the checkpoints from within a level and the one at its end, by step."""
+        last = self.checkpoints(method=method, seed=seed, level=level)
+        kept = []
+        for path in (self.path / method / f"seed-{seed}").glob(f"level-{level:02d}.step-*.h5"):
+            if found := _STEP.fullmatch(path.name):
+                kept.append((int(found[1]), path))
+        return [
+            *(dataclasses.replace(end, path=path, step=step) for end in last for step, path in sorted(kept)),
+            *last,
+        ]
 
     @cached_property
     def infos(self) -> dict[tuple[str, int, int], Mapping[str, Any]]:

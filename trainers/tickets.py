@@ -14,21 +14,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from landscape import Checkpoint, Problem, load, save
+from landscape import Problem, load, save
 from landscape.errors import ConfigurationError, InterruptedRunError
-from landscape.layout import Layout
 from landscape.progress import SILENT, Progress
-from landscape.provenance import versions
-from trainers.config import RunConfig, SeedsConfig, to_dict
+from trainers._record import level_checkpoint, shared_checkpoint, step_checkpoint
+from trainers._ticket import Space, Ticket, Tickets
+from trainers.config import RunConfig, SeedsConfig
 from trainers.engine import Engine
 from trainers.evaluation import map_replicates, mean_loss, population_evaluator
 from trainers.evolution import Evolution
 from trainers.gradient import Gradient
-from trainers.pruning import ScoreInputs, count_to_keep, keep_highest, layer_densities, score
+from trainers.methods import Method
 from trainers.runs import Run, RunFolder, open_run
-from trainers.training import Hooks, LevelRunner, Outcome
+from trainers.training import Hooks, LevelRunner
 
 __all__ = ["train_tickets"]
 
@@ -84,8 +85,7 @@ def train_tickets(
             progress.note(note)
         session = _Session(config, run, problem, init, progress=progress, should_stop=should_stop)
         try:
-            for method in config.methods:
-                session.train_method(method)
+            session.train()
         except InterruptedRunError as stop:
             raise InterruptedRunError(
                 f"{folder}: stopped on request; finished levels and the state of the current one are on disk",
@@ -109,6 +109,9 @@ def _problem_and_init(config: RunConfig, problem: Problem | None, init: Init | N
     return task.problem, task.init
 
 
+Replicate = tuple[Method, SeedsConfig]
+
+
 @dataclasses.dataclass
 class _Session:
     """One call of `train_tickets`: engines are built once and shared by all levels and methods."""
@@ -122,179 +125,194 @@ class _Session:
     should_stop: Callable[[], int | None]
 
     def __post_init__(self) -> None:
-        self.initial = {seeds.init: self.init(seeds.init) for seeds in self.config.seeds}
-        self.like = next(iter(self.initial.values()))
-        self.problem.check(self.like)
-        self.layout = Layout.of(self.like)
-        self.prunable = self.layout.prunable(biases=self.config.pruning.prune_biases)
-        self.runners: dict[str, LevelRunner] = {}
+        self.space = Space.of(self.problem, self.init, self.config.seeds[0].init)
+        self.tickets = Tickets(self.config, self.run, self.space)
+        self.methods = [self.config.resolved(name) for name in self.config.methods]
+        self.runners: dict[Any, LevelRunner] = {}
 
-    def runner(self, trainer: str) -> LevelRunner:
-        """Return the runner of "es" or "gd", building it at the first use."""
-        if trainer not in self.runners:
-            arrays = self.problem.arrays("train")
-            engine = Engine(self._trainer(trainer), arrays)
-            self.runners[trainer] = LevelRunner(engine, self.problem, self.layout, self.like)
-        return self.runners[trainer]
+    def runner(self, method: Method) -> LevelRunner:
+        """Return what trains a method, building it at the first use of its settings."""
+        if method.training not in self.runners:
+            engine = Engine(self._trainer(method), self.problem.arrays("train"))
+            space = self.space
+            self.runners[method.training] = LevelRunner(engine, space.problem, space.layout, space.like)
+        return self.runners[method.training]
 
-    def _trainer(self, trainer: str) -> Evolution | Gradient:
-        if trainer == "es":
-            evaluate = population_evaluator(self.problem, self.layout, self.like)
-            return Evolution(self.config.evolution, self.layout.size, evaluate)
-        loss = mean_loss(self.problem, self.layout, self.like)
-        return Gradient(self.config.gradient, self.problem.num_examples("train"), loss, map_replicates)
+    def _trainer(self, method: Method) -> Evolution | Gradient:
+        space = self.space
+        if method.trainer == "es":
+            evaluate = population_evaluator(space.problem, space.layout, space.like)
+            return Evolution(method.evolution, space.layout.size, evaluate)
+        loss = mean_loss(space.problem, space.layout, space.like)
+        return Gradient(method.gradient, space.problem.num_examples("train"), loss, map_replicates)
 
-    def train_method(self, method: str) -> None:
-        """Train the levels of a method that are not on disk yet."""
-        for level in range(len(self.config.pruning.schedule)):
-            missing = [s for s in self.config.seeds if not self.run.is_finished(method, s.train, level)]
-            if missing and level == 0:
-                missing = [s for s in missing if not self._share_dense(method, s)]
-            if missing:
-                self._train_level(method, level, {seeds.train for seeds in missing})
-            elif (path := self.run.partial_path(method)).exists() and level == self._snapshot_level(path):
+    def train(self) -> None:
+        """Train every level of every method that is not on disk yet."""
+        for method in self.methods:
+            self.tickets.require(method)
+        for group in self._groups():
+            for level in range(max(len(method.pruning.schedule) for method in group)):
+                self._train_group([m for m in group if level < len(m.pruning.schedule)], level)
+
+    def _groups(self) -> list[list[Method]]:
+        """Return the methods that train as one batch.
+
+        Methods go together where one program trains them and their masks free equally many weights.
+        On a CPU a larger batch gains nothing, and a method alone is bitwise the same in any run.
+        """
+        together = self.config.runtime.together
+        if together == "seeds" or (together == "auto" and jax.default_backend() == "cpu"):
+            return [[method] for method in self.methods]
+        groups: dict[Any, list[Method]] = {}
+        for method in self.methods:
+            alone = method.source is not None and (method.source.run is not None or method.control != "none")
+            pruning = method.pruning
+            key = (method.training, pruning.prune_biases, pruning.schedule, method.name if alone else "")
+            groups.setdefault(key, []).append(method)
+        return list(groups.values())
+
+    def _train_group(self, group: list[Method], level: int) -> None:
+        """Train what is missing of one level of a group of methods."""
+        methods = self._missing(group, level)
+        # All seeds of a method train, though some may be on disk: a result is bitwise the same only
+        # for the same batch of seeds. Only the missing ones are written.
+        replicates = [(method, seeds) for method in methods for seeds in self.config.seeds]
+        if replicates:
+            self._train_level(replicates, level)
+        for method in group:
+            if level == 0:
+                self._share_dense(method)
+            path = self.run.partial_path(method.name)
+            if path.exists() and level == _snapshot_level(path):
                 path.unlink()
 
-    def _snapshot_level(self, path: Path) -> int | None:
-        found = (load(path).info or {}).get("snapshot", {})
-        return found.get("level") if isinstance(found, Mapping) else None
+    def _missing(self, group: list[Method], level: int) -> list[Method]:
+        """Return the methods of which a level must be trained."""
+        found: list[Method] = []
+        for method in group:
+            if level == 0:
+                self._share_dense(method)
+            done = all(self._is_finished((method, seeds), level) for seeds in self.config.seeds)
+            twin = level == 0 and method.starts_dense and any(other.starts_dense for other in found)
+            if not done and not twin:
+                found.append(method)
+        return found
 
-    def _share_dense(self, method: str, seeds: SeedsConfig) -> bool:
+    def _is_finished(self, replicate: Replicate, level: int) -> bool:
+        method, seeds = replicate
+        return self.run.is_finished(method.name, seeds.train, level)
+
+    def _share_dense(self, method: Method) -> None:
         """Copy the dense level from another method of the same trainer: nothing was pruned yet."""
-        trainer, criterion = method.split("-", 1)
-        for other in self.config.methods:
-            if other == method or not other.startswith(f"{trainer}-"):
-                continue
-            if self.run.is_finished(other, seeds.train, 0):
-                source = load(self.run.level_path(other, seeds.train, 0))
-                info = {**(source.info or {}), "method": method, "score": criterion, "shared_from": other}
-                shared = dataclasses.replace(source, info=info, path=None)
-                save(self.run.level_path(method, seeds.train, 0), shared)
-                return True
-        return False
+        others = [
+            other
+            for other in self.methods
+            if other.name != method.name
+            and other.training == method.training
+            and other.starts_dense
+            and method.starts_dense
+        ]
+        for seeds in self.config.seeds:
+            ready = [other for other in others if self._is_finished((other, seeds), 0)]
+            if ready and not self._is_finished((method, seeds), 0):
+                self._copy_dense(ready[0], method, seeds)
 
-    def _train_level(self, method: str, level: int, missing: set[int]) -> None:
-        # All seeds train, though some may be on disk: a result is bitwise the same only for the same
-        # batch of seeds. Only the missing ones are written.
-        config, trainer = self.config, method.split("-", 1)[0]
-        runner = self.runner(trainer)
-        masks = np.stack([self._mask(method, seeds, level) for seeds in config.seeds])
-        start = np.stack([self.layout.flatten(self.initial[s.init]) for s in config.seeds]) * masks
-        fixed = runner.engine.level([s.train for s in config.seeds], level, masks)
-        tag = {"method": method, "level": level, "train_seeds": [s.train for s in config.seeds]}
-        hooks = self._hooks(method, level, float(masks[0][self.prunable].mean()))
-        self.run.event("level started", method=method, level=level)
+    def _copy_dense(self, other: Method, method: Method, seeds: SeedsConfig) -> None:
+        source = self.run.level_path(other.name, seeds.train, 0)
+        target = self.run.level_path(method.name, seeds.train, 0)
+        ticket = self.tickets.ticket(method, seeds, 0)
+        for path in (*sorted(source.parent.glob(f"{source.stem}.step-*.h5")), source):
+            shared = shared_checkpoint(self.space, ticket, load(path), replicate=(method, seeds, 0))
+            save(target.with_name(path.name), shared, force=True)
+
+    def _train_level(self, replicates: list[Replicate], level: int) -> None:
+        config, first = self.config, replicates[0][0]
+        missing = [not self._is_finished(replicate, level) for replicate in replicates]
+        runner = self.runner(first)
+        tickets = [self.tickets.ticket(method, seeds, level) for method, seeds in replicates]
+        fixed = runner.engine.level(
+            [seeds.train for _, seeds in replicates],
+            level,
+            np.stack([ticket.mask for ticket in tickets]),
+            branches=[(seeds.parent, seeds.branch_step) for _, seeds in replicates],
+        )
+        names = list(dict.fromkeys(method.name for method, _ in replicates))
+        tag = {"level": level, "replicates": [[method.name, seeds.train] for method, seeds in replicates]}
+        hooks = self._hooks(replicates, tickets, level)
+        self.run.event("level started", methods=names, level=level)
         began = time.perf_counter()
-        label = f"{method} level {level + 1}/{len(config.pruning.schedule)}"
+        label = f"{' + '.join(names)} level {level + 1}/{len(first.pruning.schedule)}"
         self.progress.start(label, total=runner.engine.trainer.num_steps)
+        start = np.stack([ticket.start for ticket in tickets])
         outcome = runner.train(fixed, start, tag=tag, hooks=hooks)
-        for index, seeds in enumerate(config.seeds):
-            if seeds.train in missing:
-                checkpoint = self._checkpoint(method, level, index, masks=masks, outcome=outcome)
-                save(self.run.level_path(method, seeds.train, level), checkpoint)
+        for index, (method, seeds) in enumerate(replicates):
+            if missing[index]:
+                checkpoint = level_checkpoint(
+                    config,
+                    self.space,
+                    tickets[index],
+                    replicate=(method, seeds, level),
+                    outcome=outcome,
+                    index=index,
+                )
+                save(self.run.level_path(method.name, seeds.train, level), checkpoint)
         if hooks.snapshot_path is not None:
             hooks.snapshot_path.unlink(missing_ok=True)
-        self.run.event("level finished", method=method, level=level, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self.run.event("level finished", methods=names, level=level, seconds=seconds)
 
-    def _hooks(self, method: str, level: int, density: float) -> Hooks:
-        seeds = [s.train for s in self.config.seeds]
-        snapshot = self.run.partial_path(method)
+    def _hooks(self, replicates: list[Replicate], tickets: list[Ticket], level: int) -> Hooks:
+        names = {method.name for method, _ in replicates}
+        snapshot = self.run.partial_path(replicates[0][0].name)
         resumed = 0
         if snapshot.exists():
             found = (load(snapshot).info or {}).get("snapshot", {})
             resumed = int(found.get("step", 0)) if found.get("level") == level else 0
         # What an interrupted run wrote after its last snapshot will be written again.
         self.run.trim_metrics(
-            lambda row: (row["method"], row["level"]) != (method, level) or int(row["step"]) <= resumed
+            lambda row: row["method"] not in names or row["level"] != level or int(row["step"]) <= resumed
         )
 
         def on_evaluation(step: int, rows: list[dict[str, float]]) -> None:
-            common = {"method": method, "level": level, "density": density, "step": step}
-            self.run.append_metrics(
-                [{**common, "seed": s, "validation": row} for s, row in zip(seeds, rows, strict=True)]
-            )
+            lines = []
+            for (method, seeds), ticket, row in zip(replicates, tickets, rows, strict=True):
+                density = float(ticket.mask[self.space.prunable(method)].mean())
+                place = {"method": method.name, "level": level, "density": density, "step": step}
+                lines.append({**place, "seed": seeds.train, "validation": row})
+            self.run.append_metrics(lines)
+
+        def keep(step: int, solutions: np.ndarray, stds: np.ndarray | None) -> None:
+            for i, (method, seeds) in enumerate(replicates):
+                checkpoint = step_checkpoint(
+                    self.config,
+                    self.space,
+                    tickets[i],
+                    replicate=(method, seeds, level),
+                    vectors=(solutions[i], None if stds is None else stds[i]),
+                    step=step,
+                )
+                save(self.run.step_path(method.name, seeds.train, level, step), checkpoint, force=True)
 
         runtime = self.config.runtime
         return Hooks(
             progress=self.progress,
             should_stop=self.should_stop,
             on_evaluation=on_evaluation,
+            keep=keep,
+            keep_every=runtime.trajectory_every,
+            keep_steps=self._rewind_steps(replicates) if level == 0 else (),
             snapshot_path=snapshot,
             chunk_seconds=runtime.chunk_seconds,
             save_every_seconds=runtime.save_every_seconds,
         )
 
-    def _mask(self, method: str, seeds: SeedsConfig, level: int) -> np.ndarray:
-        """Return the mask [n] of a level, from the checkpoint of the level before."""
-        if level == 0:
-            return np.ones(self.layout.size, bool)
-        before = load(self.run.level_path(method, seeds.train, level - 1))
-        inputs = ScoreInputs(
-            mean=self.layout.flatten(before.params),
-            std=None if before.std is None else self.layout.flatten(before.std),
-            mask_seed=seeds.mask,
-        )
-        keep = count_to_keep(int(self.prunable.sum()), self.config.pruning.schedule[level])
-        previous = self.layout.flatten(before.mask).astype(bool)
-        scores = score(method.split("-", 1)[1], inputs)
-        return keep_highest(scores, previous, self.prunable, keep, layout=self.layout)
+    def _rewind_steps(self, replicates: list[Replicate]) -> tuple[int, ...]:
+        """Return the steps of the dense level to which methods that share it rewind."""
+        trained = {method.training for method, _ in replicates}
+        steps = {m.pruning.rewind_step for m in self.methods if m.training in trained}
+        return tuple(sorted(steps - {0}))
 
-    def _checkpoint(
-        self, method: str, level: int, index: int, *, masks: np.ndarray, outcome: Outcome
-    ) -> Checkpoint:
-        seeds, mask = self.config.seeds[index], masks[index]
-        tree = self.layout.unflatten
-        history = {f"train_{name}": values[:, index] for name, values in outcome.record.items()}
-        history["evaluation_step"] = np.asarray(outcome.best.curve_steps, np.int64)
-        for name, rows in outcome.best.curves.items():
-            history[f"validation_{name}"] = np.asarray(rows, np.float64)[:, index]
-        return Checkpoint(
-            params=tree(outcome.solutions[index]),
-            mask=tree(mask),
-            std=None if outcome.stds is None else tree(np.where(mask, outcome.stds[index], 0.0)),
-            init=self.initial[seeds.init],
-            best=tree(outcome.best.vectors[index]),
-            history=history,
-            info=self._info(method, level, index, mask=mask, outcome=outcome),
-            config=to_dict(self.config),
-        )
 
-    def _info(
-        self, method: str, level: int, index: int, *, mask: np.ndarray, outcome: Outcome
-    ) -> dict[str, Any]:
-        seeds, task = self.config.seeds[index], dict(self.problem.task or {})
-        trainer, criterion = method.split("-", 1)
-        final, best = outcome.solutions[index], outcome.best.vectors[index]
-        densities = layer_densities(mask, self.layout)
-        kernels = layer_densities(self.prunable, self.layout)
-        counts: dict[str, Any] = {
-            name: float(outcome.record[name][:, index].sum())
-            for name in ("num_nan", "stalled")
-            if name in outcome.record
-        }
-        return {
-            "task": {"name": task.get("name"), "options": task.get("options", {})} if task else None,
-            "network": task.get("network"),
-            "method": method,
-            "trainer": trainer,
-            "score": criterion,
-            "algorithm": self.config.evolution.strategy
-            if trainer == "es"
-            else self.config.gradient.optimizer,
-            "level": level,
-            "density": float(mask[self.prunable].mean()),
-            "density_all": float(mask.mean()),
-            "num_weights": int((mask & self.prunable).sum()),
-            "layers": {path: value for path, value in densities.items() if kernels[path] > 0},
-            "collapsed": [path for path, value in densities.items() if value == 0.0],
-            "seeds": {"init": seeds.init, "train": seeds.train, "mask": seeds.mask},
-            "step": int(next(iter(outcome.record.values())).shape[0]),
-            "metrics": self._metrics(final),
-            "best": {"step": int(outcome.best.steps[index]), "metrics": self._metrics(best)},
-            **counts,
-            "versions": versions(),
-        }
-
-    def _metrics(self, vector: np.ndarray) -> dict[str, dict[str, float]]:
-        params = self.layout.unflatten(vector, self.like)
-        return {split: self.problem.evaluate(params, split) for split in self.problem.splits}
+def _snapshot_level(path: Path) -> int | None:
+    found = (load(path).info or {}).get("snapshot", {})
+    return found.get("level") if isinstance(found, Mapping) else None
