@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.layout import Layout
 from trainers.config import RunConfig
+from trainers.methods import Method
 
 __all__ = ["Plan", "plan"]
 
@@ -64,41 +65,43 @@ def plan(config: RunConfig) -> Plan:
     num_examples = int(leaves[0].shape[0])
     seeds, levels = len(config.seeds), len(config.pruning.schedule)
     evaluations: dict[str, int] = {}
-    seen: set[str] = set()
-    for method in config.methods:
-        trainer = method.split("-", 1)[0]
-        per_level = seeds * _per_level(config, trainer, num_examples)
-        evaluations[method] = per_level * (levels - (trainer in seen))
-        seen.add(trainer)
+    seen: dict[Any, Method] = {}
+    for method in map(config.resolved, config.methods):
+        per_level = seeds * _per_level(method, num_examples)
+        shared = method.starts_dense and method.training in seen
+        evaluations[method.name] = per_level * (levels - shared)
+        if method.starts_dense:
+            seen.setdefault(method.training, method)
     data = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
     return Plan(
         num_params=layout.size,
         num_prunable=int(layout.prunable(biases=config.pruning.prune_biases).sum()),
         num_checkpoints=len(config.methods) * seeds * levels,
         evaluations=evaluations,
-        memory_bytes=data + max(_working_bytes(config, trainer, layout, arrays) for trainer in seen),
+        memory_bytes=data
+        + max(_working_bytes(config.resolved(name), seeds, layout, arrays) for name in config.methods),
         final_density=config.pruning.schedule[-1],
     )
 
 
-def _per_level(config: RunConfig, trainer: str, num_examples: int) -> int:
-    if trainer == "es":
-        es = config.evolution
+def _per_level(method: Method, num_examples: int) -> int:
+    if method.trainer == "es":
+        es = method.evolution
         return es.generations * es.population_size * es.batch_size
-    steps = num_examples // config.gradient.batch_size
-    return config.gradient.epochs * steps * config.gradient.batch_size
+    steps = num_examples // method.gradient.batch_size
+    return method.gradient.epochs * steps * method.gradient.batch_size
 
 
-def _working_bytes(config: RunConfig, trainer: str, layout: Layout, arrays: Any) -> int:
+def _working_bytes(method: Method, seeds: int, layout: Layout, arrays: Any) -> int:
     """Return populations (or parameters and moments) and activations, float32.
 
     A population exists as noise, sample, and in the update once more; activations are those of the
     members that are evaluated together, three times the widest layer of each.
     """
-    seeds = len(config.seeds)
-    batch = config.evolution.batch_size if trainer == "es" else config.gradient.batch_size
+    evolves, size = method.trainer == "es", method.evolution.population_size
+    batch = method.training.batch_size
     inputs = sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(arrays))
     widest = max((shape[-1] for shape in layout.shapes), default=1)
-    vectors = 3 * config.evolution.population_size if trainer == "es" else 6
-    together = config.evolution.population_size if trainer == "es" else 1
+    vectors = 3 * size if evolves else 6
+    together = size if evolves else 1
     return 4 * (seeds * vectors * layout.size + seeds * batch * inputs + 3 * together * batch * widest)

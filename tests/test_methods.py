@@ -1,0 +1,206 @@
+"""Methods beyond the three of the quickstart: branches, rewinding, sources, batches of methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landscape._tree import by_path
+from landscape.errors import ArchitectureMismatchError, InterruptedRunError, RunError
+from trainers import resolve, train_tickets
+from trainers.config import RunConfig
+from trainers.runs import Run
+
+SMALL = [
+    "runtime.chunk_seconds=0.02",
+    "network={kind='mlp', widths=[8]}",
+    "pruning.levels=3",
+    "pruning.ratio=0.5",
+    "evolution.population_size=16",
+    "evolution.generations=12",
+    "evolution.batch_size=128",
+    "evolution.eval_every=5",
+    "gradient.epochs=1",
+    "gradient.batch_size=128",
+]
+
+
+def small(*overrides: str) -> RunConfig:
+    return resolve("smoke", overrides=[*SMALL, *overrides])
+
+
+def flat(tree: Any) -> np.ndarray:
+    leaves = by_path(tree)
+    return np.concatenate([np.asarray(leaves[path]).reshape(-1) for path in sorted(leaves)])
+
+
+def loaded(run: Run, method: str, seed: int, level: int) -> Any:
+    return run.checkpoints(method=method, seed=seed, level=level)[0].load()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Every two steps kept; seed 1 is a branch of seed 0 at step 5; a method that rewinds to step 3."""
+    config = small(
+        "methods=['es-snr', 'late', 'tune', 'gd-magnitude']",
+        "method={late={algorithm='es', score='snr', pruning={rewind='step', rewind_step=3}},"
+        " tune={algorithm='gd', score='magnitude', pruning={rewind='none', mode='one-shot'}}}",
+        "seeds=[{init=0, train=0}, {init=0, train=1, branch_from=0, branch_step=5}]",
+        "runtime.trajectory_every=4",
+    )
+    return train_tickets(config, tmp_path_factory.mktemp("runs") / "methods")
+
+
+def test_a_trajectory_has_the_steps_asked_for_and_ends_with_the_level(run: Run) -> None:
+    found = run.trajectory("gd-magnitude", 0, 1)
+    assert [entry.step for entry in found] == [4, 8, None]
+    es = run.trajectory("es-snr", 0, 0)
+    assert [entry.step for entry in es] == [3, 4, 8, None]
+    losses = []
+    for entry in es:
+        checkpoint = entry.load()
+        assert checkpoint.std is not None
+        assert (checkpoint.info or {})["step"] == (entry.step or 12)
+        losses.append(flat(checkpoint.params))
+    assert len({values.tobytes() for values in losses}) == 4
+
+
+def test_a_branch_is_its_trunk_up_to_the_branch_step_and_not_after(run: Run) -> None:
+    """Frankle et al. 2020: the same ticket, the same minibatches and noise, then others."""
+    for level in range(3):
+        trunk, branch = (run.trajectory("es-snr", seed, level) for seed in (0, 1))
+        assert [(a.step, b.step) for a, b in zip(trunk, branch, strict=True)][-3:] == [
+            (4, 4),
+            (8, 8),
+            (None, None),
+        ]
+        for one, other in zip(trunk, branch, strict=True):
+            x, y = flat(one.load().params), flat(other.load().params)
+            np.testing.assert_array_equal(flat(one.load().mask), flat(other.load().mask))
+            assert np.array_equal(x, y) == (one.step is not None and one.step <= 5)
+        rows = [
+            r for r in run.metrics() if r["method"] == "es-snr" and r["level"] == level and r["step"] == 5
+        ]
+        assert rows[0]["validation"] == rows[1]["validation"]
+
+
+def test_late_rewinding_starts_from_the_dense_weights_at_that_step(tmp_path: Path, run: Run) -> None:
+    """With no learning at the second level, the ticket is where it was rewound to."""
+    rewound = "pruning={rewind='step', rewind_step=4}"
+    frozen = f"{{late={{algorithm='gd', score='magnitude', gradient={{learning_rate=1e-12}}, {rewound}}}}}"
+    config = small("methods=['late']", f"method={frozen}", "seeds=[0]", "runtime.trajectory_every=4")
+    found = train_tickets(config, tmp_path / "late")
+    kept = found.trajectory("late", 0, 0)[0].load()
+    ticket = loaded(found, "late", 0, 2)
+    mask = flat(ticket.mask).astype(bool)
+    np.testing.assert_allclose(flat(ticket.params)[mask], flat(kept.params)[mask], atol=1e-9)
+    late = loaded(run, "late", 0, 1)
+    assert (late.info or {})["score"] == "snr"
+
+
+def test_one_shot_masks_come_from_the_dense_level(run: Run) -> None:
+    dense = loaded(run, "tune", 0, 0)
+    for level in (1, 2):
+        ticket = loaded(run, "tune", 0, level)
+        kernel = np.concatenate(
+            [np.full(v.size, v.ndim == 2) for _, v in sorted(by_path(ticket.mask).items())]
+        )
+        kept = flat(ticket.mask).astype(bool)
+        size = np.abs(flat(dense.params))
+        assert size[kept & kernel].min() >= size[~kept & kernel].max()
+
+
+def test_the_dense_level_of_methods_with_one_trainer_is_trained_once(run: Run) -> None:
+    for a, b in (("es-snr", "late"), ("tune", "gd-magnitude")):
+        one, other = loaded(run, a, 0, 0), loaded(run, b, 0, 0)
+        assert one.digest == other.digest
+        assert (other.info or {})["shared_from"] == a
+        assert [c.step for c in run.trajectory(a, 0, 0)] == [c.step for c in run.trajectory(b, 0, 0)]
+
+
+def test_methods_trained_as_one_batch_are_the_methods_trained_alone(tmp_path: Path) -> None:
+    options = ["methods=['es-snr', 'es-magnitude', 'es-random']", "seeds=[0, 1]"]
+    alone = train_tickets(small(*options), tmp_path / "alone")
+    batched = train_tickets(small(*options, "runtime.together=methods"), tmp_path / "batched")
+    assert len(batched.checkpoints()) == len(alone.checkpoints()) == 18
+    for one, other in zip(alone.checkpoints(), batched.checkpoints(), strict=True):
+        x, y = one.load(), other.load()
+        if one.level < 2:  # the masks of the third level rank scores that differ in rounding
+            np.testing.assert_array_equal(flat(x.mask), flat(y.mask))
+            np.testing.assert_allclose(flat(x.params), flat(y.params), atol=2e-5)
+    started = [e["methods"] for e in batched.events() if e["event"] == "level started"]
+    assert started == [["es-snr"], *[["es-snr", "es-magnitude", "es-random"]] * 2]
+
+
+def test_a_stopped_batch_of_methods_goes_on(tmp_path: Path) -> None:
+    config = small("methods=['es-snr', 'es-random']", "seeds=[0]", "runtime.together=methods")
+    whole = train_tickets(config, tmp_path / "whole")
+    polls = iter([None] * 5 + [15])
+    with pytest.raises(InterruptedRunError):
+        train_tickets(config, tmp_path / "part", should_stop=lambda: next(polls))
+    part = train_tickets(config, tmp_path / "part", resume=True)
+    for one, other in zip(whole.checkpoints(), part.checkpoints(), strict=True):
+        assert one.load().digest == other.load().digest
+
+
+def test_tickets_of_another_run_are_trained_from_their_own_initialisation(run: Run, tmp_path: Path) -> None:
+    """Transfer to gradient descent: mask and initialisation carried over."""
+    table = f"{{moved={{algorithm='gd', source='{run.path}:es-snr'}}}}"
+    config = small("methods=['moved']", f"method={table}", "seeds=[0]")
+    moved = train_tickets(config, tmp_path / "moved")
+    for level in range(3):
+        target, source = loaded(moved, "moved", 0, level), loaded(run, "es-snr", 0, level)
+        np.testing.assert_array_equal(flat(target.mask), flat(source.mask))
+        np.testing.assert_array_equal(flat(target.init), flat(source.init))
+        info = target.info or {}
+        assert info["trainer"] == "gd"
+        assert info["source"]["digest"] == source.digest
+        assert info["score"] is None
+        assert not np.array_equal(flat(target.params), flat(source.params))
+
+
+@pytest.mark.faults
+def test_tickets_that_are_not_there_are_refused_before_anything_is_trained(run: Run, tmp_path: Path) -> None:
+    base = ["methods=['es-snr', 'moved']", "seeds=[7]"]
+    table = f"method={{moved={{algorithm='gd', source='{run.path}:es-snr'}}}}"
+    with pytest.raises(RunError, match=r"no ticket of es-snr, seed 7, level 0") as caught:
+        train_tickets(small(*base, table), tmp_path / "none")
+    assert "finished seeds of es-snr: [0, 1]" in str(caught.value.expected)
+    wider = small("methods=['moved']", "seeds=[0]", table, "network.widths=[9]")
+    with pytest.raises(ArchitectureMismatchError, match=r"\d paths differ"):
+        train_tickets(wider, tmp_path / "wide")
+    assert not list(tmp_path.rglob("level-*.h5"))
+    with pytest.raises(RunError, match="no such folder"):
+        train_tickets(
+            small(*base, "method={moved={algorithm='gd', source='nowhere:es-snr'}}"), tmp_path / "no"
+        )
+
+
+def test_a_matrix_of_algorithms_and_scores_is_every_pair() -> None:
+    config = small("matrix={algorithms=['snes', 'sep-cma-es', 'adam'], scores=['snr', 'random']}")
+    assert config.methods == (
+        "snes-snr",
+        "snes-random",
+        "sep-cma-es-snr",
+        "sep-cma-es-random",
+        "adam-snr",
+        "adam-random",
+    )
+    method = config.resolved("sep-cma-es-snr")
+    assert (method.algorithm, method.evolution.population_size) == ("sep-cma-es", 16)
+    assert config.resolved("adam-random").gradient == config.gradient
+
+
+def test_a_method_with_a_table_may_be_added_to_a_run_but_not_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "grown"
+    base = ["seeds=[0]", "pruning.levels=1"]
+    train_tickets(small(*base, "methods=['gd-magnitude']"), folder)
+    table = "method={slow={algorithm='gd', score='random', gradient={learning_rate=1e-4}}}"
+    grown = train_tickets(small(*base, "methods=['gd-magnitude', 'slow']", table), folder, resume=True)
+    assert {c.method for c in grown.checkpoints()} == {"gd-magnitude", "slow"}
+    with pytest.raises(RunError, match="has changed"):
+        changed = table.replace("1e-4", "1e-3")
+        train_tickets(small(*base, "methods=['gd-magnitude', 'slow']", changed), folder, resume=True)
