@@ -22,6 +22,8 @@ class Entry(NamedTuple):
 COMMANDS = {
     "quickstart": Entry("cli.quickstart", "The whole story on the built-in digits, ending in an HTML page."),
     "train": Entry("cli.train", "Train sparse tickets: all methods, levels and seeds; resumable."),
+    "transfer": Entry("cli.transfer", "Retrain the tickets of runs by another algorithm or on another task."),
+    "runs": Entry("cli.runs", "List the runs in a folder: what is finished, and how well it does."),
     "barrier": Entry("cli.barrier", "Loss along the straight path between two checkpoints, and its barrier."),
     "info": Entry("cli.info", "Say what is in a checkpoint, a result or a run folder."),
     "diff": Entry("cli.diff", "Say whether two files match, and where they differ."),

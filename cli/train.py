@@ -75,7 +75,7 @@ def command(  # noqa: PLR0913  one parameter an option
     folder = output if output is not None else Path("runs") / config.name
     _device.configure(device, preallocate=True)
     if dry_run:
-        return _planned(config, folder)
+        return planned(config, folder)
     session.detail(f"device: {_device.require(device)}")
     return _train(session, config, folder, resume=resume)
 
@@ -88,7 +88,7 @@ def _source(ctx: click.Context, source: str | None, output: Path | None, resume:
     raise click.UsageError("no CONFIG or PRESET given (only --resume with -o FOLDER needs none)", ctx)
 
 
-def _planned(config: RunConfig, folder: Path) -> Outcome:
+def planned(config: RunConfig, folder: Path) -> Outcome:
     """Return the resolved configuration as TOML, with what it takes as comments in it."""
     from trainers.config import to_dict, to_toml
     from trainers.plan import plan

@@ -201,6 +201,6 @@ def test_a_method_with_a_table_may_be_added_to_a_run_but_not_changed(tmp_path: P
     table = "method={slow={algorithm='gd', score='random', gradient={learning_rate=1e-4}}}"
     grown = train_tickets(small(*base, "methods=['gd-magnitude', 'slow']", table), folder, resume=True)
     assert {c.method for c in grown.checkpoints()} == {"gd-magnitude", "slow"}
+    changed = small(*base, "methods=['gd-magnitude', 'slow']", table.replace("1e-4", "1e-3"))
     with pytest.raises(RunError, match="has changed"):
-        changed = table.replace("1e-4", "1e-3")
-        train_tickets(small(*base, "methods=['gd-magnitude', 'slow']", changed), folder, resume=True)
+        train_tickets(changed, folder, resume=True)

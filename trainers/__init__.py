@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trainers.quickstart import run_quickstart as run_quickstart
     from trainers.runs import Run as Run, open_run as open_run
     from trainers.tickets import train_tickets as train_tickets
+    from trainers.transfer import transfer_config as transfer_config, transfer_table as transfer_table
 
 _EXPORTS = {
     "Run": "trainers.runs",
@@ -21,6 +22,8 @@ _EXPORTS = {
     "resolve": "trainers.config",
     "run_quickstart": "trainers.quickstart",
     "train_tickets": "trainers.tickets",
+    "transfer_config": "trainers.transfer",
+    "transfer_table": "trainers.transfer",
 }
 
 __all__ = sorted(_EXPORTS)  # noqa: PLE0605  every item is a string

@@ -100,6 +100,26 @@ class RunLock:
             os.close(descriptor)
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether a process writes to the run in `folder`.
+
+    An unsigned lock is not tried, so that a process which is about to take it is not in its way.
+    """
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if _record(descriptor) is None:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _lock(descriptor: int) -> bool:
     """Lock if nobody holds it; return whether that worked. Closes the file where it cannot be locked."""
     try:

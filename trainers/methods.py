@@ -26,7 +26,16 @@ from trainers._optimisation import (
 from trainers._pruning_config import PruningConfig
 from trainers._sources import layered
 
-__all__ = ["CONTROLS", "SCORES", "Method", "MethodTable", "Source", "resolve_method", "unresolvable"]
+__all__ = [
+    "CONTROLS",
+    "SCORES",
+    "TRAINERS",
+    "Method",
+    "MethodTable",
+    "Source",
+    "resolve_method",
+    "unresolvable",
+]
 
 SCORES = ("snr", "magnitude", "movement", "snip", "grasp", "synflow", "random")
 CONTROLS = (
@@ -38,7 +47,7 @@ CONTROLS = (
     "layer-random",
     "connected-random",
 )
-_TRAINERS = {"es": "es", "gd": "gd", **dict.fromkeys(STRATEGIES, "es"), **dict.fromkeys(OPTIMIZERS, "gd")}
+TRAINERS = {"es": "es", "gd": "gd", **dict.fromkeys(STRATEGIES, "es"), **dict.fromkeys(OPTIMIZERS, "gd")}
 
 
 def _score(value: Any) -> str:
@@ -67,7 +76,7 @@ class MethodTable(check.Settings):
         Keys of those sections that differ for this method.
     """
 
-    algorithm: str | None = check.field(None, check.optional(check.one_of(*_TRAINERS)))
+    algorithm: str | None = check.field(None, check.optional(check.one_of(*TRAINERS)))
     score: str | None = check.field(None, check.optional(_score))
     source: str | None = check.field(None, check.optional(check.text))
     control: str = check.field("none", check.one_of(*CONTROLS))
@@ -164,7 +173,7 @@ class Method:
 def split_name(name: str) -> tuple[str, str] | None:
     """Return (algorithm, score) of ``<algorithm>-<score>``, None for another name."""
     algorithm, _, score = name.rpartition("-")
-    return (algorithm, score) if algorithm in _TRAINERS and score in SCORES else None
+    return (algorithm, score) if algorithm in TRAINERS and score in SCORES else None
 
 
 def unresolvable(names: Any, tables: Any) -> list[check.Fault]:
@@ -199,7 +208,7 @@ def resolve_method(
     score = given.score or (parts[1] if parts and given.source is None else None)
     if algorithm is None or (score is None and given.source is None):
         raise check.Invalid([("", _incomplete(name, algorithm))])
-    trainer = _TRAINERS[algorithm]
+    trainer = TRAINERS[algorithm]
     chosen = {
         "pruning": _changed(pruning, given.pruning, "pruning"),
         "evolution": _algorithm(evolution, algorithm, given.evolution) if trainer == "es" else evolution,
@@ -220,13 +229,13 @@ def resolve_method(
 
 
 def _incomplete(name: str, algorithm: str | None) -> str:
-    complete = [f"{first}-{last}" for first in _TRAINERS for last in SCORES]
+    complete = [f"{first}-{last}" for first in TRAINERS for last in SCORES]
     near = difflib.get_close_matches(name, complete, n=1)
     advice = f" (did you mean {near[0]}?)" if near else ""
     wanted = "algorithm and score" if algorithm is None else "score or source"
     return (
         f"expected <algorithm>-<score>, or a table [method.{name}] with {wanted}{advice}, got {name!r}; "
-        f"algorithms are {', '.join(_TRAINERS)}; scores are {', '.join(SCORES)}"
+        f"algorithms are {', '.join(TRAINERS)}; scores are {', '.join(SCORES)}"
     )
 
 

@@ -305,6 +305,10 @@ class Run:
         """Train seeds, in the order of the configuration."""
         return tuple(seeds.train for seeds in self.config.seeds)
 
+    def schedule(self, method: str) -> tuple[float, ...]:
+        """Return the density of every level of a method."""
+        return self.config.resolved(method).pruning.schedule
+
     def levels(self, method: str, seed: int) -> list[int]:
         """Return the finished levels of a method and seed."""
         folder = self.path / method / f"seed-{seed}"
@@ -315,9 +319,9 @@ class Run:
         self, *, method: str | None = None, seed: int | None = None, level: int | None = None
     ) -> list[RunCheckpoint]:
         """Return the finished checkpoints, by method, seed and level; each argument selects."""
-        schedule = self.config.pruning.schedule
         found = []
         for name in self.methods:
+            schedule = self.schedule(name)
             for seeds in self.config.seeds:
                 if method not in (None, name) or seed not in (None, seeds.train):
                     continue
@@ -381,7 +385,7 @@ class Run:
             for level in sorted({0, max((c.level for c in found), default=0)}):
                 values = self.accuracies(method, level)
                 if values.size:
-                    density = self.config.pruning.schedule[level]
+                    density = self.schedule(method)[level]
                     parts.append(f"{values.mean():.4f} at {100 * density:.3g} %")
             rows.append((f"{method}, test accuracy", ", ".join(parts) or f"{len(found)} checkpoints"))
         return rows

@@ -1,0 +1,47 @@
+"""``landscape runs``: what runs there are, and how far they have come. Loads no jax."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import _options
+from cli._frame import Outcome, Session
+from cli._text import aligned, strict
+
+if TYPE_CHECKING:
+    from trainers.summary import RunSummary
+
+
+@_options.command("runs", examples=("landscape runs runs", "landscape runs runs --json"))
+@click.argument("folder", type=_options.FilePath(), default="runs", metavar="[DIR]")
+def command(session: Session, *, folder: Path) -> Outcome:
+    """List the runs in DIR and the folders in it: what is finished, and how well it does.
+
+    DIR is a run, or holds runs at any depth down to four; by default it is "runs".
+    """
+    del session
+    from trainers.summary import summaries
+
+    found = summaries(folder)
+    return Outcome(
+        text="\n\n".join(_block(summary) for summary in found),
+        data={"runs": [strict(summary.to_dict()) for summary in found]},
+    )
+
+
+def _block(summary: RunSummary) -> str:
+    lines = [
+        ("run", str(summary.path)),
+        ("name, task", f"{summary.name}, {summary.task}"),
+        ("state", summary.state),
+        ("checkpoints", f"{summary.num_finished} of {summary.num_checkpoints}"),
+        ("seeds", ", ".join(map(str, summary.seeds))),
+    ]
+    for method in summary.methods:
+        ends = ", ".join(f"{value:.4f} at {100 * density:.3g} %" for density, value in method.scores)
+        done = f"{method.num_finished} of {method.num_checkpoints} checkpoints"
+        lines.append((method.name, f"{done}; test {summary.metric} {ends}" if ends else done))
+    return aligned(lines)

@@ -1,0 +1,115 @@
+"""``landscape transfer``: tickets of finished runs, trained by another algorithm or on another task."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import _device, _options
+from cli._frame import Outcome, Session
+from cli._text import aligned, strict
+
+if TYPE_CHECKING:
+    from trainers.config import RunConfig
+    from trainers.transfer import TransferCell
+
+
+@_options.command(
+    "transfer",
+    examples=(
+        "landscape transfer runs/digits --to gd -o runs/to-gd",
+        "landscape transfer runs/a runs/b --to snes --to pgpe --to gd --dry-run",
+    ),
+)
+@click.argument("runs", nargs=-1, required=True, type=_options.FilePath(), metavar="RUN...")
+@click.option(
+    "--to",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="ALGORITHM",
+    help=("What trains the tickets: es, gd, a strategy or an optimiser; repeatable."),
+)
+@click.option(
+    "--task", show_default="that of the first run", help="Task to train on, of the same input shape."
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    show_default="those that prune by snr, else by magnitude",
+    help="Method of the runs whose tickets move; repeatable.",
+)
+@_options.output_folder(None, "runs/transfer")
+@_options.set_values
+@_options.resume
+@_options.dry_run
+@_options.device
+def command(  # noqa: PLR0913  one parameter an option
+    session: Session,
+    *,
+    runs: tuple[Path, ...],
+    targets: tuple[str, ...],
+    task: str | None,
+    methods: tuple[str, ...],
+    output: Path | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    dry_run: bool,
+    device: str,
+) -> Outcome:
+    """Retrain every level's ticket of finished runs: mask and initialisation are carried over.
+
+    Each target also trains its own tickets and random ones of the same densities. Several runs and
+    several targets make a matrix. The result is a run folder like that of train.
+    """
+    from trainers._sources import override_values
+    from trainers.transfer import transfer_config
+
+    config = transfer_config(
+        runs, targets, task=task, methods=methods or None, overrides=override_values(overrides)
+    )
+    folder = output if output is not None else Path("runs") / config.name
+    _device.configure(device, preallocate=True)
+    if dry_run:
+        from cli.train import planned
+
+        return planned(config, folder)
+    session.detail(f"device: {_device.require(device)}")
+    return _train(session, config, folder, resume=resume)
+
+
+def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -> Outcome:
+    def hint() -> str:
+        if (folder / "run.toml").exists():
+            return f"Go on with: landscape train --resume -o {shlex.quote(str(folder))}"
+        return "Nothing has been written; the same command starts again."
+
+    with session.stoppable(folder, hint) as should_stop:
+        from trainers.tickets import train_tickets
+        from trainers.transfer import transfer_table
+
+        run = train_tickets(
+            config, folder, resume=resume, progress=session.progress(), should_stop=should_stop
+        )
+    session.shown.stop()
+    cells = transfer_table(run)
+    return Outcome(
+        text=aligned(_rows(cells)),
+        data={"cells": [strict({**vars(cell), "mean": cell.mean}) for cell in cells], "run": str(folder)},
+        outputs=[folder],
+    )
+
+
+def _rows(cells: list[TransferCell]) -> list[tuple[str, str]]:
+    """Return one line a target and kind of tickets: mean test accuracy, dense to sparse."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        lines.setdefault((cell.target, cell.tickets), []).append(f"{cell.mean:.3f}")
+    densities = list(dict.fromkeys(cell.density for cell in cells))
+    head = ("weights left, %", "  ".join(f"{100 * density:<5.3g}" for density in densities))
+    return [head, *((f"{target}, {tickets}", "  ".join(means)) for (target, tickets), means in lines.items())]

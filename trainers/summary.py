@@ -1,0 +1,151 @@
+"""What runs there are in a folder, and how far they have come. No jax."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from landscape.errors import RunError
+from trainers._files import explained, folder_path
+from trainers._lock import is_locked
+from trainers._resume import CONFIG_NAME
+from trainers.runs import Run, open_run
+
+__all__ = ["MethodSummary", "RunSummary", "summaries", "summary"]
+
+_DEPTH = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodSummary:
+    """How far a method has come.
+
+    Attributes
+    ----------
+    name : str
+        The method.
+    num_finished, num_checkpoints : int
+        Checkpoints on disk, and those that there will be.
+    scores : tuple of (float, float)
+        (density, mean over seeds of the metric on the test split) of the first and last level for
+        which all seeds are finished.
+    """
+
+    name: str
+    num_finished: int
+    num_checkpoints: int
+    scores: tuple[tuple[float, float], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """How far a run has come.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    name, task : str
+        From its configuration.
+    state : str
+        ``"finished"``, ``"running"`` or ``"unfinished"``.
+    seeds : tuple of int
+        Train seeds.
+    metric : str
+        What `MethodSummary.scores` are.
+    methods : tuple of MethodSummary
+        In the order of the configuration.
+    """
+
+    path: Path
+    name: str
+    task: str
+    state: str
+    seeds: tuple[int, ...]
+    metric: str
+    methods: tuple[MethodSummary, ...]
+
+    @property
+    def num_finished(self) -> int:
+        """Checkpoints on disk."""
+        return sum(method.num_finished for method in self.methods)
+
+    @property
+    def num_checkpoints(self) -> int:
+        """Checkpoints that there will be."""
+        return sum(method.num_checkpoints for method in self.methods)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as plain JSON types."""
+        counts = {"num_finished": self.num_finished, "num_checkpoints": self.num_checkpoints}
+        return {**dataclasses.asdict(self), **counts, "path": str(self.path)}
+
+
+def summaries(folder: str | Path) -> list[RunSummary]:
+    """Return the runs in a folder and those below it, by path; a run's own folder is one run.
+
+    Raises
+    ------
+    RunError
+        If there is no such folder, or no run in it.
+    """
+    root = folder_path(folder)
+    with explained(root, "cannot be looked at"):
+        if not root.is_dir():
+            raise RunError(f"{root}: no such folder", expected="a run, or a folder of runs")
+        found = sorted(_runs(root, _DEPTH))
+    if not found:
+        hint = "landscape train makes one."
+        raise RunError(f"{root}: no run in it", expected=f"folders that hold {CONFIG_NAME}", hint=hint)
+    return [summary(path) for path in found]
+
+
+def _runs(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / CONFIG_NAME).is_file():
+        yield folder
+    elif depth:
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                yield from _runs(entry, depth - 1)
+
+
+def summary(path: str | Path, *, metric: str = "accuracy") -> RunSummary:
+    """Return how far one run has come.
+
+    Raises
+    ------
+    RunError
+        If it is no run.
+    """
+    run = open_run(path)
+    methods = tuple(_method(run, name, metric) for name in run.methods)
+    finished = all(method.num_finished == method.num_checkpoints for method in methods)
+    state = "running" if is_locked(run.path) else "finished" if finished else "unfinished"
+    return RunSummary(
+        path=run.path,
+        name=run.config.name,
+        task=run.config.task,
+        state=state,
+        seeds=run.seeds,
+        metric=metric,
+        methods=methods,
+    )
+
+
+def _method(run: Run, name: str, metric: str) -> MethodSummary:
+    schedule = run.config.resolved(name).pruning.schedule
+    levels = [set(run.levels(name, seed)) for seed in run.seeds]
+    whole = sorted(set.intersection(*levels) & set(range(len(schedule))))
+    scores = []
+    for level in sorted({whole[0], whole[-1]} if whole else ()):
+        values = run.accuracies(name, level, metric=metric)
+        if values.size:
+            scores.append((schedule[level], float(values.mean())))
+    return MethodSummary(
+        name=name,
+        num_finished=sum(len(found & set(range(len(schedule)))) for found in levels),
+        num_checkpoints=len(run.seeds) * len(schedule),
+        scores=tuple(scores),
+    )
