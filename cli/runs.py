@@ -43,5 +43,5 @@ def _block(summary: RunSummary) -> str:
     for method in summary.methods:
         ends = ", ".join(f"{value:.4f} at {100 * density:.3g} %" for density, value in method.scores)
         done = f"{method.num_finished} of {method.num_checkpoints} checkpoints"
-        lines.append((method.name, f"{done}; test {summary.metric} {ends}" if ends else done))
+        lines.append((method.name, f"{done}; {summary.metric} {ends}" if ends else done))
     return aligned(lines)

@@ -14,6 +14,7 @@ from cli._text import aligned, strict
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig
+    from trainers.runs import Run
 
 
 class Source(click.ParamType[str]):
@@ -117,5 +118,14 @@ def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -
     session.shown.stop()
     rows = run.summary_rows()
     return Outcome(
-        text=aligned(rows), data={"summary": strict(dict(rows)), "run": str(folder)}, outputs=[folder]
+        text=aligned(rows),
+        data={"summary": strict(dict(rows)), "run": str(folder)},
+        outputs=[folder, *written_page(run)],
     )
+
+
+def written_page(run: Run) -> list[Path]:
+    """Draw a finished run: ``results/tickets.html`` in its folder, anew each time it is trained on."""
+    from trainers.run_page import write_run_page
+
+    return write_run_page(run, run.path / "results" / "tickets.html", force=True)[:1]

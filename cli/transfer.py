@@ -90,6 +90,7 @@ def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -
         return "Nothing has been written; the same command starts again."
 
     with session.stoppable(folder, hint) as should_stop:
+        from cli.train import written_page
         from trainers.tickets import train_tickets
         from trainers.transfer import transfer_table
 
@@ -101,7 +102,7 @@ def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -
     return Outcome(
         text=aligned(_rows(cells)),
         data={"cells": [strict({**vars(cell), "mean": cell.mean}) for cell in cells], "run": str(folder)},
-        outputs=[folder],
+        outputs=[folder, *written_page(run)],
     )
 
 

@@ -35,10 +35,11 @@ class Calls(list[dict[str, Any]]):
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     """Stand-ins for training; the configuration is the real one."""
     calls = Calls()
-    tickets, quickstart, plan = (
-        types.ModuleType(f"trainers.{name}") for name in ("tickets", "quickstart", "plan")
+    tickets, quickstart, plan, page = (
+        types.ModuleType(f"trainers.{name}") for name in ("tickets", "quickstart", "plan", "run_page")
     )
-    done = SimpleNamespace(summary_rows=lambda: ROWS)
+    done = SimpleNamespace(summary_rows=lambda: ROWS, path=Path("here"))
+    page.write_run_page = lambda _, path, **__: [path, path]  # type: ignore[attr-defined]
     story = SimpleNamespace(
         rows=lambda: [("test accuracy es-snr", "0.95"), ("page", "quickstart/quickstart.html")],
         to_dict=lambda: {"accuracy": {"es-snr": float("nan")}},
@@ -52,7 +53,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
         story, folder=folder, **options
     )
     plan.plan = lambda config: calls.answer(estimate, planned=config)  # type: ignore[attr-defined]
-    for module in (tickets, quickstart, plan):
+    for module in (tickets, quickstart, plan, page):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(_device, "configure", lambda *_, **__: None)
     monkeypatch.setattr(_device, "require", lambda device: device)
@@ -81,7 +82,7 @@ def test_json_of_a_run(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None
     assert run(["train", "mine.toml", "-o", "here", "--json", "-q"]) == 0
     envelope = json.loads(capsys.readouterr().out)
     assert envelope["data"] == {"summary": dict(ROWS), "run": "here"}
-    assert envelope["outputs"] == ["here"]
+    assert envelope["outputs"] == ["here", "here/results/tickets.html"]
 
 
 def test_resume_takes_the_configuration_from_the_folder(calls: Calls) -> None:

@@ -126,6 +126,7 @@ def _description(space: Space, ticket: Ticket, replicate: tuple[Method, SeedsCon
         "num_weights": int((mask & prunable).sum()),
         "layers": {path: value for path, value in densities.items() if kernels[path] > 0},
         "collapsed": [path for path, value in densities.items() if value == 0.0],
+        "num_examples": {split: space.problem.num_examples(split) for split in space.problem.splits},
         "seeds": _seeds(seeds),
     }
 

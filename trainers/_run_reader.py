@@ -135,6 +135,18 @@ class Run:
         """The info of every checkpoint by (method, seed, level), each file read once."""
         return {(c.method, c.seed, c.level): c.info for c in self.checkpoints()}
 
+    @cached_property
+    def headline(self) -> tuple[str, str]:
+        """The (split, metric) that summaries show: the test split's accuracy where there is one."""
+        stored: Mapping[str, Any] = next(
+            (info["metrics"] for info in self.infos.values() if info.get("metrics")), {}
+        )
+        split = next((name for name in ("test", "validation", "train") if name in stored), "test")
+        names = list(stored.get(split, ()))
+        if "accuracy" in names or not names:
+            return split, "accuracy"
+        return split, next((name for name in names if name != "loss"), "loss")
+
     def accuracies(
         self, method: str, level: int, *, split: str = "test", metric: str = "accuracy"
     ) -> np.ndarray:
@@ -155,17 +167,17 @@ class Run:
         return [row for _, row in read_rows(self.path / "events.jsonl")]
 
     def summary_rows(self) -> list[tuple[str, str]]:
-        """Return test accuracy at the first and the last finished level of every method."""
-        rows = []
+        """Return the headline score at the first and the last finished level of every method."""
+        rows, (split, metric) = [], self.headline
         for method in self.methods:
             found = self.checkpoints(method=method)
             parts = []
             for level in sorted({0, max((c.level for c in found), default=0)}):
-                values = self.accuracies(method, level)
+                values = self.accuracies(method, level, split=split, metric=metric)
                 if values.size:
                     density = self.schedule(method)[level]
                     parts.append(f"{values.mean():.4f} at {100 * density:.3g} %")
-            rows.append((f"{method}, test accuracy", ", ".join(parts) or f"{len(found)} checkpoints"))
+            rows.append((f"{method}, {split} {metric}", ", ".join(parts) or f"{len(found)} checkpoints"))
         return rows
 
 

@@ -58,7 +58,6 @@ class Quickstart:
     run: Run
     barriers: list[BarrierRow]
     page: Path
-    num_test: int
 
     @property
     def last_level(self) -> int:
@@ -145,7 +144,7 @@ def run_quickstart(
     problem = _problem(config)
     barriers = measure_barriers(run, problem, progress=progress, should_stop=should_stop)
     write_csv(folder / "barriers.csv", [barrier_record(row) for row in barriers])
-    story = Quickstart(run=run, barriers=barriers, page=page, num_test=problem.num_examples("test"))
+    story = Quickstart(run=run, barriers=barriers, page=page)
     write_page(story, plotlyjs=plotlyjs, force=True)
     return story
 

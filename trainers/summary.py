@@ -29,7 +29,7 @@ class MethodSummary:
     num_finished, num_checkpoints : int
         Checkpoints on disk, and those that there will be.
     scores : tuple of (float, float)
-        (density, mean over seeds of the metric on the test split) of the first and last level for
+        (density, mean over seeds of the metric) of the first and last level for
         which all seeds are finished.
     """
 
@@ -111,7 +111,7 @@ def _runs(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _runs(entry, depth - 1)
 
 
-def summary(path: str | Path, *, metric: str = "accuracy") -> RunSummary:
+def summary(path: str | Path) -> RunSummary:
     """Return how far one run has come.
 
     Raises
@@ -120,7 +120,7 @@ def summary(path: str | Path, *, metric: str = "accuracy") -> RunSummary:
         If it is no run.
     """
     run = open_run(path)
-    methods = tuple(_method(run, name, metric) for name in run.methods)
+    methods = tuple(_method(run, name) for name in run.methods)
     finished = all(method.num_finished == method.num_checkpoints for method in methods)
     state = "running" if is_locked(run.path) else "finished" if finished else "unfinished"
     return RunSummary(
@@ -129,18 +129,18 @@ def summary(path: str | Path, *, metric: str = "accuracy") -> RunSummary:
         task=run.config.task,
         state=state,
         seeds=run.seeds,
-        metric=metric,
+        metric=" ".join(run.headline),
         methods=methods,
     )
 
 
-def _method(run: Run, name: str, metric: str) -> MethodSummary:
+def _method(run: Run, name: str) -> MethodSummary:
     schedule = run.config.resolved(name).pruning.schedule
     levels = [set(run.levels(name, seed)) for seed in run.seeds]
     whole = sorted(set.intersection(*levels) & set(range(len(schedule))))
-    scores = []
+    scores, (split, metric) = [], run.headline
     for level in sorted({whole[0], whole[-1]} if whole else ()):
-        values = run.accuracies(name, level, metric=metric)
+        values = run.accuracies(name, level, split=split, metric=metric)
         if values.size:
             scores.append((schedule[level], float(values.mean())))
     return MethodSummary(

@@ -1,0 +1,146 @@
+"""Parts of the pages that show runs: scores and layer densities against weights remaining."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from landscape._stats import wilson_interval
+from landscape.plots._series import FEW_SEEDS
+from landscape.plots.page import Page
+from landscape.plots.tickets import density_figure, sweep_figure
+from trainers.runs import Run
+
+_NAMES = {
+    "es-snr": "Evolution, signal-to-noise",
+    "es-magnitude": "Evolution, magnitude",
+    "es-random": "Evolution, random",
+    "gd-magnitude": "Gradient descent, magnitude",
+    "gd-random": "Gradient descent, random",
+}
+
+
+def method_name(method: str) -> str:
+    """Return how a page calls a method."""
+    return _NAMES.get(method, method)
+
+
+def percent(density: float) -> str:
+    """Return a density as a percentage of three digits."""
+    return f"{100 * density:.3g} %"
+
+
+def _scores(run: Run, method: str, level: int) -> np.ndarray:
+    """Return the headline score of every seed."""
+    split, metric = run.headline
+    return run.accuracies(method, level, split=split, metric=metric)
+
+
+def finished_levels(run: Run, method: str) -> list[int]:
+    """Return the levels of a method that all seeds have finished."""
+    levels = [set(run.levels(method, seed)) for seed in run.seeds]
+    return sorted(set.intersection(*levels) & set(range(len(run.schedule(method)))))
+
+
+def accuracy_cards(run: Run) -> list[tuple[str, str, str]]:
+    """Return (title, mean score at the last finished level, mean when dense) of every method."""
+    cards = []
+    is_fraction = run.headline[1] == "accuracy"
+
+    def as_text(value: float) -> str:
+        return f"{100 * value:.1f} %" if is_fraction else f"{value:.4g}"
+
+    for method in run.methods:
+        levels = finished_levels(run, method)
+        if not levels:
+            continue
+        dense, last = (float(_scores(run, method, levels[end]).mean()) for end in (0, -1))
+        title = f"{method_name(method)}, {percent(run.schedule(method)[levels[-1]])} left"
+        cards.append((title, as_text(last), f"dense {as_text(dense)}"))
+    return cards
+
+
+def accuracy_section(page: Page, run: Run) -> None:
+    """Add the curves of test accuracy against weights remaining."""
+    num_test = _num_test(run)
+    curves = []
+    for method in run.methods:
+        levels = finished_levels(run, method)
+        if not levels:
+            continue
+        values = np.stack([_scores(run, method, level) for level in levels], axis=1)
+        densities = [run.schedule(method)[level] for level in levels]
+        curve = {"name": method_name(method), "densities": densities, "values": values}
+        if len(run.seeds) < FEW_SEEDS and num_test and run.headline[1] == "accuracy":
+            means = values.mean(0) * num_test
+            curve["interval"] = [wilson_interval(float(hits), num_test) for hits in means]
+        curves.append(curve)
+    page.section("What survives pruning")
+    figure = sweep_figure(curves, metric=_label(run), reference=_chance(run))
+    page.figure(figure, _caption(run, num_test), "accuracy")
+
+
+def _label(run: Run) -> str:
+    return " ".join(run.headline)
+
+
+def _chance(run: Run) -> tuple[str, float] | None:
+    classes = 10 if run.config.task in ("digits", "mnist", "fashion_mnist", "kmnist") else None
+    return None if classes is None else ("chance", 1 / classes)
+
+
+def _caption(run: Run, num_test: int) -> str:
+    label = _label(run)
+    lines = f"{label[:1].upper()}{label[1:]} of the final weights. Lines are means over {len(run.seeds)} runs"
+    if len(run.seeds) >= FEW_SEEDS:
+        return f"{lines}; bands are 95 % intervals of the mean over runs (Student's t)."
+    few = "With so few runs no interval over runs is drawn."
+    if not num_test or run.headline[1] != "accuracy":
+        return f"{lines}, faint markers the single runs. {few}"
+    return (
+        f"{lines}, faint markers the single runs; bands are 95 % Wilson intervals for {num_test:,} examples "
+        f"around the mean. {few}"
+    )
+
+
+def _num_test(run: Run) -> int:
+    """Return the number of examples behind the headline score, 0 where checkpoints do not say."""
+    info = next(iter(run.infos.values()), {})
+    return int(info.get("num_examples", {}).get(run.headline[0], 0))
+
+
+def layers_section(page: Page, run: Run) -> None:
+    """Add the density of each layer against that of the network."""
+    layers, shared = [], None
+    methods = [method for method in run.methods if finished_levels(run, method)]
+    for method in methods:
+        levels = finished_levels(run, method)
+        infos = [[run.infos[method, seed, level]["layers"] for seed in run.seeds] for level in levels]
+        found = {
+            layer: [float(np.mean([i[layer] for i in level])) for level in infos] for layer in infos[0][0]
+        }
+        shared = len(levels) if shared is None else min(shared, len(levels))
+        layers.append(found)
+    cut = [{layer: values[:shared] for layer, values in one.items()} for one in layers]
+    page.section("Where the weights are left")
+    page.figure(
+        density_figure(cut, list(run.config.pruning.schedule)[:shared], [method_name(m) for m in methods]),
+        "Density of each layer, mean over runs, against the density of the whole network. One threshold is "
+        "set over all layers, so that scores decide how much each layer keeps; random pruning keeps them "
+        "even.",
+        "density",
+    )
+
+
+def accuracy_table(page: Page, run: Run) -> None:
+    """Add the table of test accuracies at a few levels."""
+    headers = ["method", "weights left", *(f"run {i + 1}" for i in range(len(run.seeds))), "mean"]
+    rows: list[list[object]] = []
+    for method in run.methods:
+        levels = finished_levels(run, method)
+        last = len(levels) - 1
+        for place in sorted({0, last // 2, last - 1, last} & set(range(len(levels)))):
+            values = _scores(run, method, levels[place])
+            weights = percent(run.schedule(method)[levels[place]])
+            rows.append([method_name(method), weights, *map(float, values), float(values.mean())])
+    label = _label(run)
+    page.table(headers, rows, f"{label[:1].upper()}{label[1:]}", "accuracies")
