@@ -103,8 +103,9 @@ dtype = click.option(
 problem = click.option(
     "--problem",
     metavar="MODULE:FUNCTION",
-    show_default="the task that the checkpoint names",
-    help="A function that returns a landscape.Problem: package.module:function or file.py:function.",
+    show_default="the task that checkpoint or configuration name",
+    help="A function that returns a landscape.Problem, for training with its init(seed) as a pair: "
+    "package.module:function or file.py:function.",
 )
 force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 resume = click.option("--resume", is_flag=True, help="Go on with the run in the folder, or extend it.")

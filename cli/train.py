@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -47,6 +47,7 @@ class Source(click.ParamType[str]):
 @_options.output_folder(None, "runs/NAME")
 @_options.set_values
 @_options.config("A TOML file that changes keys of CONFIG or PRESET.")
+@_options.problem
 @_options.resume
 @_options.dry_run
 @_options.device
@@ -60,6 +61,7 @@ def command(  # noqa: PLR0913  one parameter an option
     output: Path | None,
     overrides: tuple[str, ...],
     config_file: Path | None,
+    problem: str | None,
     resume: bool,
     dry_run: bool,
     device: str,
@@ -76,9 +78,9 @@ def command(  # noqa: PLR0913  one parameter an option
     folder = output if output is not None else Path("runs") / config.name
     _device.configure(device, preallocate=True)
     if dry_run:
-        return planned(config, folder)
+        return planned(config, folder, problem)
     session.detail(f"device: {_device.require(device)}")
-    return _train(session, config, folder, resume=resume)
+    return _train(session, config, folder, problem=problem, resume=resume)
 
 
 def _source(ctx: click.Context, source: str | None, output: Path | None, resume: bool) -> str | Path:
@@ -89,12 +91,13 @@ def _source(ctx: click.Context, source: str | None, output: Path | None, resume:
     raise click.UsageError("no CONFIG or PRESET given (only --resume with -o FOLDER needs none)", ctx)
 
 
-def planned(config: RunConfig, folder: Path) -> Outcome:
+def planned(config: RunConfig, folder: Path, problem: str | None = None) -> Outcome:
     """Return the resolved configuration as TOML, with what it takes as comments in it."""
     from trainers.config import to_dict, to_toml
     from trainers.plan import plan
 
-    estimate = plan(config)
+    own = dict(zip(("problem", "init"), _own(problem), strict=True))
+    estimate = plan(config, **own)
     notes = aligned([*estimate.rows(), ("folder", str(folder))])
     comments = "\n".join(f"# {line}" for line in notes.splitlines())
     return Outcome(
@@ -103,7 +106,18 @@ def planned(config: RunConfig, folder: Path) -> Outcome:
     )
 
 
-def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -> Outcome:
+def _own(spec: str | None) -> tuple[Any, Any]:
+    """Return the user's problem and initialiser, or twice None."""
+    if spec is None:
+        return None, None
+    from landscape.tasks import load_trainable
+
+    return load_trainable(spec)
+
+
+def _train(
+    session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool
+) -> Outcome:
     def hint() -> str:
         if (folder / "run.toml").exists():
             return f"Go on with: landscape train --resume -o {shlex.quote(str(folder))}"
@@ -112,8 +126,15 @@ def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -
     with session.stoppable(folder, hint) as should_stop:
         from trainers.tickets import train_tickets
 
+        own, init = _own(problem)
         run = train_tickets(
-            config, folder, resume=resume, progress=session.progress(), should_stop=should_stop
+            config,
+            folder,
+            problem=own,
+            init=init,
+            resume=resume,
+            progress=session.progress(),
+            should_stop=should_stop,
         )
     session.shown.stop()
     rows = run.summary_rows()

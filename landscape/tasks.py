@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import importlib.metadata
-import importlib.util
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from landscape.errors import ConfigurationError, InputError
+from landscape._functions import load_function
+from landscape.errors import InputError
 
 if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint
     from landscape.problem import Problem
 
-__all__ = ["load_problem", "problem_of", "task_names"]
+__all__ = ["load_problem", "load_trainable", "problem_of", "task_names"]
 
 GROUP = "landscape.tasks"
 
@@ -62,6 +58,8 @@ def problem_of(checkpoint: Checkpoint) -> Problem:
 def load_problem(spec: str) -> Problem:
     """Call the function that ``package.module:function`` or ``path/file.py:function`` names.
 
+    The function may return a Problem, or a pair whose first item is one (what training takes).
+
     The working folder is searched last, after every installed package, so that a file that lies
     there by chance never shadows one.
 
@@ -74,58 +72,36 @@ def load_problem(spec: str) -> Problem:
     """
     from landscape.problem import Problem
 
-    target, separator, attribute = spec.rpartition(":")
-    if not separator or not target or not attribute:
-        raise ConfigurationError(
-            f"--problem {spec}: not of the form module:function",
-            expected="package.module:function or path/file.py:function",
-        )
-    module = _module_from_file(Path(target)) if target.endswith(".py") else _module_by_name(target)
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        near = difflib.get_close_matches(attribute, dir(module), n=1)
-        raise ConfigurationError(
-            f"--problem {spec}: {target} has no function {attribute!r}",
-            hint=f"Did you mean {near[0]!r}?" if near else "Define it, or name another.",
-        )
-    problem = function()
+    found = load_function(spec, option="--problem")()
+    problem = found[0] if isinstance(found, tuple) and len(found) == 2 else found
     if not isinstance(problem, Problem):
         raise InputError(
             f"--problem {spec}: did not return a Problem",
             expected="landscape.Problem",
-            got=type(problem).__name__,
+            got=type(found).__name__,
         )
     return problem
 
 
-def _append_working_folder() -> None:
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)
+def load_trainable(spec: str) -> tuple[Problem, Callable[[int], Any]]:
+    """Call the function that `spec` names, which must return a problem with ``init(seed) -> params``.
 
+    Raises
+    ------
+    ConfigurationError
+        As `load_problem`.
+    InputError
+        If the function returns something else.
+    """
+    from landscape.problem import Problem
 
-def _module_from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise ConfigurationError(f"--problem: no file {path}", hint="Check the path; it is taken from here.")
-    name = f"_landscape_problem_{path.stem}"
-    loader = importlib.util.spec_from_file_location(name, path)
-    if loader is None or loader.loader is None:
-        raise ConfigurationError(f"--problem: cannot read {path} as Python")
-    _append_working_folder()
-    module = importlib.util.module_from_spec(loader)
-    sys.modules[name] = module
-    loader.loader.exec_module(module)
-    return module
-
-
-def _module_by_name(name: str) -> Any:
-    _append_working_folder()
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not name.startswith(error.name):
-            raise
-        raise ConfigurationError(
-            f"--problem: no module {name!r}",
-            hint="Give the path of a file (file.py:function), or install the package.",
-        ) from error
+    found = load_function(spec, option="--problem")()
+    pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    if not isinstance(pair[0], Problem) or not callable(pair[1]):
+        raise InputError(
+            f"--problem {spec}: cannot be trained",
+            expected="a function that returns (landscape.Problem, init) with init(seed) -> params",
+            got=" and ".join(type(part).__name__ for part in pair),
+            hint="An analysis needs the Problem alone; training also needs to know where to start.",
+        )
+    return pair[0], pair[1]

@@ -52,7 +52,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     quickstart.run_quickstart = lambda folder, **options: calls.answer(  # type: ignore[attr-defined]
         story, folder=folder, **options
     )
-    plan.plan = lambda config: calls.answer(estimate, planned=config)  # type: ignore[attr-defined]
+    plan.plan = lambda config, **_: calls.answer(estimate, planned=config)  # type: ignore[attr-defined]
     for module in (tickets, quickstart, plan, page):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(_device, "configure", lambda *_, **__: None)

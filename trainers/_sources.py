@@ -85,6 +85,12 @@ def _stored(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path}: holds no configuration of a run", hint="Give a preset or a .toml file."
         )
+    tables = config.get("method") or {}
+    if any(":" in str(table.get("score") or "") for table in tables.values()):
+        raise ConfigurationError(
+            f"{path}: names a pruning score in a Python file, and no HDF5 file says what code to run",
+            hint="Give the configuration as a .toml file that you have read.",
+        )
     return dict(config)
 
 

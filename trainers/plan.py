@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from landscape import Problem
 from landscape.layout import Layout
 from trainers.config import RunConfig
 from trainers.methods import Method
@@ -54,13 +56,25 @@ class Plan:
         return dataclasses.asdict(self)
 
 
-def plan(config: RunConfig) -> Plan:
-    """Return what training `config` will take. Loads the data; trains and writes nothing."""
-    from trainers.tasks import load_task
+def plan(
+    config: RunConfig, *, problem: Problem | None = None, init: Callable[[int], Any] | None = None
+) -> Plan:
+    """Return what training `config` will take. Loads the data; trains and writes nothing.
 
-    task = load_task(config.task, dict(config.network), **config.task_options)
-    layout = Layout.of(task.init(config.seeds[0].init))
-    arrays = task.problem.arrays("train")
+    Parameters
+    ----------
+    config : RunConfig
+        The run.
+    problem, init : Problem and callable, optional
+        Your own, as `trainers.train_tickets` takes them.
+    """
+    if problem is None or init is None:
+        from trainers.tasks import load_task
+
+        task = load_task(config.task, dict(config.network), **config.task_options)
+        problem, init = task.problem, task.init
+    layout = Layout.of(init(config.seeds[0].init))
+    arrays = problem.arrays("train")
     leaves = jax.tree.leaves(arrays)
     num_examples = int(leaves[0].shape[0])
     seeds, levels = len(config.seeds), len(config.pruning.schedule)

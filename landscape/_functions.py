@@ -1,0 +1,81 @@
+"""Functions of the user's, named by where they are."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from landscape.errors import ConfigurationError
+
+
+def load_function(spec: str, *, option: str) -> Callable[..., Any]:
+    """Return the function that ``package.module:function`` or ``path/file.py:function`` names.
+
+    Parameters
+    ----------
+    spec : str
+        The name. The working folder is searched last, after every installed package, so that a file
+        that lies there by chance never shadows one.
+    option : str
+        What the user calls it, for messages.
+
+    Raises
+    ------
+    ConfigurationError
+        If the text is not of that form, or the file, module or function is not there.
+    """
+    target, separator, attribute = spec.rpartition(":")
+    if not separator or not target or not attribute:
+        raise ConfigurationError(
+            f"{option} {spec}: not of the form module:function",
+            expected="package.module:function or path/file.py:function",
+        )
+    from_file = target.endswith(".py")
+    module = _module_from_file(Path(target), option) if from_file else _module_by_name(target, option)
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        near = difflib.get_close_matches(attribute, dir(module), n=1)
+        raise ConfigurationError(
+            f"{option} {spec}: {target} has no function {attribute!r}",
+            hint=f"Did you mean {near[0]!r}?" if near else "Define it, or name another.",
+        )
+    found: Callable[..., Any] = function
+    return found
+
+
+def _append_working_folder() -> None:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _module_from_file(path: Path, option: str) -> Any:
+    if not path.is_file():
+        raise ConfigurationError(f"{option}: no file {path}", hint="Check the path; it is taken from here.")
+    name = f"_landscape_own_{path.stem}"
+    loader = importlib.util.spec_from_file_location(name, path)
+    if loader is None or loader.loader is None:
+        raise ConfigurationError(f"{option}: cannot read {path} as Python")
+    _append_working_folder()
+    module = importlib.util.module_from_spec(loader)
+    sys.modules[name] = module
+    loader.loader.exec_module(module)
+    return module
+
+
+def _module_by_name(name: str, option: str) -> Any:
+    _append_working_folder()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise
+        raise ConfigurationError(
+            f"{option}: no module {name!r}",
+            hint="Give the path of a file (file.py:function), or install the package.",
+        ) from error
