@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from landscape._hdf5_data import Chunk, Stored, load_array
+from landscape._hdf5_guard import is_sound
 from landscape._hdf5_open import PARSE_ERRORS, RawFile, opened_hdf5, opened_raw, refused, unreadable
 from landscape.errors import CheckpointError, LandscapeError
 
@@ -45,8 +46,9 @@ def opened(path: Path) -> Iterator[Source]:
     place = [""]
     with opened_raw(path) as raw:
         try:
+            classic = is_sound(raw)
             with opened_hdf5(raw) as file:
-                yield Source(raw, file, place)
+                yield Source(raw, file, place, classic)
         except LandscapeError:
             raise
         except PARSE_ERRORS as error:
@@ -61,6 +63,7 @@ class Source:
     raw: RawFile
     file: h5py.File
     place: list[str]  # one item: what is being read, for messages
+    classic: bool  # whether the skeleton was checked completely before the library saw it
     datasets: dict[str, Stored] = dataclasses.field(default_factory=dict)
     seen: set[int] = dataclasses.field(default_factory=set)
     declared: int = 0

@@ -33,8 +33,16 @@ def samples(folder: Path) -> dict[str, Path]:
     mask = kernel > 5
     paths = {name: folder / f"{name}.h5" for name in ("dense", "masked", "foreign")}
     tree = {"layer": {"kernel": kernel, "bias": np.ones(4, np.float32)}, "scale": np.float32(2)}
-    save(paths["dense"], Checkpoint(params=tree, history={"loss": np.arange(3.0)}, info={"level": 0}))
-    save(paths["masked"], Checkpoint(params={"w": kernel * mask}, mask={"w": mask}, config={"seed": 1}))
+    save(
+        paths["dense"],
+        Checkpoint(params=tree, history={"loss": np.arange(3.0)}, info={"level": 0}),
+        force=True,
+    )
+    save(
+        paths["masked"],
+        Checkpoint(params={"w": kernel * mask}, mask={"w": mask}, config={"seed": 1}),
+        force=True,
+    )
     with h5py.File(paths["foreign"], "w") as file:
         file.create_dataset("a/kernel", data=np.arange(64.0).reshape(8, 8), chunks=(4, 4), compression="gzip")
         file.create_dataset("a/bias", data=np.ones(4, ">f4")).attrs["note"] = "x"
