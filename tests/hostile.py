@@ -32,6 +32,61 @@ def cycle(path: Path) -> None:
     rewritten(path, lambda f: f["params/layer"].__setitem__("evil", f["params"]))
 
 
+def patched(path: Path, signature: bytes, place: int, word: int) -> None:
+    """Overwrite a 64-bit word at a place after the last occurrence of a signature."""
+    whole(path)
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<Q", raw, raw.rindex(signature) + place, word)
+    path.write_bytes(raw)
+
+
+def heap_cycle(path: Path) -> None:
+    """Free space whose next free space is itself: the library follows it for ever, and allocates."""
+    whole(path)
+    raw = bytearray(path.read_bytes())
+    heap = raw.rindex(b"HEAP")
+    _, free, start = struct.unpack_from("<QQQ", raw, heap + 8)
+    struct.pack_into("<Q", raw, start + free, free)
+    path.write_bytes(raw)
+
+
+def heap_that_is_huge(path: Path) -> None:
+    patched(path, b"HEAP", 8, 2**40)
+
+
+def tree_in_itself(path: Path) -> None:
+    whole(path)
+    raw = bytearray(path.read_bytes())
+    node = raw.rindex(b"TREE")
+    raw[node + 5] = 1  # one level up, its own child
+    struct.pack_into("<Q", raw, node + 32, node)
+    path.write_bytes(raw)
+
+
+def neighbour_of_itself(path: Path) -> None:
+    whole(path)
+    raw = path.read_bytes()
+    patched(path, b"TREE", 16, raw.rindex(b"TREE"))
+
+
+def name_outside_its_heap(path: Path) -> None:
+    patched(path, b"SNOD", 8, 2**33)
+
+
+def object_outside_the_file(path: Path) -> None:
+    patched(path, b"SNOD", 16, 2**33)
+
+
+def newer_layout(path: Path) -> None:
+    """The same content in structures that are not checked before the library sees them."""
+    whole(path.with_suffix(".old"))
+    with h5py.File(path.with_suffix(".old")) as old, h5py.File(path, "w", libver="latest") as new:
+        for name in old:
+            old.copy(name, new)
+        for name, value in old.attrs.items():
+            new.attrs[name] = value
+
+
 def external_storage(path: Path) -> None:
     def change(file: h5py.File) -> None:
         del file["params/layer/bias"]
@@ -213,6 +268,13 @@ SAMPLES: dict[str, tuple[Sample, str]] = {
         (dangling_link, "link"),
         (alias, "reached twice"),
         (cycle, "reached twice"),
+        (heap_cycle, "round in a circle"),
+        (heap_that_is_huge, "beyond the end"),
+        (tree_in_itself, "reached twice"),
+        (neighbour_of_itself, "round in a circle"),
+        (name_outside_its_heap, "outside its heap"),
+        (object_outside_the_file, "beyond the end"),
+        (newer_layout, "structures"),
         (external_storage, "other files"),
         (virtual_dataset, "other files"),
         (object_reference, "neither numbers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import signal
@@ -44,7 +45,7 @@ def test_a_hostile_or_damaged_file_is_refused_by_name(name: str, tmp_path: Path)
     "name",
     [
         "shape_bomb", "chunk_bomb", "many_objects", "huge_json", "deep_json", "huge_chunk", "many_values",
-        "long_quotes", "partly_written_chunks", "tiny_chunks", "text_array",
+        "heap_cycle", "long_quotes", "partly_written_chunks", "tiny_chunks", "text_array",
     ],
 )  # fmt: skip
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
@@ -84,6 +85,18 @@ def test_every_flipped_byte_is_refused_or_reads_equal_data(tmp_path: Path) -> No
             continue
         assert found.digest == sound.digest
         assert found.info == sound.info
+
+
+def test_random_damage_never_crashes_hangs_or_leaks_an_exception(tmp_path: Path) -> None:
+    """Fault 7: in a process of its own, so that a crash of the HDF5 library is seen."""
+    script = Path(__file__).with_name("fuzzing.py")
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, "0", "400"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"seed {(tmp_path / 'seed').read_text()}: {done.stderr[-2000:]}"
+    seen = json.loads(done.stdout)
+    assert set(seen) == {"equal", "refused"}, seen
+    assert sum(seen.values()) == 400
 
 
 def test_a_newer_minor_schema_is_read_with_a_warning(tmp_path: Path) -> None:
