@@ -254,17 +254,22 @@ def _arrays(
     manifest: list[dict[str, Any]],
     only: Callable[[str], bool] | None,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    for entry in manifest:
-        name = entry["path"]
-        if only is not None and not only(name):
-            continue
-        raw = source.load(name)
-        if array_digest(raw) != entry["digest"]:
-            raise CheckpointError(
-                f"{path}: damaged: the digest of {name} does not match",
-                hint="Copy the file again from where it came.",
-            )
-        yield name, _typed(path, name, raw, entry["dtype"])
+    chosen = [entry for entry in manifest if only is None or only(entry["path"])]
+    if source.swells():
+        for entry in chosen:
+            _check_digest(path, entry, source.digest(entry["path"]) or entry["digest"])
+    for entry in chosen:
+        raw = source.load(entry["path"])
+        _check_digest(path, entry, array_digest(raw))
+        yield entry["path"], _typed(path, entry["path"], raw, entry["dtype"])
+
+
+def _check_digest(path: Path, entry: Mapping[str, Any], found: str) -> None:
+    if found != entry["digest"]:
+        raise CheckpointError(
+            f"{path}: damaged: the digest of {entry['path']} does not match",
+            hint="Copy the file again from where it came.",
+        )
 
 
 def _typed(path: Path, name: str, raw: np.ndarray, dtype: str) -> np.ndarray:

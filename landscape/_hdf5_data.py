@@ -7,13 +7,18 @@ chunk must hold exactly its size, and every byte of an array must be in the file
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import math
 import zlib
 from typing import Any
 
 import h5py
 import numpy as np
 
+from landscape._digest import DIGEST_BYTES, canonical_bytes
 from landscape._hdf5_open import RawFile, refused
+
+MAX_STREAMED_CHUNK = 32 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +61,31 @@ def load_array(file: RawFile, stored: Stored) -> np.ndarray:
     if array.dtype == bool and array.size and int(array.view(np.uint8).max()) > 1:
         raise refused(file.path, f"{stored.path} holds truth values other than 0 and 1")
     return array
+
+
+def stream_digest(file: RawFile, stored: Stored) -> str | None:
+    """Return the digest of a chunked array in the memory of one chunk; None if it is not chunked.
+
+    Raises
+    ------
+    CheckpointError
+        If its chunks are not whole rows, as our writer makes them, or are large.
+    """
+    if stored.chunks is None:
+        return None
+    size = stored.dtype.itemsize * math.prod(stored.chunk_shape)
+    if stored.chunk_shape[1:] != stored.shape[1:] or size > MAX_STREAMED_CHUNK:
+        raise refused(
+            file.path,
+            f"{stored.path} is compressed very much, and not in small chunks",
+            expected=f"chunks of whole rows, at most {MAX_STREAMED_CHUNK:,} bytes",
+            got=f"shape {stored.chunk_shape}, {size:,} bytes",
+        )
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for chunk in sorted(stored.chunks, key=lambda chunk: chunk.position):
+        rows = stored.shape[0] - chunk.position[0]
+        digest.update(canonical_bytes(_inflated(file, stored, chunk)[:rows]))
+    return digest.hexdigest()
 
 
 def _place(array: np.ndarray, chunk: np.ndarray, position: tuple[int, ...]) -> None:

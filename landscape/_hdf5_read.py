@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from landscape._hdf5_data import Chunk, Stored, load_array
+from landscape._hdf5_data import Chunk, Stored, load_array, stream_digest
 from landscape._hdf5_guard import is_sound
 from landscape._hdf5_open import PARSE_ERRORS, RawFile, opened_hdf5, opened_raw, refused, unreadable
 from landscape.errors import CheckpointError, LandscapeError
@@ -31,6 +31,7 @@ MIN_CHUNK = 64 * 1024  # bytes; our writer makes chunks of about a megabyte
 MIN_FOREIGN_CHUNK = 1024  # other tools choose from 8 KB on
 FREE_BYTES = 2**20  # below this, how well data compresses does not matter
 MAX_RATIO = 1_100  # deflate cannot do better than 1,032 to 1
+SMALL_BYTES, SMALL_RATIO = 64 * 2**20, 16  # below either, arrays are held before their digests are known
 _ROOT_ATTRIBUTES = {"format", "schema", "writer", "digest", "kind"}
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}
 _NUMBERS = "?bBhHiIqQefd"  # NumPy's characters of the kinds that are stored
@@ -313,6 +314,15 @@ class Source:
                     expected=f"shape {listed[path]}" if path in listed else "no such array",
                     got=f"shape {held[path]}" if path in held else "nothing",
                 )
+
+    def swells(self) -> bool:
+        """Return whether the arrays are much larger than the file, so that refusing them must come first."""
+        return self.declared > max(SMALL_BYTES, SMALL_RATIO * self.raw.size)
+
+    def digest(self, path: str) -> str | None:
+        """Return the digest of a chunked array without holding it in memory."""
+        self.place[0] = path
+        return stream_digest(self.raw, self.datasets[path])
 
     def load(self, path: str) -> np.ndarray:
         """Return one array as stored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 from collections.abc import Collection, Mapping
@@ -14,6 +15,7 @@ import numpy as np
 
 from landscape._digest import array_digest
 from landscape._hdf5 import VIEWS, read, reason, root_digest
+from landscape._hdf5_data import MAX_STREAMED_CHUNK
 from landscape._json import dump_json
 from landscape.errors import CheckpointError, OutputExistsError
 
@@ -156,7 +158,7 @@ def _fill(
             file.create_dataset(f"meta/{name}", data=np.bytes_(raw), dtype=f"S{max(1, len(raw))}")
         for name, array in arrays.items():
             options: dict[str, Any] = {}
-            if name in compress and array.size and array.ndim:
+            if name in compress and array.size and array.ndim and _row_bytes(array) <= MAX_STREAMED_CHUNK:
                 options = {
                     "compression": "gzip",
                     "compression_opts": 1,
@@ -170,8 +172,11 @@ def _fill(
 
 def _chunk(array: np.ndarray) -> tuple[int, ...]:
     """Return a chunk of whole rows, about a megabyte."""
-    row = max(1, int(np.prod(array.shape[1:], dtype=np.int64)) * array.itemsize)
-    return (max(1, min(array.shape[0], _COMPRESSED_CHUNK // row)), *array.shape[1:])
+    return (max(1, min(array.shape[0], _COMPRESSED_CHUNK // _row_bytes(array))), *array.shape[1:])
+
+
+def _row_bytes(array: np.ndarray) -> int:
+    return max(1, math.prod(array.shape[1:]) * array.itemsize)
 
 
 def _sync(path: Path) -> None:

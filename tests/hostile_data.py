@@ -164,6 +164,29 @@ def unwritten_chunks(path: Path) -> None:
     listed_bomb(path, (2**18,), chunks=(2**16,))
 
 
+def inflating(path: Path, shape: tuple[int, int], chunks: tuple[int, int]) -> None:
+    """Add an array of which every chunk is there, a thousandth of its size, with a wrong digest."""
+
+    def change(file: h5py.File) -> None:
+        evil = file.create_dataset("params/evil", shape=shape, dtype="u1", chunks=chunks, compression=9)
+        chunk = zlib.compress(bytes(chunks[0] * chunks[1]), 9)
+        for row in range(0, shape[0], chunks[0]):
+            for column in range(0, shape[1], chunks[1]):
+                evil.id.write_direct_chunk((row, column), chunk)
+        entry = {"path": "params/evil", "shape": list(shape), "dtype": "uint8", "digest": ""}
+        sealed(file, [*manifest_of(file), entry])
+
+    rewritten(path, change)
+
+
+def bomb_of_zeros(path: Path) -> None:
+    inflating(path, (2**8, 2**20), (1, 2**20))
+
+
+def bomb_of_columns(path: Path) -> None:
+    inflating(path, (2**20, 2**8), (2**20, 1))
+
+
 def partly_written_chunks(path: Path) -> None:
     """One chunk of a thousand is there: the rest would be filled in, a gigabyte of it."""
 
@@ -283,6 +306,8 @@ DATA_SAMPLES: dict[str, tuple[Sample, str]] = {
         (text_that_is_no_utf8, "meta/info"),
         (unwritten_array, "params/evil is not stored completely"),
         (unwritten_chunks, "params/evil is not stored completely"),
+        (bomb_of_zeros, "digest of params/evil"),
+        (bomb_of_columns, "whole rows"),
         (partly_written_chunks, "params/evil is not stored completely"),
         (tiny_chunks, "30,000 chunks"),
         (big_endian, "as our writer stores them"),

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from landscape import Checkpoint, load, load_result, save
+from landscape import Checkpoint, _hdf5_read, _hdf5_write, load, load_result, save
 from landscape._tree import by_path, escape_key, fill, leaves_with_paths, nest, unescape_key
 from landscape.errors import ArchitectureMismatchError, CheckpointError, InputError, MaskError, NonFiniteError
 from landscape.inspect import compare, describe, verify
@@ -236,6 +236,24 @@ def test_masks_are_small_on_disk(tmp_path: Path) -> None:
     params = {"kernel": RNG.normal(size=(300, 300)).astype(np.float32) * mask["kernel"]}
     sparse = save(tmp_path / "sparse.h5", Checkpoint(params=params, mask=mask)).stat().st_size
     assert sparse < 0.25 * params["kernel"].nbytes
+
+
+def test_an_almost_empty_network_much_larger_than_its_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_hdf5_read, "SMALL_BYTES", 2**20)
+    monkeypatch.setattr(_hdf5_write, "MAX_STREAMED_CHUNK", 2**20)
+    params = {"w": np.zeros((300, 2**14), np.float32), "wide": np.zeros((1, 2**18 + 1), np.float32)}
+    params["w"][7, 5] = 1.5
+    mask = {name: leaf != 0 for name, leaf in params.items()}
+    path = save(tmp_path / "a.h5", Checkpoint(params={"w": params["w"]}, mask={"w": mask["w"]}))
+    assert 100 * path.stat().st_size < params["w"].nbytes
+    np.testing.assert_array_equal(load(path).params["w"], params["w"])
+    path = save(tmp_path / "b.h5", Checkpoint(params=params, mask=mask))
+    assert load(path).params["wide"].shape == (1, 2**18 + 1)
+    with h5py.File(path) as file:
+        assert file["params/wide"].chunks is None  # a row too long for a chunk
+        assert file["params/w"].chunks is not None
 
 
 def test_a_checkpoint_shows_itself_and_escapes_what_files_say(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def test_a_hostile_or_damaged_file_is_refused_by_name(name: str, tmp_path: Path)
     "name",
     [
         "shape_bomb", "chunk_bomb", "many_objects", "huge_json", "deep_json", "huge_chunk", "many_values",
-        "heap_cycle", "long_quotes", "partly_written_chunks", "tiny_chunks", "text_array",
+        "heap_cycle", "bomb_of_zeros", "bomb_of_columns", "long_quotes", "partly_written_chunks",
+        "tiny_chunks", "text_array",
     ],
 )  # fmt: skip
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
