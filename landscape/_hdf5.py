@@ -168,8 +168,6 @@ def _check_format(
     path: Path, source: _hdf5_read.Source, attributes: Mapping[str, str], welcome: tuple[str, ...]
 ) -> None:
     found = attributes.get("format")
-    if found in welcome and not source.classic:
-        raise source.refuse("HDF5 structures that no writer of ours makes")
     if found in welcome and "digest" in attributes and "schema" in attributes:
         return
     kinds = {"landscape-checkpoint": "a checkpoint", "landscape-result": "a result"}

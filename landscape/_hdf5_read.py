@@ -18,7 +18,7 @@ import numpy as np
 
 from landscape._hdf5_data import Chunk, Stored, load_array, stream_digest
 from landscape._hdf5_guard import is_sound
-from landscape._hdf5_open import PARSE_ERRORS, RawFile, opened_hdf5, opened_raw, refused, unreadable
+from landscape._hdf5_open import PARSE_ERRORS, RawFile, boundary, opened_hdf5, opened_raw, refused, unreadable
 from landscape.errors import CheckpointError, LandscapeError
 
 MAX_DEPTH = 64
@@ -27,6 +27,7 @@ MAX_RANK = 8
 MAX_TEXT = 16 * 2**20
 MAX_ATTRIBUTES = 64 * 1024
 MAX_CHUNKS = 100_000  # of all datasets together
+FEW_CHUNKS = 256  # of one dataset; so many may be small
 MIN_CHUNK = 64 * 1024  # bytes; our writer makes chunks of about a megabyte
 MIN_FOREIGN_CHUNK = 1024  # other tools choose from 8 KB on
 FREE_BYTES = 2**20  # below this, how well data compresses does not matter
@@ -42,19 +43,33 @@ _OWN_TYPES = [
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Source]:
-    """Open a file that passes the checks of its first bytes; library errors become ours."""
+def opened(path: Path, *, newer: bool = False) -> Iterator[Source]:
+    """Open a file of a sound skeleton; library errors become ours.
+
+    The skeleton of the newer layouts is not checked: `newer` is for processes that may crash.
+    """
     place = [""]
     with opened_raw(path) as raw:
         try:
-            classic = is_sound(raw)
+            if not is_sound(raw) and not newer:
+                raise CheckpointError(
+                    f"{path}: not a landscape checkpoint",
+                    got="HDF5 structures that no writer of ours makes",
+                    hint="If another tool wrote it: landscape convert IN OUT.h5.",
+                )
             with opened_hdf5(raw) as file:
-                yield Source(raw, file, place, classic)
+                yield Source(raw, file, place)
         except LandscapeError:
             raise
         except PARSE_ERRORS as error:
             where = f" at {place[0]}" if place[0] else ""
             raise unreadable(path, f"it cannot be read as HDF5{where}", error) from error
+
+
+def is_classic(path: Path) -> bool:
+    """Return whether a file is of the layout that is checked before the HDF5 library sees it."""
+    with opened_raw(path) as raw, boundary(path, "it cannot be read as HDF5"):
+        return is_sound(raw)
 
 
 @dataclasses.dataclass
@@ -64,7 +79,6 @@ class Source:
     raw: RawFile
     file: h5py.File
     place: list[str]  # one item: what is being read, for messages
-    classic: bool  # whether the skeleton was checked completely before the library saw it
     datasets: dict[str, Stored] = dataclasses.field(default_factory=dict)
     seen: set[int] = dataclasses.field(default_factory=set)
     declared: int = 0
@@ -255,7 +269,7 @@ class Source:
         self._bound(path, count * chunk, stored)
         self.num_chunks += count
         least = min(declared, MIN_FOREIGN_CHUNK if self.foreign else MIN_CHUNK)
-        if self.num_chunks > MAX_CHUNKS or (chunk < least and count > 1):
+        if self.num_chunks > MAX_CHUNKS or (chunk < least and count > FEW_CHUNKS):
             raise self.refuse(
                 f"{path} is cut into {count:,} chunks",
                 expected=f"chunks of at least {least:,} bytes, {MAX_CHUNKS:,} in the file",

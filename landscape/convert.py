@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape import _hdf5_read
+from landscape import _hdf5_read, _isolated
 from landscape._hdf5_open import boundary
 from landscape._tree import by_path, escape_key, nest
 from landscape.checkpoint import Checkpoint
@@ -166,10 +166,10 @@ def _read_msgpack(path: Path) -> dict[str, Any]:
 
 def _read_hdf5(path: Path) -> dict[str, Any]:
     """Return every numeric dataset of an HDF5 file under the rules for files from strangers."""
+    if not _hdf5_read.is_classic(path):
+        return _nested(_isolated.load_isolated(path), "/")
     with _hdf5_read.opened(path) as source:
-        source.foreign = True
-        source.walk()
-        names = {name: source.load(name) for name in source.datasets}
+        names = _isolated.load_all(source)
     return _nested(names, "/")
 
 
