@@ -87,7 +87,9 @@ def opened_raw(path: Path) -> Iterator[RawFile]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file", hint="Check the name.") from error
+        raise CheckpointError(
+            f"{path}: no such file", expected="a landscape file (.h5)", hint="Check the name."
+        ) from error
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None)
         got = os.strerror(number) if number else str(error)
@@ -128,7 +130,10 @@ def _check_header(file: RawFile) -> None:
     head = file.read(0, min(512, file.size))
     if not head.startswith(SIGNATURE):
         raise CheckpointError(
-            f"{file.path}: not HDF5", expected="a landscape checkpoint", got=_looks_like(head)
+            f"{file.path}: not HDF5",
+            expected="a landscape checkpoint",
+            got=_looks_like(head),
+            hint="Check the name; landscape convert makes a checkpoint of other tools' files.",
         )
     expected = _end_of_file(file.path, head)
     if file.size < expected:

@@ -120,7 +120,9 @@ def _check_target(path: Path, target: Path, *, force: bool) -> None:
             raise CheckpointError(f"{path}: is a folder", hint="Name a file.")
         if target.exists() and not force:
             raise OutputExistsError(
-                f"{path}: is there already", hint="Give --force (force=True), or another name."
+                f"{path}: is there already",
+                expected="a name that is free",
+                hint="Give --force (force=True), or another name.",
             )
         if not target.parent.is_dir():
             raise CheckpointError(f"{path}: its folder does not exist", hint=f"Create {target.parent} first.")

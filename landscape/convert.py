@@ -63,7 +63,7 @@ def read_foreign(
     if kind not in _READERS:
         raise ConfigurationError(f"format {kind!r}: unknown", expected="one of " + ", ".join(FORMATS))
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file", hint="Check the name.")
+        raise CheckpointError(f"{path}: no such file", expected="a file of weights", hint="Check the name.")
     with boundary(path, f"it cannot be read as {kind}"):
         leaves = _READERS[kind](path)
         tree = nest(leaves)
