@@ -61,7 +61,9 @@ def _check_place(path: Path, force: bool) -> None:
     for target in (path, *tables):
         if target.exists() and not force:
             raise OutputExistsError(
-                f"-o {path}: {target} is there already", hint="Give --force to replace it."
+                f"-o {path}: {target} is there already",
+                expected="a name that is free",
+                hint="Give --force to replace it.",
             )
     if path.suffix in IMAGES and importlib.util.find_spec("kaleido") is None:
         raise MissingDependencyError(
@@ -108,7 +110,11 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
         If it came into being meanwhile and `force` is false.
     """
     if path.exists() and not force:
-        raise OutputExistsError(f"-o {path}: is there already", hint="Give --force to replace it.")
+        raise OutputExistsError(
+            f"-o {path}: is there already",
+            expected="a name that is free",
+            hint="Give --force to replace it.",
+        )
     temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         with temporary.open("x", encoding="utf-8") as stream:

@@ -95,13 +95,15 @@ def command(
     The barrier is given above the chord (Entezari et al. 2022) and above the mean of the endpoints
     (git-re-basin), with a 95 % interval over examples, for every split and metric.
     """
+    before: Mapping[str, Any] = {}
     if config_file is not None:
+        before = {} if checkpoints else _digests(config_file)
         checkpoints, options = _stored(ctx, config_file, checkpoints, options)
     if len(checkpoints) != 2:
         raise click.UsageError(f"two checkpoints are expected, got {len(checkpoints)}", ctx)
     _outputs.check(outputs, force=force, inputs=checkpoints)
     _device.configure(device)
-    result = _compute(session, checkpoints, device, options)
+    result = _noting_changes(_compute(session, checkpoints, device, options), before)
     written = [
         file
         for path in outputs
@@ -139,6 +141,26 @@ def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Ma
     command = {"name": "barrier", "checkpoints": names, "options": dict(options)}
     recorded: Result = dataclasses.replace(result, config={**result.config, "command": command})
     return recorded
+
+
+def _digests(path: Path) -> Mapping[str, Any]:
+    """Return the digests of the networks and data that a stored result was measured on."""
+    from landscape import load_result
+
+    found = load_result(path).provenance.get("digests", {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def _noting_changes(result: Result, before: Mapping[str, Any]) -> Result:
+    """Return the result with a warning where it is not of what the stored one was measured on."""
+    now = result.provenance.get("digests", {})
+    names = {"a": "the first checkpoint", "b": "the second checkpoint", "data": "the data"}
+    changed = [text for key, text in names.items() if key in before and before[key] != now.get(key)]
+    if not changed:
+        return result
+    verb = "is not what it was" if len(changed) == 1 else "are not what they were"
+    warning = f"{' and '.join(changed)} {verb} when the stored result was measured"
+    return dataclasses.replace(result, warnings=(*result.warnings, warning))
 
 
 def _stored(

@@ -74,18 +74,21 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings=_frame.CONTEXT_SETTINGS, no_args_is_help=False)
+_HELP = """Measure loss landscapes with error bars, and train sparse tickets to measure.
+
+\b
+Examples:
+  landscape quickstart
+  landscape barrier --help
+"""
+
+
+@click.group(cls=LazyGroup, context_settings=_frame.CONTEXT_SETTINGS, no_args_is_help=False, help=_HELP)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
 def group() -> None:
-    r"""Measure loss landscapes with error bars, and train sparse tickets to measure.
-
-    \b
-    Examples:
-      landscape quickstart
-      landscape barrier --help
-    """
+    """Hold the commands; what it says of itself is `_HELP`, for click marks literal blocks by a backspace."""
 
 
 def run(args: Sequence[str]) -> int:

@@ -7,30 +7,27 @@ attributes, so that no byte goes unchecked. Nothing in a file is ever executed o
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
-import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import ml_dtypes
 import numpy as np
 
 from landscape import _hdf5_read
 from landscape._digest import DIGEST_BYTES, array_digest
-from landscape._json import dump_json, load_json
-from landscape.errors import CheckpointError, OutputExistsError
+from landscape._hdf5_open import boundary
+from landscape._json import check_size, load_json
+from landscape._tree import escape_key, is_canonical, unescape_key
+from landscape.errors import CheckpointError
 
-TEMPORARY_PREFIX = ".landscape-"
-TEMPORARY_SUFFIX = ".partial"
-WRITER = "ticketscape"
+ROOT = "%root"  # a tree that is a single array; no key escapes to this
 
 # dtypes that HDF5 does not know are stored as unsigned integers of their width.
-_VIEWS = {
+VIEWS = {
     np.dtype(getattr(ml_dtypes, name)).name: np.dtype(getattr(ml_dtypes, name))
     for name in (
         "bfloat16",
@@ -45,7 +42,6 @@ _VIEWS = {
     )
     if hasattr(ml_dtypes, name)
 }
-_COMPRESSED_CHUNK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +64,8 @@ class Content:
         Bytes of the file.
     warnings : tuple of str
         What a reader should know.
+    path : Path
+        The file.
     """
 
     arrays: dict[str, np.ndarray]
@@ -79,158 +77,27 @@ class Content:
     schema: str
     size: int
     warnings: tuple[str, ...]
+    path: Path
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Return one of the texts, parsed.
+
+        Raises
+        ------
+        CheckpointError
+            If it is missing, no strict JSON, or no object.
+        """
+        with boundary(self.path, f"meta/{name} is not strict JSON"):
+            found = load_json(self.texts[name])
+            if not isinstance(found, dict):
+                raise TypeError(f"meta/{name} is no JSON object")
+            return found
 
 
-def write(
-    path: Path,
-    *,
-    schema: str,
-    version: tuple[int, int],
-    arrays: Mapping[str, Any],
-    texts: Mapping[str, str],
-    attrs: Mapping[str, str] | None = None,
-    force: bool = False,
-    compress: Collection[str] = (),
-) -> Path:
-    """Publish a file atomically: temporary in the same folder, re-read, fsync, rename, fsync.
-
-    Parameters
-    ----------
-    path : Path
-        Where; its folder must exist.
-    schema, version : str, (int, int)
-        Format and its version.
-    arrays : mapping
-        Arrays by HDF5 path.
-    texts : mapping
-        JSON texts by name under ``/meta``.
-    attrs : mapping, optional
-        Further root attributes.
-    force : bool
-        Whether an existing file is replaced.
-    compress : collection of str
-        Paths stored with gzip-1 and shuffle.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    OutputExistsError
-        If the file is there and `force` is false.
-    CheckpointError
-        If the file could not be written or an array cannot be stored; nothing is left behind.
-    """
-    path = Path(path).expanduser()
-    _check_target(path, force=force)
-    stored = {name: _storable(name, np.asarray(value)) for name, value in arrays.items()}
-    manifest = [
-        {"path": name, "shape": list(raw.shape), "dtype": dtype, "digest": array_digest(raw)}
-        for name, (raw, dtype) in sorted(stored.items())
-    ]
-    all_texts = {**texts, "manifest": dump_json(manifest)}
-    attributes = {"format": schema, "schema": f"{version[0]}.{version[1]}", "writer": WRITER, **(attrs or {})}
-    attributes["digest"] = root_digest(all_texts, attributes)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
-    try:
-        raws = {name: raw for name, (raw, _) in stored.items()}
-        _fill(temporary, raws, all_texts, attributes, compress=compress)
-        again = read(temporary, schema=schema, version=version)
-        if again.manifest != manifest:
-            raise CheckpointError(f"{path}: what was written does not read back", hint="Check the disk.")
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, CheckpointError) and "read back" in error.what:
-            raise
-        raise CheckpointError(
-            f"{path}: could not be written",
-            got=_reason(error),
-            hint="Free space or choose another folder; what was there before is untouched.",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return path
-
-
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Return the first line of an error, with the system's own words where it has them."""
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _check_target(path: Path, *, force: bool) -> None:
-    try:
-        if path.is_dir():
-            raise CheckpointError(f"{path}: is a folder", hint="Name a file.")
-        if path.exists() and not force:
-            raise OutputExistsError(
-                f"{path}: is there already", hint="Give --force (force=True), or another name."
-            )
-        if not path.parent.is_dir():
-            raise CheckpointError(f"{path}: its folder does not exist", hint=f"Create {path.parent} first.")
-    except OSError as error:  # a name that is too long, a folder that may not be searched
-        raise CheckpointError(f"{path}: cannot be written there", got=_reason(error)) from error
-
-
-def _storable(name: str, array: np.ndarray) -> tuple[np.ndarray, str]:
-    """Return the array as HDF5 stores it, and the name of its true dtype."""
-    dtype = array.dtype
-    if dtype.name in _VIEWS:
-        unsigned = np.dtype(f"u{dtype.itemsize}")
-        return np.ascontiguousarray(array).reshape(array.shape).view(unsigned), dtype.name
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise CheckpointError(
-            f"{name}: cannot be stored",
-            expected="bool, integer or floating-point numbers of at most 64 bits",
-            got=str(dtype),
-            hint="Convert the array first.",
-        )
-    return array.astype(dtype.newbyteorder("<"), copy=False), dtype.name
-
-
-def _fill(
-    path: Path,
-    arrays: Mapping[str, np.ndarray],
-    texts: Mapping[str, str],
-    attributes: Mapping[str, str],
-    *,
-    compress: Collection[str],
-) -> None:
-    with h5py.File(path, "x") as file:
-        for name, text in texts.items():
-            raw = text.encode()
-            file.create_dataset(f"meta/{name}", data=np.bytes_(raw), dtype=f"S{max(1, len(raw))}")
-        for name, array in arrays.items():
-            options: dict[str, Any] = {}
-            if name in compress and array.size and array.ndim:
-                options = {
-                    "compression": "gzip",
-                    "compression_opts": 1,
-                    "shuffle": True,
-                    "chunks": _chunk(array),
-                }
-            file.create_dataset(name, data=array, **options)
-        for name, text in attributes.items():
-            file.attrs.create(name, np.bytes_(text.encode()), dtype=f"S{max(1, len(text.encode()))}")
-
-
-def _chunk(array: np.ndarray) -> tuple[int, ...]:
-    """Return a chunk of whole rows, about a megabyte."""
-    row = max(1, int(np.prod(array.shape[1:], dtype=np.int64)) * array.itemsize)
-    return (max(1, min(array.shape[0], _COMPRESSED_CHUNK // row)), *array.shape[1:])
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def root_digest(texts: Mapping[str, str], attributes: Mapping[str, str]) -> str:
@@ -281,7 +148,7 @@ def read(
         _check_root(path, texts, attributes)
         source.match(manifest)
         arrays = dict(_arrays(path, source, manifest, only))
-        size = source.size
+        size = source.raw.size
     known = {"format", "schema", "writer", "digest"}
     return Content(
         arrays=arrays,
@@ -293,6 +160,7 @@ def read(
         schema=f"{attributes['format']}/{attributes['schema']}",
         size=size,
         warnings=warnings,
+        path=path,
     )
 
 
@@ -338,14 +206,22 @@ def _check_version(path: Path, attributes: Mapping[str, str], version: tuple[int
 
 
 def _manifest(path: Path, texts: Mapping[str, str]) -> list[dict[str, Any]]:
-    try:
+    with boundary(path, "damaged manifest"):
+        for text in texts.values():
+            check_size(text)
         manifest = load_json(texts["manifest"])
-        valid = isinstance(manifest, list) and all(_valid_entry(entry) for entry in manifest)
-    except (KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged manifest", got=_reason(error)) from error
-    paths = [entry["path"] for entry in manifest] if valid else []
-    if not valid or len(set(paths)) != len(paths):
-        raise CheckpointError(f"{path}: damaged manifest", expected="one entry an array, each with a digest")
+        valid = isinstance(manifest, list) and all(map(_valid_entry, manifest))
+        paths = [entry["path"] for entry in manifest] if valid else []
+        if not valid or len(set(paths)) != len(paths):
+            raise CheckpointError(
+                f"{path}: damaged manifest", expected="one entry an array, each with a digest"
+            )
+        for name in paths:
+            if not all(part == ROOT or is_canonical(part) for part in name.split("/")):
+                raise CheckpointError(
+                    f"{path}: damaged: {name!r} is another spelling of a path",
+                    expected="/".join(escape_key(unescape_key(part)) for part in name.split("/")),
+                )
     return list(manifest)
 
 
@@ -355,7 +231,9 @@ def _valid_entry(entry: Any) -> bool:
         and set(entry) >= {"path", "shape", "dtype", "digest"}
         and isinstance(entry["path"], str)
         and isinstance(entry["dtype"], str)
+        and isinstance(entry["digest"], str)
         and isinstance(entry["shape"], list)
+        and len(entry["shape"]) <= _hdf5_read.MAX_RANK
         and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in entry["shape"])
     )
 
@@ -374,22 +252,27 @@ def _arrays(
     manifest: list[dict[str, Any]],
     only: Callable[[str], bool] | None,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    for entry in manifest:
-        name = entry["path"]
-        if only is not None and not only(name):
-            continue
-        raw = source.load(name)
-        if array_digest(raw) != entry["digest"]:
-            raise CheckpointError(
-                f"{path}: damaged: the digest of {name} does not match",
-                hint="Copy the file again from where it came.",
-            )
-        yield name, _typed(path, name, raw, entry["dtype"])
+    chosen = [entry for entry in manifest if only is None or only(entry["path"])]
+    if source.swells():
+        for entry in chosen:
+            _check_digest(path, entry, source.digest(entry["path"]) or entry["digest"])
+    for entry in chosen:
+        raw = source.load(entry["path"])
+        _check_digest(path, entry, array_digest(raw))
+        yield entry["path"], _typed(path, entry["path"], raw, entry["dtype"])
+
+
+def _check_digest(path: Path, entry: Mapping[str, Any], found: str) -> None:
+    if found != entry["digest"]:
+        raise CheckpointError(
+            f"{path}: damaged: the digest of {entry['path']} does not match",
+            hint="Copy the file again from where it came.",
+        )
 
 
 def _typed(path: Path, name: str, raw: np.ndarray, dtype: str) -> np.ndarray:
-    if dtype in _VIEWS and raw.dtype.kind == "u" and raw.dtype.itemsize == _VIEWS[dtype].itemsize:
-        return raw.view(_VIEWS[dtype])
+    if dtype in VIEWS and raw.dtype.kind == "u" and raw.dtype.itemsize == VIEWS[dtype].itemsize:
+        return raw.view(VIEWS[dtype])
     if raw.dtype.name != dtype:
         raise CheckpointError(f"{path}: damaged: {name}", expected=f"dtype {dtype[:40]}", got=raw.dtype.name)
     return raw.astype(raw.dtype.newbyteorder("="), copy=False)

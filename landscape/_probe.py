@@ -19,12 +19,18 @@ Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
 _RELATIVE = 1e-3
 
 
-def probe(values: Values, params: PyTree, batch: PyTree) -> None:
+def probe(values: Values, params: PyTree, batch: PyTree) -> bool:
     """Refuse functions that are random, or mix the examples of a batch.
 
     Three un-jitted evaluations: a few examples twice, then the first of them among copies of itself.
-    The first pair must agree to the bit; in the third all copies must agree with each other and with
-    the first example among its mates, or its value depends on its neighbours or its position.
+    The first pair must agree to the bit; in the third, a larger batch, all copies must agree with each
+    other and with the first example among its mates, or its value depends on its neighbours, its
+    position or the size of the batch.
+
+    Returns
+    -------
+    bool
+        Whether that could be told: not where a value is not finite.
 
     Raises
     ------
@@ -32,9 +38,10 @@ def probe(values: Values, params: PyTree, batch: PyTree) -> None:
         Naming the function that failed and how.
     """
     batch = jax.tree.map(jnp.asarray, batch)
-    copies = jax.tree.map(lambda x: jnp.repeat(x[:1], max(2, x.shape[0]), axis=0), batch)
+    copies = jax.tree.map(lambda x: jnp.repeat(x[:1], 2 * x.shape[0] + 1, axis=0), batch)
     with jax.disable_jit():
         first, second, alone = values(params, batch), values(params, batch), values(params, copies)
+    conclusive = True
     for name in first:
         a, b, c = (np.asarray(result[name], np.float64) for result in (first, second, alone))
         if not np.array_equal(a, b, equal_nan=True):
@@ -44,19 +51,22 @@ def probe(values: Values, params: PyTree, batch: PyTree) -> None:
                 got=f"{a.flat[0]:.6g} and {b.flat[0]:.6g} for the first example",
                 hint="Switch off dropout and shuffling, and fix every random key, in the loss you analyse.",
             )
-        _check_independent(name, a[0], c)
+        conclusive &= _check_independent(name, a[0], c)
+    return conclusive
 
 
-def _check_independent(name: str, among_mates: float, among_copies: np.ndarray) -> None:
+def _check_independent(name: str, among_mates: float, among_copies: np.ndarray) -> bool:
+    """Refuse a value that depends on its mates; return whether the values can tell."""
     scale = max(abs(among_mates), float(np.max(np.abs(among_copies), initial=0.0)), 1e-3)
     if not np.isfinite(scale):
-        return
+        return False
     off = np.abs(among_copies - among_mates)
     if float(off.max()) <= _RELATIVE * scale:
-        return
+        return True
     raise ProblemError(
         f"{name}: the value of an example depends on the other examples of its batch, or on its place",
         expected=f"{among_mates:.6g} whatever stands beside it",
-        got=f"{among_copies[int(off.argmax())]:.6g} among copies of itself",
-        hint="Use stored batch statistics (not those of the batch) and no dropout in the loss you analyse.",
+        got=f"{among_copies[int(off.argmax())]:.6g} among {len(among_copies)} copies of itself",
+        hint="Use stored batch statistics (not those of the batch), no dropout, and no division by the size "
+        "of the batch in the loss you analyse.",
     )

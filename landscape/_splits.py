@@ -36,11 +36,17 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split, as arrays on the host (`stream` false) or as a re-iterable of batches."""
+    """One split, as arrays on the host (`stream` false) or as a re-iterable of batches.
+
+    A stream must give the same batches at every pass, or values of two passes would not belong to the
+    same examples: every pass is compared with the first by digests.
+    """
 
     tree: PyTree
     num_examples: int
     stream: bool
+    name: str = "data"
+    digests: list[str] = dataclasses.field(default_factory=list, compare=False)
 
     def head(self, count: int) -> PyTree:
         """Return the first `count` examples, or as many as there are."""
@@ -51,17 +57,58 @@ class Split:
         """Return the digest of the arrays, or of the digests of a stream's batches, one held at a time."""
         if not self.stream:
             return tree_digest(self.tree)
-        return text_digest("".join(tree_digest(batch) for batch in self.tree))
+        if not self.digests:
+            for _ in self.read():
+                pass
+        return text_digest("".join(self.digests))
+
+    def read(self) -> Iterator[PyTree]:
+        """Yield a stream's batches as they come.
+
+        Raises
+        ------
+        ProblemError
+            If they are not those of the first pass, or not as many examples as was said.
+        """
+        seen, count = [], 0
+        for batch in self.tree:
+            count += leading_axis(batch, self.name)
+            seen.append(tree_digest(batch))
+            place = len(seen) - 1
+            if self.digests and (place >= len(self.digests) or seen[-1] != self.digests[place]):
+                raise _unsteady(self.name, f"another batch {place + 1} than at the first pass")
+            yield batch
+        if self.digests and len(seen) < len(self.digests):
+            raise _unsteady(self.name, f"{len(seen)} batches, {len(self.digests)} at the first pass")
+        if count != self.num_examples:
+            raise ProblemError(
+                f"{self.name}: the stream has another number of examples than was said",
+                expected=f"{self.num_examples:,} (num_examples)",
+                got=f"{count:,}",
+                hint="Leave num_examples out, and the stream is counted.",
+            )
+        self.digests[:] = seen
 
     def batches(self, size: int) -> Iterator[tuple[PyTree, int]]:
-        """Yield (batch, examples) with a smaller last batch where N is no multiple of `size`."""
-        for batch in self.tree if self.stream else (self.tree,):
-            count = leading_axis(batch, "batch")
-            for start in range(0, count, size):
-                yield (
-                    jax.tree.map(lambda x, i=start: np.asarray(x)[i : i + size], batch),
-                    min(size, count - start),
-                )
+        """Yield (batch, examples): `size` of them, fewer in the last where N is no multiple of it.
+
+        The batches of a stream are cut and joined to that size.
+        """
+        held: list[PyTree] = []
+        count = 0
+        for part in self.read() if self.stream else (self.tree,):
+            held.append(jax.tree.map(np.asarray, part))
+            count += leading_axis(part, self.name)
+            if count < size:
+                continue
+            joined = held[0] if len(held) == 1 else jax.tree.map(lambda *x: np.concatenate(x), *held)
+            full = count - count % size
+            for start in range(0, full, size):
+                yield jax.tree.map(lambda x, i=start: x[i : i + size], joined), size
+            held = [jax.tree.map(lambda x, i=full: x[i:], joined)] if full < count else []
+            count -= full
+        if held:
+            yield jax.tree.map(lambda *x: np.concatenate(x), *held), count
 
     def padded_batches(self, size: int) -> Iterator[tuple[PyTree, int]]:
         """Yield (batch of exactly `size`, real examples): the rest are copies of a real example."""
@@ -82,7 +129,7 @@ def make_split(data: PyTree, name: str) -> Split:
         data = Stream(data)
     if isinstance(data, Stream):
         return _stream_split(data, name)
-    return Split(tree=data, num_examples=leading_axis(data, name), stream=False)
+    return Split(tree=data, num_examples=leading_axis(data, name), stream=False, name=name)
 
 
 def _looks_like_loader(data: Any) -> bool:
@@ -104,7 +151,7 @@ def _stream_split(data: Stream, name: str) -> Split:
         count = sum(leading_axis(batch, name) for batch in data.batches)
     if count < 1:
         raise _empty(name)
-    return Split(tree=data.batches, num_examples=count, stream=True)
+    return Split(tree=data.batches, num_examples=count, stream=True, name=name)
 
 
 def leading_axis(tree: PyTree, name: str) -> int:
@@ -131,6 +178,15 @@ def leading_axis(tree: PyTree, name: str) -> int:
         listed = ", ".join(f"{path or 'array'}: {n}" for path, n in list(lengths.items())[:4])
         raise ProblemError(f"{name}: arrays of different numbers of examples", got=listed)
     return next(iter(lengths.values()))
+
+
+def _unsteady(name: str, got: str) -> ProblemError:
+    return ProblemError(
+        f"{name}: the stream changes from one pass to the next",
+        expected="the same batches in the same order at every pass",
+        got=got,
+        hint="Switch off shuffling and augmentation in the loader that you analyse with.",
+    )
 
 
 def _empty(name: str) -> ProblemError:

@@ -7,12 +7,20 @@ stand in every message about a leaf. Dictionaries are walked in sorted order, as
 
 from __future__ import annotations
 
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
+
+from landscape.errors import InputError
+
+MAX_DEPTH = 64
+MAX_EMPTY = 100_000  # empty positions of sequences in one tree that was read
+_POSITION = re.compile(r"\[(0|[1-9][0-9]{0,8})\]")
 
 # Characters that stay as they are. "/" separates, "%" escapes, "[" and "]" mark positions, and a
 # lone "." or ".." would be a path step for HDF5, so dots are escaped where nothing else stands.
@@ -22,7 +30,10 @@ _SAFE = " !#$&'()*+,-.:;<=>?@^_`{|}~"
 
 def escape_key(key: object) -> str:
     """Return one path component for a mapping key or attribute name."""
-    text = quote(str(key), safe=_SAFE)
+    try:
+        text = quote(str(key), safe=_SAFE)
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise InputError(f"{str(key)!r}: a key that is no Unicode text", hint="Rename it.") from error
     if not text.strip("."):
         return text.replace(".", "%2E") or _EMPTY
     return text
@@ -31,6 +42,11 @@ def escape_key(key: object) -> str:
 def unescape_key(component: str) -> str:
     """Return the key that `escape_key` turned into `component`."""
     return "" if component == _EMPTY else unquote(component)
+
+
+def is_canonical(component: str) -> bool:
+    """Return whether a component is one that `escape_key` or a position makes: no key has two names."""
+    return bool(_POSITION.fullmatch(component)) or escape_key(unescape_key(component)) == component
 
 
 def _children(node: Any) -> Iterator[tuple[str, Any]] | None:
@@ -89,35 +105,73 @@ def _collect(node: Any, prefix: tuple[str, ...], out: list[tuple[str, Any]]) -> 
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """Return the leaves of `tree` keyed by path."""
-    return dict(leaves_with_paths(tree))
+    """Return the leaves of `tree` keyed by path.
+
+    Raises
+    ------
+    InputError
+        If two keys are written alike, such as ``0`` and ``"0"``: one leaf would hide the other.
+    """
+    found: dict[str, Any] = {}
+    for path, leaf in leaves_with_paths(tree):
+        if path in found:
+            raise InputError(
+                f"{path}: two leaves have this path",
+                expected="keys that differ as text",
+                got="keys such as 0 and '0' in one mapping",
+                hint="Rename one of them.",
+            )
+        found[path] = leaf
+    return found
 
 
 def nest(leaves: Mapping[str, Any]) -> Any:
     """Return nested dictionaries and lists with the given leaves; the inverse of `by_path`.
 
-    Tuples come back as lists and NamedTuples as dictionaries: the file keeps names, not classes.
+    Tuples come back as lists and NamedTuples as dictionaries: the file keeps names, not classes. A
+    position without leaves (a layer without parameters) comes back as None, jax's empty subtree.
+
+    Raises
+    ------
+    ValueError
+        If a path is not one that `by_path` makes, or lies inside another.
     """
     if set(leaves) == {""}:
         return leaves[""]
     root: dict[str, Any] = {}
     for path, leaf in leaves.items():
         *parents, last = path.split("/")
+        if len(parents) > MAX_DEPTH or not all(map(is_canonical, (*parents, last))):
+            raise ValueError(f"{path[:200]!r} is not a path of a tree")
         node = root
         for component in parents:
-            node = node.setdefault(component, {})
+            node = node.setdefault(component, _Node())
+            if not isinstance(node, _Node):
+                raise ValueError(f"{path[:200]!r} lies inside another leaf")  # noqa: TRY004
+        if last in node:
+            raise ValueError(f"{path[:200]!r} lies around another leaf")
         node[last] = leaf
-    return _listify(root)
+    return _listify(root, [MAX_EMPTY])
 
 
-def _listify(node: Any) -> Any:
-    if not isinstance(node, dict):
-        return node
-    children = {key: _listify(child) for key, child in node.items()}
-    positions = [f"[{i}]" for i in range(len(children))]
-    if children and set(children) == set(positions):
-        return [children[position] for position in positions]
-    return {unescape_key(key): child for key, child in children.items()}
+class _Node(dict[str, Any]):
+    """A subtree under construction; a leaf that is a dictionary is none."""
+
+
+def _listify(node: dict[str, Any], empty: list[int]) -> Any:
+    """Return lists for nodes of which every component is a position; `empty` is what may be missing."""
+    children = {key: _listify(x, empty) if isinstance(x, _Node) else x for key, x in node.items()}
+    matches = [_POSITION.fullmatch(key) for key in children]
+    if children and all(matches):
+        length = 1 + max(int(match[1]) for match in matches if match)
+        empty[0] -= length - len(children)
+        if empty[0] < 0:
+            raise ValueError(f"a sequence of {length:,} of which {len(children):,} are there")
+        return [children.get(f"[{i}]") for i in range(length)]
+    keys = {unescape_key(key): child for key, child in children.items()}
+    if len(keys) != len(children):
+        raise ValueError("two names of one key")
+    return keys
 
 
 def fill(like: Any, leaves: Mapping[str, Any]) -> Any:
@@ -149,6 +203,8 @@ def map_with_paths(function: Callable[[str, Any], Any], tree: Any, prefix: tuple
 def _rebuild_container(tree: Any, mapped: Mapping[str, Any]) -> Any:
     if isinstance(tree, Mapping):
         items = {key: mapped[escape_key(key)] for key in tree}
+        if isinstance(tree, defaultdict):
+            return defaultdict(tree.default_factory, items)
         return items if type(tree) is dict else type(tree)(items)  # type: ignore[call-arg]
     if hasattr(tree, "_fields"):
         return type(tree)(*mapped.values())
@@ -170,4 +226,4 @@ def _shape_text(shape: tuple[int, ...] | None) -> str:
 
 def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """Return the shape of every leaf, keyed by path."""
-    return {path: tuple(np.shape(leaf)) for path, leaf in leaves_with_paths(tree)}
+    return {path: tuple(np.shape(leaf)) for path, leaf in by_path(tree).items()}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape import _hdf5
+from landscape import _hdf5, _hdf5_write
 from landscape._checks import (
     apply_mask as apply_mask_to,
     check_finite,
@@ -23,7 +23,8 @@ from landscape._checks import (
     fully_masked,
 )
 from landscape._digest import tree_digest
-from landscape._json import dump_json, load_json
+from landscape._hdf5_open import boundary
+from landscape._json import dump_json
 from landscape._tree import by_path, fill, leaves_with_paths, map_with_paths, nest
 from landscape.errors import CheckpointError
 
@@ -32,7 +33,6 @@ __all__ = ["Checkpoint", "load", "save"]
 SCHEMA = "landscape-checkpoint"
 VERSION = (1, 0)
 _TREES = ("params", "mask", "std", "init", "best", "batch_stats", "history", "state")
-_ROOT = "%root"  # a tree that is a single array; no key escapes to this
 _MASKED = ("params", "best", "std")  # zero where the mask is 0
 
 
@@ -157,7 +157,7 @@ def save(path: str | Path, checkpoint: Checkpoint, *, force: bool = False, apply
     """
     checkpoint = _masked(checkpoint, apply_mask=apply_mask)
     arrays = {
-        f"{name}/{inner}" if inner else f"{name}/{_ROOT}": leaf
+        f"{name}/{inner}" if inner else f"{name}/{_hdf5.ROOT}": leaf
         for name in _TREES
         for inner, leaf in by_path(getattr(checkpoint, name)).items()
     }
@@ -165,7 +165,7 @@ def save(path: str | Path, checkpoint: Checkpoint, *, force: bool = False, apply
         p for p in arrays if p.startswith("mask/") or (checkpoint.mask is not None and p.startswith(_SPARSE))
     ]
     texts = {"config": dump_json(checkpoint.config or {}), "info": dump_json(checkpoint.info or {})}
-    return _hdf5.write(
+    return _hdf5_write.write(
         Path(path), schema=SCHEMA, version=VERSION, arrays=arrays, texts=texts, force=force, compress=compress
     )
 
@@ -202,23 +202,24 @@ def load(
     """
     path = Path(path).expanduser()
     content = _hdf5.read(path, schema=SCHEMA, version=VERSION)
-    trees: dict[str, Any] = {}
-    for name in _TREES:
-        prefix = f"{name}/"
-        leaves = {p.removeprefix(prefix): a for p, a in content.arrays.items() if p.startswith(prefix)}
-        trees[name] = nest({"" if p == _ROOT else p: a for p, a in leaves.items()}) if leaves else None
+    with boundary(path, "its names are not those of a tree"):
+        trees = {name: _tree(content.arrays, name) for name in _TREES}
     if trees["params"] is None:
         raise CheckpointError(f"{path}: damaged: it holds no parameters")
-    try:
-        texts = {name: load_json(content.texts[name]) for name in ("info", "config")}
-    except (KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged: its metadata is not strict JSON", got=str(error)) from error
+    texts = {name: content.mapping(name) for name in ("info", "config")}
     checkpoint = _masked(
         Checkpoint(**trees, **texts, path=path, warnings=content.warnings), apply_mask=apply_mask
     )
     if not allow_nonfinite:
         check_finite(checkpoint.params, str(path))
     return checkpoint if like is None else _restored(checkpoint, like)
+
+
+def _tree(arrays: Mapping[str, Any], name: str) -> Any:
+    """Return one of the trees of a file, None where it holds none."""
+    prefix = f"{name}/"
+    leaves = {path.removeprefix(prefix): a for path, a in arrays.items() if path.startswith(prefix)}
+    return nest({"" if path == _hdf5.ROOT else path: a for path, a in leaves.items()}) if leaves else None
 
 
 def _restored(checkpoint: Checkpoint, like: Any) -> Checkpoint:

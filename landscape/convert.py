@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from landscape import _hdf5_read
+from landscape import _hdf5_read, _isolated
+from landscape._hdf5_open import boundary
 from landscape._tree import by_path, escape_key, nest
 from landscape.checkpoint import Checkpoint
 from landscape.errors import CheckpointError, ConfigurationError, InputError, MissingDependencyError
@@ -62,8 +63,10 @@ def read_foreign(
     if kind not in _READERS:
         raise ConfigurationError(f"format {kind!r}: unknown", expected="one of " + ", ".join(FORMATS))
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file", hint="Check the name.")
-    leaves = _READERS[kind](path)
+        raise CheckpointError(f"{path}: no such file", expected="a file of weights", hint="Check the name.")
+    with boundary(path, f"it cannot be read as {kind}"):
+        leaves = _READERS[kind](path)
+        tree = nest(leaves)
     wrong = next((name for name, leaf in leaves.items() if np.asarray(leaf).dtype.kind not in "biufV"), None)
     if wrong is not None:
         raise CheckpointError(
@@ -71,7 +74,6 @@ def read_foreign(
             got=str(np.asarray(leaves[wrong]).dtype),
             hint="Leave it out with --params-path.",
         )
-    tree = nest(leaves)
     info = {"converted_from": {"name": path.name, "format": kind}}
     return Checkpoint(
         params=_subtree(path, tree, params),
@@ -164,10 +166,10 @@ def _read_msgpack(path: Path) -> dict[str, Any]:
 
 def _read_hdf5(path: Path) -> dict[str, Any]:
     """Return every numeric dataset of an HDF5 file under the rules for files from strangers."""
+    if not _hdf5_read.is_classic(path):
+        return _nested(_isolated.load_isolated(path), "/")
     with _hdf5_read.opened(path) as source:
-        source.foreign = True
-        source.walk()
-        names = {name: source.load(name) for name in source.datasets}
+        names = _isolated.load_all(source)
     return _nested(names, "/")
 
 
@@ -181,7 +183,7 @@ def _read_keras(path: Path) -> dict[str, Any]:
             inner = Path(folder) / "model.weights.h5"
             inner.write_bytes(archive.read("model.weights.h5"))
             return _read_hdf5(inner)
-    except (zipfile.BadZipFile, OSError, KeyError) as error:
+    except (zipfile.BadZipFile, OSError, KeyError, CheckpointError) as error:
         raise _unreadable(path, "a Keras archive with model.weights.h5", error) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from landscape import _hdf5
-from landscape._json import load_json
+from landscape._hdf5_open import boundary
 from landscape._tree import unescape_key
 from landscape.errors import CheckpointError
 
@@ -39,17 +39,23 @@ def describe(path: str | Path) -> dict[str, Any]:
     content = _read(path, only=lambda name: name.startswith("mask/"))
     common = {"path": str(path), "schema": content.schema, "bytes": content.size, "digest": content.digest}
     if content.schema.startswith(_RESULT):
-        stored = load_json(content.texts["provenance"])
-        return {
-            **common,
-            "kind": content.attrs.get("kind"),
-            "status": stored.get("status"),
-            "warnings": stored.get("warnings"),
-            "fields": {k: v for k, v in stored.get("fields", {}).items() if not isinstance(v, (dict, list))},
-            "arrays": [_row(entry, None) for entry in content.manifest],
-            "config": load_json(content.texts["config"]),
-        }
-    return {**common, **_describe_checkpoint(content)}
+        with boundary(path, "its fields are not those of a result"):
+            return {**common, **_describe_result(content)}
+    with boundary(path, "its arrays are not those of a checkpoint"):
+        return {**common, **_describe_checkpoint(content)}
+
+
+def _describe_result(content: _hdf5.Content) -> dict[str, Any]:
+    stored = content.mapping("provenance")
+    fields = dict(stored["fields"])
+    return {
+        "kind": content.attrs.get("kind"),
+        "status": stored.get("status"),
+        "warnings": stored.get("warnings"),
+        "fields": {k: v for k, v in fields.items() if not isinstance(v, (dict, list))},
+        "arrays": [_row(entry, None) for entry in content.manifest],
+        "config": content.mapping("config"),
+    }
 
 
 def _read(path: Path, only: Any = None) -> _hdf5.Content:
@@ -57,7 +63,7 @@ def _read(path: Path, only: Any = None) -> _hdf5.Content:
 
 
 def _describe_checkpoint(content: _hdf5.Content) -> dict[str, Any]:
-    info = load_json(content.texts["info"])
+    info = content.mapping("info")
     params = [entry for entry in content.manifest if entry["path"].startswith("params/")]
     held = sorted({entry["path"].split("/")[0] for entry in content.manifest} - {"params"})
     total = sum(_count(entry) for entry in params)
@@ -159,7 +165,7 @@ def compare(a: str | Path, b: str | Path) -> dict[str, Any]:
             row.update(_values(first.arrays[path], second.arrays[path]))
         if row:
             rows.append(row)
-    texts = [{name: load_json(text) for name, text in content.texts.items()} for content in (first, second)]
+    texts = [{name: content.mapping(name) for name in content.texts} for content in (first, second)]
     settings = [name for name in sorted({*texts[0], *texts[1]}) if texts[0].get(name) != texts[1].get(name)]
     same_params = not any(row["path"].startswith(("params/", "data/")) for row in rows)
     return {

@@ -122,7 +122,7 @@ class Problem:
         self._batch_size = None if batch_size is None else _positive(batch_size)
         self._program = jax.jit(self._values)
         self._gathered = jax.jit(self._gather_and_evaluate, static_argnames="batch_size")
-        self._device_arrays: dict[tuple[str, str], PyTree] = {}
+        self._device_arrays: dict[tuple[str, str, str], PyTree] = {}
         self._digests: dict[str, str] = {}
         self._checked = False
         if check is not None:
@@ -161,7 +161,8 @@ class Problem:
                 f"{split}: a stream has no arrays on the device",
                 hint="Training needs a split of arrays; streams are for evaluation.",
             )
-        key = (split, np.dtype(dtype or np.float32).name)
+        # Without a dtype floats keep theirs, which is float64 only where jax is told to have it.
+        key = (split, "own" if dtype is None else np.dtype(dtype).name, jnp.result_type(float).name)
         if key not in self._device_arrays:
             self._device_arrays[key] = jax.tree.map(lambda x: _to_device(x, dtype), data.tree)
         return self._device_arrays[key]
@@ -183,8 +184,8 @@ class Problem:
             If two calls differ, or an example's value depends on its batch mates or its position.
         """
         if not self._checked:
-            probe(self._values, params, self._split("train").head(4))
-            self._checked = True
+            # Values that are not finite prove nothing; the next parameters are probed again.
+            self._checked = probe(self._values, params, self._split("train").head(4))
 
     def per_example(
         self, params: PyTree, split: str = "train", *, batch_size: int | None = None, dtype: Any = None

@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from landscape import _hdf5
-from landscape._json import dump_json, jsonable, load_json
+from landscape import _hdf5, _hdf5_write
+from landscape._hdf5_open import boundary
+from landscape._json import dump_json, jsonable
 from landscape._tree import by_path
 from landscape.errors import CheckpointError
 
@@ -126,7 +127,7 @@ class Result:
                 }
             ),
         }
-        return _hdf5.write(
+        return _hdf5_write.write(
             Path(path),
             schema=SCHEMA,
             version=VERSION,
@@ -183,17 +184,19 @@ def load_result(path: str | Path) -> Result:
             expected="one of " + ", ".join(sorted({*_KINDS, *_MODULES})),
             hint="Update landscape, or check that the file is a result and not a checkpoint.",
         )
-    stored = load_json(content.texts["provenance"])
+    stored = content.mapping("provenance")
     arrays = {name.removeprefix("data/"): value for name, value in content.arrays.items()}
-    fields = nest({**arrays, **stored["fields"]})
-    return _KINDS[kind].from_fields(
-        fields,
-        status=stored["status"],
-        warnings=tuple(stored["warnings"]),
-        stats=stored["stats"],
-        config=load_json(content.texts["config"]),
-        provenance=stored["provenance"],
-    )
+    with boundary(Path(path), "its fields are not those of a result"):
+        if set(arrays) & set(stored["fields"]):
+            raise ValueError("a field is stored twice")
+        return _KINDS[kind].from_fields(
+            nest({**arrays, **stored["fields"]}),
+            status=str(stored["status"]),
+            warnings=tuple(map(str, stored["warnings"])),
+            stats=dict(stored["stats"]),
+            config=content.mapping("config"),
+            provenance=dict(stored["provenance"]),
+        )
 
 
 def _is_array(value: Any) -> bool:

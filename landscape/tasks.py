@@ -79,6 +79,7 @@ def load_problem(spec: str) -> Problem:
             f"--problem {spec}: did not return a Problem",
             expected="landscape.Problem",
             got=type(found).__name__,
+            hint="Return landscape.Problem(loss, train=…) from the function.",
         )
     return problem
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import namedtuple
+from collections import defaultdict, namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from landscape import Checkpoint, load, load_result, save
+from landscape import Checkpoint, _hdf5_read, _hdf5_write, load, load_result, save
 from landscape._tree import by_path, escape_key, fill, leaves_with_paths, nest, unescape_key
-from landscape.errors import ArchitectureMismatchError, CheckpointError, MaskError, NonFiniteError
+from landscape.errors import ArchitectureMismatchError, CheckpointError, InputError, MaskError, NonFiniteError
 from landscape.inspect import compare, describe, verify
 
 Pair = namedtuple("Pair", "first second")
@@ -106,6 +106,61 @@ def test_the_structure_of_the_caller_is_restored_by_path(tmp_path: Path) -> None
         load(path, like={"layers": params["layers"]})
 
 
+EMPTY = [
+    [{"w": np.ones(2)}, (), {"w": np.zeros(3)}, ()],
+    [(), (np.ones(2), np.zeros(1)), (), (), (np.ones(3), None)],
+    {"a": None, "b": {"c": {}, "d": np.ones(1)}, "e": []},
+    Pair((), Pair(None, [None, np.ones(4)])),
+    (None, {"x": np.ones(2)}),
+]
+
+
+@pytest.mark.parametrize("params", EMPTY, ids=["stax", "pairs", "dicts", "named", "first"])
+def test_layers_without_parameters_are_restored(params: Any, tmp_path: Path) -> None:
+    mask = jax.tree.map(lambda x: np.ones(x.shape, bool), params)
+    path = save(tmp_path / "a.h5", Checkpoint(params=params, mask=mask, init=params))
+    found = load(path, like=params)
+    assert jax.tree.structure(found.params) == jax.tree.structure(params)
+    assert jax.tree.structure(found.mask) == jax.tree.structure(params)
+    assert found.digest == load(path).digest == Checkpoint(params=params).digest
+    again = load(save(tmp_path / "b.h5", load(path)), like=params)
+    assert jax.tree.structure(again.params) == jax.tree.structure(params)
+
+
+def test_default_dictionaries_and_custom_nodes_are_restored(tmp_path: Path) -> None:
+    params = {"a": defaultdict(list, {"w": np.ones(2)}), "b": jax.tree_util.Partial(max, np.zeros(3), ())}
+    found = load(save(tmp_path / "a.h5", Checkpoint(params=params)), like=params)
+    assert jax.tree.structure(found.params) == jax.tree.structure(params)
+
+
+def test_keys_that_are_written_alike_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"layer/0: two leaves have this path"):
+        save(tmp_path / "a.h5", Checkpoint(params={"layer": {0: np.ones(1), "0": np.zeros(1)}}))
+    with pytest.raises(InputError, match="both written 'x'"):
+        save(tmp_path / "a.h5", Checkpoint(params=np.ones(1), info={"level": {"x": 1, Text(): 2}}))
+    with pytest.raises(InputError, match="not finite"):
+        save(tmp_path / "a.h5", Checkpoint(params=np.ones(1), info={"level": {"$float": 2}}))
+    with pytest.raises(InputError, match="Unicode"):
+        save(tmp_path / "a.h5", Checkpoint(params={"\ud800": np.ones(1)}))
+    with pytest.raises(CheckpointError, match="could not be written"):
+        save(tmp_path / "a.h5", Checkpoint(params=np.ones(1), info={"name": "\ud800"}))
+    assert not list(tmp_path.iterdir())
+
+
+class Text:
+    def __str__(self) -> str:
+        return "x"
+
+
+@pytest.mark.parametrize(
+    "paths", [("a", "%61"), ("[00]",), ("a%2fb",), ("", "a"), ("a", "a/b"), ("a/b", "a"), ("[999999]",),
+              ("/".join("a" * 80),), ("%FF",), ("[0]", "%5B0%5D")],
+)  # fmt: skip
+def test_paths_that_no_tree_has_are_not_nested(paths: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"path|leaf|sequence|names"):
+        nest(dict.fromkeys(paths, 1.0))
+
+
 def test_everything_a_run_needs_is_stored(tmp_path: Path) -> None:
     tree = {"kernel": RNG.normal(size=(3, 2)).astype(np.float32)}
     checkpoint = Checkpoint(
@@ -181,6 +236,24 @@ def test_masks_are_small_on_disk(tmp_path: Path) -> None:
     params = {"kernel": RNG.normal(size=(300, 300)).astype(np.float32) * mask["kernel"]}
     sparse = save(tmp_path / "sparse.h5", Checkpoint(params=params, mask=mask)).stat().st_size
     assert sparse < 0.25 * params["kernel"].nbytes
+
+
+def test_an_almost_empty_network_much_larger_than_its_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_hdf5_read, "SMALL_BYTES", 2**20)
+    monkeypatch.setattr(_hdf5_write, "MAX_STREAMED_CHUNK", 2**20)
+    params = {"w": np.zeros((300, 2**14), np.float32), "wide": np.zeros((1, 2**18 + 1), np.float32)}
+    params["w"][7, 5] = 1.5
+    mask = {name: leaf != 0 for name, leaf in params.items()}
+    path = save(tmp_path / "a.h5", Checkpoint(params={"w": params["w"]}, mask={"w": mask["w"]}))
+    assert 100 * path.stat().st_size < params["w"].nbytes
+    np.testing.assert_array_equal(load(path).params["w"], params["w"])
+    path = save(tmp_path / "b.h5", Checkpoint(params=params, mask=mask))
+    assert load(path).params["wide"].shape == (1, 2**18 + 1)
+    with h5py.File(path) as file:
+        assert file["params/wide"].chunks is None  # a row too long for a chunk
+        assert file["params/w"].chunks is not None
 
 
 def test_a_checkpoint_shows_itself_and_escapes_what_files_say(tmp_path: Path) -> None:

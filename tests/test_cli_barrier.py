@@ -34,6 +34,7 @@ class Calls(list[dict[str, Any]]):
 
     status = "ok"
     value: float | None = 0.25
+    digests: Any = {"a": "1", "b": "2", "data": {"train": "3"}}  # noqa: RUF012  replaced, never changed
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
             status=calls.status,
             warnings=("the grid is coarse",),
             config={"num_points": options["num_points"]},
-            provenance={"seed": options["seed"]},
+            provenance={"seed": options["seed"], "digests": calls.digests},
         )
 
     def page(result: Result, path: Path, **_: Any) -> list[Path]:
@@ -190,9 +191,22 @@ def test_a_stored_result_runs_again_from_anywhere_and_options_given_win(
     assert calls[2]["num_points"] == 9
 
 
+def test_running_again_on_what_has_changed_says_so(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["barrier", "a.h5", "b.h5", "-o", "first.h5", "-q"]) == 0
+    capsys.readouterr()
+    assert run(["barrier", "--config", "first.h5", "-q"]) == 0
+    assert "when the stored result" not in capsys.readouterr().out
+    calls.digests = {"a": "1", "b": "9", "data": {"train": "8"}}
+    assert run(["barrier", "--config", "first.h5", "-q"]) == 0
+    said = "the second checkpoint and the data are not what they were when the stored result was measured"
+    assert said in capsys.readouterr().out
+    assert run(["barrier", "c.h5", "d.h5", "--config", "first.h5", "-q"]) == 0
+    assert "when the stored result" not in capsys.readouterr().out
+
+
 def test_a_result_of_a_program_runs_again_too(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"num_points": 11, "batch_stats": "none", "batch_size": {"train": 9}, "checkpoints": ["a", "b"]}
-    stored = SimpleNamespace(kind="barrier", config=config)
+    stored = SimpleNamespace(kind="barrier", config=config, provenance={})
     monkeypatch.setitem(vars(landscape), "load_result", lambda _: stored)
     assert run(["barrier", "--config", "x.h5", "-q"]) == 0
     assert calls[0]["num_points"] == 11

@@ -89,6 +89,15 @@ def test_overview_lists_every_command_with_the_summary_of_the_table(
         assert f"{name} {entry.summary}" in text
 
 
+def test_the_overview_shows_its_examples_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[lines.index("Examples:") + 1 : lines.index("Examples:") + 3] == [
+        "landscape quickstart",
+        "landscape barrier --help",
+    ]
+
+
 def test_no_arguments_print_the_overview(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
     assert "Commands:" in capsys.readouterr().out

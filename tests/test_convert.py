@@ -105,6 +105,33 @@ def test_damaged_files_are_refused_by_name(kind: str, tmp_path: Path) -> None:
         read_foreign(path)
 
 
+@pytest.mark.parametrize("libver", ["earliest", "v108", "latest"])
+def test_every_layout_of_hdf5_is_read(libver: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=libver) as file:
+        file.create_dataset("layer/kernel", data=KERNEL, chunks=(2, 2), compression="gzip", shuffle=True)
+        file["layer/bias"] = BIAS.astype(">f4")
+        file.create_dataset("layer/chunked", data=np.arange(25.0).reshape(5, 5), chunks=(2, 2))
+        file["file"] = np.int8(3)
+    found = load(save(tmp_path / "out.h5", read_foreign(path))).params
+    np.testing.assert_array_equal(found["layer"]["kernel"], KERNEL)
+    np.testing.assert_array_equal(found["layer"]["bias"], BIAS)
+    np.testing.assert_array_equal(found["layer"]["chunked"], np.arange(25.0).reshape(5, 5))
+    assert found["file"] == 3
+
+
+@pytest.mark.faults
+def test_a_crash_of_the_hdf5_library_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 7: the newer layouts are read in a process of their own."""
+    with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
+        file["x"] = h5py.ExternalLink("/etc/passwd", "/")
+    with pytest.raises(CheckpointError, match=r"a\.h5: refused: x is a link"):
+        read_foreign(tmp_path / "a.h5")
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(CheckpointError, match=r"a\.h5: damaged[\s\S]*status 1"):
+        read_foreign(tmp_path / "a.h5")
+
+
 @pytest.mark.faults
 def test_links_to_other_files_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import signal
@@ -16,12 +18,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hostile import SAMPLES, rewritten, sealed, whole
+from attacker import rewritten, sealed, whole
+from hostile import SAMPLES
 
-from landscape import Checkpoint, load, save
+from landscape import Checkpoint, _hdf5_open, load, save
 from landscape.errors import CheckpointError, OutputExistsError
 
 pytestmark = pytest.mark.faults
+MASK = {"layer": {"kernel": np.ones((3, 4), bool), "bias": np.ones(4, bool)}}
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -38,8 +42,13 @@ def test_a_hostile_or_damaged_file_is_refused_by_name(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "name", ["shape_bomb", "chunk_bomb", "many_objects", "huge_json", "deep_json", "huge_chunk"]
-)
+    "name",
+    [
+        "shape_bomb", "chunk_bomb", "many_objects", "huge_json", "deep_json", "huge_chunk", "many_values",
+        "heap_cycle", "bomb_of_zeros", "bomb_of_columns", "long_quotes", "partly_written_chunks",
+        "tiny_chunks", "text_array",
+    ],
+)  # fmt: skip
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_refusing_a_bomb_takes_little_memory_and_no_jax(name: str, tmp_path: Path) -> None:
     """Fault 7: under 200 MB in the whole process."""
@@ -79,6 +88,18 @@ def test_every_flipped_byte_is_refused_or_reads_equal_data(tmp_path: Path) -> No
         assert found.info == sound.info
 
 
+def test_random_damage_never_crashes_hangs_or_leaks_an_exception(tmp_path: Path) -> None:
+    """Fault 7: in a process of its own, so that a crash of the HDF5 library is seen."""
+    script = Path(__file__).with_name("fuzzing.py")
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, "0", "400"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"seed {(tmp_path / 'seed').read_text()}: {done.stderr[-2000:]}"
+    seen = json.loads(done.stdout)
+    assert set(seen) == {"equal", "refused"}, seen
+    assert sum(seen.values()) == 400
+
+
 def test_a_newer_minor_schema_is_read_with_a_warning(tmp_path: Path) -> None:
     """Fault 9."""
     path = tmp_path / "a.h5"
@@ -116,6 +137,68 @@ def test_links_to_a_checkpoint_and_the_home_folder_are_followed(
     (tmp_path / "link.h5").symlink_to(tmp_path / "a.h5")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load(tmp_path / "link.h5").digest == load("~/a.h5").digest
+
+
+def test_saving_to_a_link_replaces_what_it_points_to(tmp_path: Path) -> None:
+    """Fault 27: the link stays, the target is written atomically in its own folder."""
+    (tmp_path / "store").mkdir()
+    link, target = tmp_path / "link.h5", tmp_path / "store" / "a.h5"
+    link.symlink_to(Path("store") / "a.h5")
+    assert save(link, Checkpoint(params=np.ones(3))) == link  # a dangling link whose folder exists
+    with pytest.raises(OutputExistsError):
+        save(link, Checkpoint(params=np.ones(4)))
+    save(link, Checkpoint(params=np.ones(5)), force=True)
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert load(target).num_params == 5
+    assert sorted(sizes(tmp_path)) == ["link.h5", "store"]
+    assert sorted(sizes(target.parent)) == ["a.h5"]
+
+
+def test_links_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    """Fault 27."""
+    (tmp_path / "lost.h5").symlink_to(tmp_path / "none" / "a.h5")
+    (tmp_path / "round.h5").symlink_to(tmp_path / "round.h5")
+    with pytest.raises(CheckpointError, match=r"lost\.h5[\s\S]*none"):
+        whole(tmp_path / "lost.h5")
+    with pytest.raises(CheckpointError, match=r"round\.h5"):
+        whole(tmp_path / "round.h5")
+    with pytest.raises(CheckpointError, match=r"round\.h5"):
+        load(tmp_path / "round.h5")
+
+
+def test_a_file_is_opened_once_and_nothing_else_is(tmp_path: Path) -> None:
+    """Fault 7: what was checked is what is read, whatever takes its name meanwhile."""
+    whole(tmp_path / "a.h5", mask=MASK)
+    code = textwrap.dedent(f"""
+        import sys
+        from landscape import load
+        load({str(tmp_path / "a.h5")!r})  # everything is imported now
+        opened = []
+        sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" else None)
+        load({str(tmp_path / "a.h5")!r})
+        print(opened)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = [name for name in ast.literal_eval(done.stdout) if isinstance(name, str)]
+    assert names == [str(tmp_path / "a.h5")]
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 7: the other file takes the name after the checks."""
+    path = tmp_path / "a.h5"
+    whole(path)
+    SAMPLES["external_storage"][0](tmp_path / "evil.h5")
+    sound, check = load(path), _hdf5_open._check_header
+
+    def replaced(file: _hdf5_open.RawFile) -> None:
+        check(file)
+        (tmp_path / "evil.h5").replace(path)
+
+    monkeypatch.setattr(_hdf5_open, "_check_header", replaced)
+    assert load(path).digest == sound.digest
 
 
 def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:

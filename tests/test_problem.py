@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from landscape import Metric, Problem, Stream
+from landscape._splits import make_split
 from landscape.errors import ConfigurationError, DeviceMemoryError, ProblemError
 
 RNG = np.random.default_rng(0)
@@ -107,6 +108,50 @@ def test_a_generator_is_refused_because_it_can_be_read_once() -> None:
         Problem(squared, train=iter(Loader()))
 
 
+class Shuffling:
+    """The same examples in another order at every pass."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def __iter__(self) -> Any:
+        self.passes += 1
+        order = np.random.default_rng(self.passes).permutation(len(X))
+        return iter([(X[part], Y[part]) for part in np.array_split(order, 4)])
+
+
+@pytest.mark.faults
+def test_row_16_a_stream_that_shuffles_is_refused_at_its_second_pass() -> None:
+    """Values of two passes would not belong to the same examples."""
+    problem = Problem(squared, train=Stream(Shuffling()))
+    problem.evaluate(PARAMS)
+    with pytest.raises(ProblemError, match="changes from one pass to the next") as caught:
+        problem.evaluate(PARAMS)
+    assert "another batch 1" in str(caught.value.got)
+    shrinking = [(X[:20], Y[:20]), (X[20:], Y[20:])]
+    problem = Problem(squared, train=Stream(shrinking))
+    problem.evaluate(PARAMS)
+    shrinking.pop()
+    with pytest.raises(ProblemError, match="changes from one pass to the next"):
+        problem.evaluate(PARAMS)
+
+
+@pytest.mark.parametrize("said", [52, 54])
+def test_a_stream_with_another_number_of_examples_than_said_is_refused(said: int) -> None:
+    problem = Problem(squared, train=Stream(Loader(), num_examples=said))
+    with pytest.raises(ProblemError, match="another number of examples") as caught:
+        problem.evaluate(PARAMS)
+    assert caught.value.got == "53"
+
+
+@pytest.mark.parametrize("size", [1, 7, 16, 20, 53, 99])
+def test_batches_of_a_stream_are_cut_and_joined_to_the_size(size: int) -> None:
+    """Small batches of a stream do not make small, or padded, batches on the device."""
+    cut = list(make_split(Stream(Loader()), "train").batches(size))
+    assert [count for _, count in cut] == [min(size, 53 - start) for start in range(0, 53, size)]
+    np.testing.assert_array_equal(np.concatenate([batch[0] for batch, _ in cut]), X)
+
+
 def test_a_stream_is_not_held_on_the_device() -> None:
     with pytest.raises(ProblemError, match="stream"):
         Problem(squared, train=Loader()).arrays("train")
@@ -146,6 +191,33 @@ def test_losses_that_are_no_function_of_one_example_are_refused_at_first_use(los
 
 
 @pytest.mark.faults
+@pytest.mark.faults
+def test_row_16_a_loss_that_depends_on_the_size_of_the_batch_is_refused() -> None:
+    def shared(params: Any, batch: Any) -> jax.Array:
+        return squared(params, batch) / batch[0].shape[0]
+
+    with pytest.raises(ProblemError, match="depends on the other examples") as caught:
+        Problem(shared, train=(X, Y)).evaluate(PARAMS)
+    assert "9 copies" in str(caught.value.got)
+
+
+@pytest.mark.faults
+def test_row_16_parameters_that_tell_nothing_do_not_end_the_probing() -> None:
+    problem = Problem(mixing, train=(X, Y))
+    problem.evaluate(jax.tree.map(lambda x: x * np.nan, PARAMS))
+    with pytest.raises(ProblemError, match="depends on the other examples"):
+        problem.evaluate(PARAMS)
+
+
+def test_arrays_keep_the_precision_that_they_were_asked_for_in() -> None:
+    """What a caller does under 64 bits leaves nothing behind for one under 32."""
+    problem = Problem(squared, train=(X.astype(np.float64), Y))
+    with jax.enable_x64(True):
+        assert problem.arrays("train")[0].dtype == np.float64
+    assert problem.arrays("train", dtype="float32")[0].dtype == np.float32
+    assert problem.arrays("train")[0].dtype == np.float32
+
+
 def test_a_random_metric_is_refused_by_its_name() -> None:
     """Fault 16."""
     with pytest.raises(ProblemError, match="luck"):

@@ -137,7 +137,11 @@ def run_quickstart(
     folder = Path(folder).expanduser()
     page = folder / "quickstart.html"
     if page.exists() and not force:
-        raise OutputExistsError(f"{page}: is there already", hint="Give --force, or another folder with -o.")
+        raise OutputExistsError(
+            f"{page}: is there already",
+            expected="a name that is free",
+            hint="Give --force, or another folder with -o.",
+        )
     config = resolve("quickstart", overrides=overrides)
     started = (folder / "run" / "run.toml").exists()
     run = train_tickets(config, folder / "run", resume=started, progress=progress, should_stop=should_stop)

@@ -75,10 +75,12 @@ class Measurement:
         places: dict[str, float | None] = {}
         for split, metrics in self.curve.losses.items():
             found[split] = {}
+            # Where the loss is not finite, neither are the outputs, and no metric of them is a number.
+            finite = bool(np.isfinite(metrics["loss"]).all())
             for key, means in metrics.items():
                 worse = -means if self._higher_is_better(key) else means
                 heights = {name: excess(worse, self.plan.alphas, name) for name in DEFINITIONS}
-                whole = bool(np.isfinite(means).all())
+                whole = finite and bool(np.isfinite(means).all())
                 found[split][key] = {
                     name: float(height.max()) if whole else None for name, height in heights.items()
                 }

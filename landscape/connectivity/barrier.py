@@ -232,7 +232,8 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
     batch_size : int, optional
         Examples a batch.
     dtype : {"float32", "float64"}, optional
-        Precision on the device; by default that of the weights. Local to the call.
+        ``"float32"`` or ``"float64"`` on the device, local to the call. By default that of the weights,
+        but float64 weights are measured in float32 unless float64 is asked for.
     batch_stats : {"recompute", "keep"}
         For models with batch statistics: recompute them on the training split at every point, the
         ends included, or interpolate the stored ones.

@@ -25,7 +25,11 @@ def check_targets(paths: Iterable[Path], *, force: bool) -> None:
         if os.path.isdir(path):  # noqa: PTH112  unlike Path.is_dir, False for a name too long
             raise InputError(f"{path}: is a folder", expected="the name of a file", hint="Name a file in it.")
         if os.path.lexists(path) and not force:
-            raise OutputExistsError(f"{path}: is there already", hint="Give force (--force) to replace it.")
+            raise OutputExistsError(
+                f"{path}: is there already",
+                expected="a name that is free",
+                hint="Give force (--force) to replace it.",
+            )
 
 
 def write_text(path: Path, text: str) -> Path:
