@@ -111,7 +111,7 @@ def test_json_is_one_strict_object_even_with_numbers_that_are_not(
     assert envelope["status"] == "non-finite"
     assert envelope["data"]["barrier_above_chord"] is None
     assert envelope["warnings"] == ["the grid is coarse"]
-    assert envelope["provenance"] == {"seed": 0}
+    assert envelope["provenance"] == {"seed": 0, "digests": calls.digests}
     assert envelope["outputs"] == []
 
 
