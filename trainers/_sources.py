@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import CheckpointError, ConfigurationError
+from trainers._strategy_table import PARTIAL_KEYS
 from trainers._toml import parse_override, parse_toml, read_toml
 from trainers._validate import Invalid, is_given, name
 
@@ -112,11 +113,21 @@ def layered(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         old = kept.get("network")
         if not isinstance(old, Mapping) or old.get("kind") != network["kind"]:
             kept.pop("network", None)
+    if "strategy" in (evolution := changes.get("evolution") or {}):
+        kept["evolution"] = _of_strategy(kept.get("evolution"), evolution["strategy"])
     if isinstance(pruning, Mapping) and isinstance(kept.get("pruning"), Mapping):
         pairs = (*PRUNING_RIVALS, *((b, a) for a, b in PRUNING_RIVALS))
         superseded = {b for a, b in pairs if is_given(pruning.get(a))} - set(pruning)
         kept["pruning"] = {key: value for key, value in kept["pruning"].items() if key not in superseded}
     return _merged(kept, changes)
+
+
+def _of_strategy(evolution: Any, strategy: Any) -> dict[str, Any]:
+    """Return the settings of an evolution without those that only a former strategy uses."""
+    kept = dict(evolution or {})
+    if kept.get("strategy") == strategy:
+        return kept
+    return {key: value for key, value in kept.items() if key not in PARTIAL_KEYS}
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
