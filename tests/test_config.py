@@ -246,6 +246,16 @@ def test_what_a_layer_supersedes_is_dropped() -> None:
         resolve("digits", overrides=["pruning.densities=[1.0, 0.1]", "pruning.levels=3"])
 
 
+def test_a_layer_that_changes_the_strategy_drops_what_only_the_former_one_uses(folder: Path) -> None:
+    Path("base.toml").write_text("[evolution]\ntemperature = 3.0\ngenerations = 7\n")
+    change = ["evolution.strategy=pgpe", "evolution.beta1=0.5"]
+    found = resolve("base.toml", overrides=change).evolution
+    assert (found.strategy, found.temperature, found.beta1, found.generations) == ("pgpe", "auto", 0.5, 7)
+    assert resolve("base.toml", overrides=["evolution.strategy=snes"]).evolution.temperature == 3.0
+    with pytest.raises(ConfigurationError, match="temperature: expected auto"):
+        resolve("base.toml", overrides=[*change, "evolution.temperature=3.0"])
+
+
 @pytest.mark.parametrize(
     ("override", "value"),
     [

@@ -17,6 +17,7 @@ from landscape.errors import ConfigurationError
 from trainers.config import EvolutionConfig
 from trainers.evolution import Evolution
 from trainers.protocol import Step
+from trainers.published import paper_settings
 from trainers.strategies import FACTS, REFUSED, STRATEGIES, no_snr
 from trainers.strategies._base import LEAST_STD, step_optimizer
 
@@ -366,3 +367,29 @@ def test_settings_go_over_to_another_strategy_without_what_it_does_not_use() -> 
     assert other.setting("elite_ratio") == 0.2
     with pytest.raises(ConfigurationError, match="memory"):
         settings.with_strategy("cma-es")
+
+
+def test_published_settings_are_those_of_the_paper() -> None:
+    found = {name: paper_settings(name, "mnist") for name in ("sep-cma-es", "snes", "pgpe", "des")}
+    assert {name: settings.std_init for name, settings in found.items()} == {
+        "sep-cma-es": 0.025,
+        "snes": 0.025,
+        "pgpe": 0.05,
+        "des": 0.1,
+    }
+    assert found["sep-cma-es"].setting("elite_ratio") == 0.5
+    assert (found["snes"].setting("temperature"), found["des"].setting("temperature")) == (12.0, 12.5)
+    pgpe = found["pgpe"]
+    keys = ("mean_learning_rate", "mean_learning_rate_decay", "mean_learning_rate_min", "beta1", "beta2")
+    assert [pgpe.setting(key) for key in keys] == [0.01, 0.999, 0.001, 0.99, 0.999]
+    assert (pgpe.std_decay, pgpe.std_min) == (0.999, 0.01)
+    for settings in found.values():
+        size = (settings.population_size, settings.generations, settings.batch_size, settings.mean_decay)
+        assert size == (128, 4000, 1024, 1e-4)
+    assert paper_settings("pgpe", "ant", generations=10).mean_decay == 1e-5
+
+
+@pytest.mark.parametrize(("strategy", "task"), [("les", "mnist"), ("pgpe", "pendulum"), ("snes", "chess")])
+def test_settings_that_were_not_published_are_not_made_up(strategy: str, task: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"nothing was published for {strategy} on {task}"):
+        paper_settings(strategy, task)

@@ -113,8 +113,9 @@ def layered(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         old = kept.get("network")
         if not isinstance(old, Mapping) or old.get("kind") != network["kind"]:
             kept.pop("network", None)
-    if "strategy" in (evolution := changes.get("evolution") or {}):
-        kept["evolution"] = _of_strategy(kept.get("evolution"), evolution["strategy"])
+    evolution = changes.get("evolution")
+    if isinstance(evolution, Mapping) and isinstance(kept.get("evolution"), Mapping):
+        kept["evolution"] = _of_strategy(kept["evolution"], evolution)
     if isinstance(pruning, Mapping) and isinstance(kept.get("pruning"), Mapping):
         pairs = (*PRUNING_RIVALS, *((b, a) for a, b in PRUNING_RIVALS))
         superseded = {b for a, b in pairs if is_given(pruning.get(a))} - set(pruning)
@@ -122,12 +123,10 @@ def layered(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return _merged(kept, changes)
 
 
-def _of_strategy(evolution: Any, strategy: Any) -> dict[str, Any]:
-    """Return the settings of an evolution without those that only a former strategy uses."""
-    kept = dict(evolution or {})
-    if kept.get("strategy") == strategy:
-        return kept
-    return {key: value for key, value in kept.items() if key not in PARTIAL_KEYS}
+def _of_strategy(kept: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an evolution, without what only a former strategy uses."""
+    same = changes.get("strategy", kept.get("strategy")) == kept.get("strategy")
+    return {key: value for key, value in kept.items() if same or key not in PARTIAL_KEYS}
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
