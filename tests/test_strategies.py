@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import evosax.algorithms
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from landscape import Checkpoint, load, save
 from landscape.errors import ConfigurationError
 from trainers.config import EvolutionConfig
 from trainers.evolution import Evolution
@@ -195,16 +197,19 @@ def test_the_keys_decide_the_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_state_that_went_through_numpy_goes_on_bitwise(name: str) -> None:
+def test_a_state_that_went_through_a_file_goes_on_bitwise(name: str, tmp_path: Path) -> None:
     """Fault 23: what a snapshot keeps is the leaves, as arrays of the host."""
     advance, batch, keys = driver(name), objective(CURVATURES), seed_keys(5)
     whole, _ = advance(start(name), batch, keys, 0, 30)
     half, _ = advance(start(name), batch, keys, 0, 11)
     compiled = advance._cache_size()
     leaves, tree = jax.tree.flatten(half)
-    stored = [np.array(leaf) for leaf in leaves]
+    stored = [np.asarray(leaf) for leaf in leaves]
     assert all(leaf.shape[0] == SEEDS for leaf in stored)
-    resumed, _ = advance(jax.tree.unflatten(tree, map(jnp.asarray, stored)), batch, keys, 11, 30)
+    params = {"mean": np.asarray(half.mean)}
+    save(tmp_path / "half.h5", Checkpoint(params=params, state={"leaves": stored}))
+    loaded = [jnp.asarray(leaf) for leaf in load(tmp_path / "half.h5").state["leaves"]]
+    resumed, _ = advance(jax.tree.unflatten(tree, loaded), batch, keys, 11, 30)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     assert advance._cache_size() == compiled  # nothing is weakly typed or of another dtype
@@ -279,6 +284,13 @@ def test_constants_are_those_of_evosax_at_the_dense_size(name: str) -> None:
     defaults = search.strategy.es.default_params.replace(**_std_init(search, 0.3))
     for ours, theirs in zip(jax.tree.leaves(search.constants(SIZE)), jax.tree.leaves(defaults), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constants_are_finite_down_to_one_free_weight(name: str) -> None:
+    for num_free in (1, 2, 5, SIZE):
+        for leaf in jax.tree.leaves(trainer(name).constants(num_free)):
+            assert np.isfinite(leaf).all()
 
 
 def _std_init(search: Evolution, value: float) -> dict[str, float]:

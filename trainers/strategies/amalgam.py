@@ -34,7 +34,11 @@ class _ElitesAMaLGaM(iAMaLGaM_Univariate):  # type: ignore[misc]  # evosax is un
 
 
 class AMaLGaMStrategy(Strategy):
-    """Incremental AMaLGaM (Bosman, Grahl & Thierens 2013), diagonal covariance."""
+    """Incremental AMaLGaM (Bosman, Grahl & Thierens 2013), diagonal covariance.
+
+    Its covariance learns at 1 − exp(−1.1·mu^1.2 / n^1.6), which is 6e-4 at n = 2,410 and mu = 64: with
+    a network's number of weights its signal-to-noise score orders them nearly as magnitude does.
+    """
 
     def __init__(self, config: EvolutionConfig, num_dims: int) -> None:
         super().__init__(config, num_dims)
