@@ -159,7 +159,7 @@ def test_row_31_every_fault_is_listed_at_once_with_its_key() -> None:
         ({"pruning": {"densities": [0.9, 0.5]}}, "starts at 1.0"),
         ({"pruning": {"ratio": 0.01, "levels": 100}}, "last density"),
         ({"pruning": {"ratio": 0.5, "densities": [1.0, 0.2]}}, "conflicts with densities"),
-        ({"methods": ["sgd-snr"]}, "no signal-to-noise ratio: it keeps no second moment"),
+        ({"methods": ["sgd-snr"]}, "no signal-to-noise score: sgd keeps no second"),
         ({"methods": ["es-snrr"]}, "did you mean es-snr"),
         ({"methods": ["x"], "method": {"x": {"source": "es-snr", "algorithm": "es"}}}, "stands before it"),
         ({"methods": ["es-snr"], "method": {"y": {}}}, "is not in methods"),
@@ -253,6 +253,16 @@ def test_what_a_layer_supersedes_is_dropped() -> None:
     assert resolve("mnist-short", overrides=both).network == {"kind": "mlp", "widths": [64]}
     with pytest.raises(ConfigurationError, match="conflicts"):
         resolve("digits", overrides=["pruning.densities=[1.0, 0.1]", "pruning.levels=3"])
+
+
+def test_a_layer_that_changes_the_strategy_drops_what_only_the_former_one_uses(folder: Path) -> None:
+    Path("base.toml").write_text("[evolution]\ntemperature = 3.0\ngenerations = 7\n")
+    change = ["evolution.strategy=pgpe", "evolution.beta1=0.5"]
+    found = resolve("base.toml", overrides=change).evolution
+    assert (found.strategy, found.temperature, found.beta1, found.generations) == ("pgpe", "auto", 0.5, 7)
+    assert resolve("base.toml", overrides=["evolution.strategy=snes"]).evolution.temperature == 3.0
+    with pytest.raises(ConfigurationError, match="temperature: expected auto"):
+        resolve("base.toml", overrides=[*change, "evolution.temperature=3.0"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -18,7 +19,9 @@ from trainers.config import EvolutionConfig, GradientConfig
 from trainers.engine import Engine, chunks
 from trainers.evaluation import map_replicates, mean_loss, population_evaluator
 from trainers.evolution import Evolution
-from trainers.gradient import Gradient, learning_rate
+from trainers.gradient import Gradient, gradient_noise_std, learning_rate
+from trainers.protocol import Step
+from trainers.strategies import STRATEGIES
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 6)).astype(np.float32)
@@ -26,6 +29,8 @@ Y = RNG.normal(size=50).astype(np.float32)
 LIKE = {"bias": np.zeros(1, np.float32), "kernel": np.zeros((6, 1), np.float32)}
 LAYOUT = Layout.of(LIKE)
 START = RNG.normal(size=(2, LAYOUT.size)).astype(np.float32)
+EVERY = np.ones((2, LAYOUT.size), bool)
+TRAINERS = [*sorted(STRATEGIES), "gd"]
 
 
 def squared(params: Any, batch: Any) -> jax.Array:
@@ -35,6 +40,7 @@ def squared(params: Any, batch: Any) -> jax.Array:
 PROBLEM = Problem(squared, train=(X, Y))
 
 
+@functools.cache
 def make(trainer: str, **changes: Any) -> Engine:
     if trainer == "gd":
         config = GradientConfig(batch_size=20, epochs=15, learning_rate=0.05, **changes)
@@ -57,7 +63,7 @@ def trained(
     return carry
 
 
-@pytest.mark.parametrize("trainer", ["snes", "sep-cma-es", "gd"])
+@pytest.mark.parametrize("trainer", TRAINERS)
 def test_a_level_is_bitwise_the_same_however_it_is_cut(trainer: str) -> None:
     engine = make(trainer)
     whole = trained(engine, [])
@@ -66,7 +72,7 @@ def test_a_level_is_bitwise_the_same_however_it_is_cut(trainer: str) -> None:
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("trainer", ["snes", "sep-cma-es", "gd"])
+@pytest.mark.parametrize("trainer", TRAINERS)
 def test_one_executable_serves_every_chunk_length_level_and_mask(trainer: str) -> None:
     engine = make(trainer)
     for level, free in enumerate((7, 5, 3)):
@@ -119,7 +125,7 @@ def test_gradient_descent_is_optax_on_the_minibatches_of_the_engine() -> None:
         np.testing.assert_allclose(found, vector, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adamw"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
 def test_every_optimizer_and_schedule_lowers_the_loss(optimizer: str, schedule: str) -> None:
     engine = make("gd", optimizer=optimizer, schedule=schedule, warmup_steps=3, weight_decay=1e-4)
@@ -135,6 +141,67 @@ def test_schedules_warm_up_and_end_where_they_should() -> None:
     assert float(rate(10)) == pytest.approx(0.1)
     assert float(rate(60)) == pytest.approx(0.05)
     assert float(rate(110)) == pytest.approx(0.0, abs=1e-8)
+
+
+def test_the_moments_of_adam_are_running_means_of_the_gradient_without_their_bias() -> None:
+    """On a linear loss the gradient g is the same at every step: m̂ = g and v̂ = g² from the first."""
+    slope = np.linspace(-2.0, 2.0, 5).astype(np.float32)
+    config = GradientConfig(batch_size=1, epochs=1)
+    descent = Gradient(config, 9, lambda vector, _: vector @ slope, map_replicates)
+    mask = np.ones((2, 5), bool)
+    mask[1, 0] = False
+    state = descent.init(np.ones((2, 5)), mask, ())
+    for _ in range(9):
+        state, _ = descent.step(state, Step(jnp.zeros((2, 1)), jnp.zeros(2), jnp.asarray(mask), ()))
+    first, second = descent.moments(state) or (None, None)
+    np.testing.assert_allclose(first, slope * mask, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(second, (slope * mask) ** 2, rtol=1e-4, atol=1e-7)
+    scale = gradient_noise_std(np.asarray(second))
+    np.testing.assert_allclose(1.0 / scale[0], np.abs(slope), rtol=1e-4, atol=1e-7)
+    assert np.isinf(scale[1, 0])
+
+
+def test_only_adam_of_the_configuration_has_moments() -> None:
+    engine = make("gd", optimizer="momentum")
+    assert engine.trainer.moments(engine.start(engine.level([0, 1], 0, EVERY), START).state) is None
+    engine = make("gd", optimizer="adamw", weight_decay=1e-3)
+    first, second = engine.trainer.moments(trained(engine, []).state)
+    assert first.shape == second.shape == START.shape
+    assert (np.asarray(second) > 0).all()
+
+
+def test_the_scale_of_gradient_noise_is_small_where_curvature_is_large() -> None:
+    """Gradients of a noisy quadratic c·(θ − ε): E[g²] ∝ c², so that 1 / √v̂ falls with curvature."""
+    curvatures = np.repeat([10.0, 0.1], 4).astype(np.float32)
+    config = GradientConfig(batch_size=1, epochs=1, learning_rate=1e-3)
+
+    def loss(vector: jax.Array, batch: jax.Array) -> jax.Array:
+        return 0.5 * jnp.sum(curvatures * (vector - batch[0]) ** 2)
+
+    descent = Gradient(config, 400, loss, map_replicates)
+    mask = np.ones((1, 8), bool)
+    state = descent.init(np.zeros((1, 8)), mask, ())
+    advance = jax.jit(descent.step)
+    for noise in np.random.default_rng(0).normal(size=(400, 1, 1, 8)).astype(np.float32):
+        state, _ = advance(state, Step(noise, jnp.zeros(1), jnp.asarray(mask), ()))
+    moments = descent.moments(state)
+    assert moments is not None
+    scale = gradient_noise_std(np.asarray(moments[1]))[0]
+    assert scale[:4].mean() / scale[4:].mean() == pytest.approx(0.01, rel=0.2)
+
+
+def test_a_users_own_optimizer_trains_masked_weights() -> None:
+    config = GradientConfig(batch_size=20, epochs=15)
+    loss = mean_loss(PROBLEM, LAYOUT, LIKE)
+    own = optax.chain(optax.clip_by_global_norm(1.0), optax.lion(0.02))
+    engine = Engine(Gradient(config, 50, loss, map_replicates, optimizer=own), PROBLEM.arrays("train"))
+    mask = EVERY.copy()
+    mask[:, 2] = False
+    carry = trained(engine, [], mask)
+    assert not np.asarray(engine.trainer.solution(carry.state))[:, 2].any()
+    record = np.asarray(carry.record["loss"])
+    assert (record[-3:].mean(0) < record[:3].mean(0)).all()
+    assert engine.trainer.moments(carry.state) is None
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import CheckpointError, ConfigurationError
+from trainers._strategy_table import PARTIAL_KEYS
 from trainers._toml import parse_override, parse_toml, read_toml
 from trainers._validate import Invalid, is_given, name
 
@@ -147,11 +148,20 @@ def layered(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         old = kept.get("network")
         if not isinstance(old, Mapping) or old.get("kind") != network["kind"]:
             kept.pop("network", None)
+    evolution = changes.get("evolution")
+    if isinstance(evolution, Mapping) and isinstance(kept.get("evolution"), Mapping):
+        kept["evolution"] = _of_strategy(kept["evolution"], evolution)
     if isinstance(pruning, Mapping) and isinstance(kept.get("pruning"), Mapping):
         pairs = (*PRUNING_RIVALS, *((b, a) for a, b in PRUNING_RIVALS))
         superseded = {b for a, b in pairs if is_given(pruning.get(a))} - set(pruning)
         kept["pruning"] = {key: value for key, value in kept["pruning"].items() if key not in superseded}
     return _merged(kept, changes)
+
+
+def _of_strategy(kept: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an evolution, without what only a former strategy uses."""
+    same = changes.get("strategy", kept.get("strategy")) == kept.get("strategy")
+    return {key: value for key, value in kept.items() if same or key not in PARTIAL_KEYS}
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from trainers.config import EvolutionConfig
 from trainers.evaluation import map_replicates
 from trainers.protocol import Step
-from trainers.strategies import make_strategy
+from trainers.strategies import FACTS, make_strategy
 
 PyTree = Any
 # evaluate(population [P, n], batch [B, …]) -> mean losses [P], of one search
@@ -50,9 +50,7 @@ class Evolution:
     def init(self, mean: np.ndarray, mask: np.ndarray, constants: PyTree) -> PyTree:
         """Return the state of S searches from `mean` [S, n], zero where masked."""
         start = jnp.asarray(np.where(mask, mean, 0.0), jnp.float32)
-        init: Callable[[jax.Array], PyTree] = jax.vmap(
-            lambda m: self.strategy.es.init(jax.random.key(0), m, constants)
-        )
+        init: Callable[[jax.Array], PyTree] = jax.vmap(lambda one: self.strategy.start(one, constants))
         # evosax leaves weakly typed scalars; unmended, the first chunk would be compiled twice.
         return jax.tree.map(_strong, init(start))
 
@@ -71,7 +69,8 @@ class Evolution:
         A population whose finite fitness is all equal, or that has none, says nothing: the search
         keeps its mean and its standard deviation.
         """
-        told, _ = self.strategy.es.tell(jax.random.key(0), population, fitness, state, constants)
+        usable = self.strategy.fitness(fitness)
+        told, _ = self.strategy.es.tell(jax.random.key(0), population, usable, state, constants)
         told = told.replace(mean=told.mean * (1.0 - self.config.mean_decay))
         told = self.strategy.settle(told, mask, constants)
         keep = stalled(fitness)
@@ -109,9 +108,16 @@ class Evolution:
         mean: jax.Array = state.mean
         return mean
 
-    def std(self, state: PyTree) -> jax.Array:
-        """Return the standard deviations [S, n]."""
+    def std(self, state: PyTree) -> jax.Array | None:
+        """Return the standard deviations [S, n]; None if a search has one for all weights."""
+        if not FACTS[self.config.strategy].per_parameter:
+            return None
         return jax.vmap(self.strategy.std)(state)
+
+    @property
+    def snr_denominator(self) -> str:
+        """What the signal-to-noise score divides by: "std", or in one profile "variance"."""
+        return self.strategy.snr_denominator
 
 
 def stalled(fitness: jax.Array) -> jax.Array:

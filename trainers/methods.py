@@ -15,16 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from trainers import _validate as check
-from trainers._optimisation import (
-    OPTIMIZERS,
-    SHARED,
-    STRATEGIES,
-    WITHOUT_SCALE,
-    EvolutionConfig,
-    GradientConfig,
-)
+from trainers._optimisation import OPTIMIZERS, EvolutionConfig, GradientConfig, without_snr
 from trainers._pruning_config import PruningConfig
 from trainers._sources import layered
+from trainers._strategy_table import FACTS, REFUSED
 
 __all__ = [
     "CONTROLS",
@@ -47,7 +41,7 @@ CONTROLS = (
     "layer-random",
     "connected-random",
 )
-TRAINERS = {"es": "es", "gd": "gd", **dict.fromkeys(STRATEGIES, "es"), **dict.fromkeys(OPTIMIZERS, "gd")}
+TRAINERS = {"es": "es", "gd": "gd", **dict.fromkeys(FACTS, "es"), **dict.fromkeys(OPTIMIZERS, "gd")}
 
 
 def _score(value: Any) -> str:
@@ -222,14 +216,17 @@ def resolve_method(
         control=given.control,
         **chosen,
     )
-    if score == "snr" and method.algorithm in WITHOUT_SCALE:
-        reason = WITHOUT_SCALE[method.algorithm]
-        raise check.Invalid([("", f"{name}: {method.algorithm} has no signal-to-noise ratio: {reason}")])
+    reason = without_snr(method.algorithm) if score == "snr" else None
+    if reason is not None:
+        raise check.Invalid([("", f"{name}: no signal-to-noise score: {reason}")])
     return method
 
 
 def _incomplete(name: str, algorithm: str | None) -> str:
     complete = [f"{first}-{last}" for first in TRAINERS for last in SCORES]
+    refused = next((word for word in REFUSED if name.startswith(f"{word}-")), None)
+    if refused is not None:
+        return f"{refused} is not there: {REFUSED[refused]}"
     near = difflib.get_close_matches(name, complete, n=1)
     advice = f" (did you mean {near[0]}?)" if near else ""
     wanted = "algorithm and score" if algorithm is None else "score or source"
@@ -248,17 +245,11 @@ def _changed(settings: Any, changes: Mapping[str, Any], section: str) -> Any:
 
 
 def _algorithm(settings: Any, algorithm: str, changes: Mapping[str, Any]) -> Any:
-    """Return settings for an algorithm: those of the section where it is the one that stands there.
-
-    For another algorithm only what all share is taken from the section; the rest is its own default.
-    """
-    section, key = (
-        ("evolution", "strategy") if isinstance(settings, EvolutionConfig) else ("gradient", "optimizer")
-    )
-    if algorithm in ("es", "gd", getattr(settings, key)):
-        return _changed(settings, changes, section)
-    shared = {name: getattr(settings, name) for name in SHARED[section]}
-    return _built(type(settings), {**shared, key: algorithm, **changes}, section)
+    """Return settings for an algorithm: those of the section, without what only its own one uses."""
+    section, key = ("evolution", "strategy") if algorithm in FACTS else ("gradient", "optimizer")
+    if algorithm in ("es", "gd"):
+        return _changed(settings, changes, "evolution" if algorithm == "es" else "gradient")
+    return _changed(settings, {key: algorithm, **changes}, section)
 
 
 def _built(cls: type[Any], values: Mapping[str, Any], section: str) -> Any:
