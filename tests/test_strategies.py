@@ -356,9 +356,9 @@ def test_row_30_pairs_need_an_even_population(name: str) -> None:
     ("values", "message"),
     [
         ({"strategy": "pgpe", "temperature": 3.0}, "temperature: expected auto .pgpe uses"),
-        ({"strategy": "les", "elite_ratio": 0.5}, "elite_ratio: expected auto"),
+        ({"strategy": "les", "elite_ratio": 0.4}, "elite_ratio: expected auto"),
         ({"strategy": "snes", "beta1": 0.9}, "beta1: expected auto"),
-        ({"strategy": "sep-cma-es", "std_learning_rate": 0.1}, "std_learning_rate: expected auto"),
+        ({"strategy": "sep-cma-es", "std_learning_rate": 0.3}, "std_learning_rate: expected auto"),
         ({"strategy": "des", "temperature": None}, "temperature: expected a number"),
         ({"strategy": "iamalgam", "elite_ratio": 1.0}, "elite_ratio: expected a number < 1"),
         ({"strategy": "ars", "elite_ratio": "most"}, "elite_ratio: expected"),
@@ -370,6 +370,12 @@ def test_row_31_keys_without_a_use_are_refused(values: dict[str, Any], message: 
         EvolutionConfig(**values)
     (problem,) = caught.value.problems
     assert re.search(message, problem)
+
+
+def test_a_default_that_says_nothing_is_no_fault() -> None:
+    """So that a configuration that spells out every key stays valid for another strategy."""
+    assert EvolutionConfig(strategy="snes", elite_ratio=0.5, beta1=0.99).strategy == "snes"
+    assert EvolutionConfig(strategy="sep-cma-es", temperature=12.0).setting("elite_ratio") == 0.5
 
 
 def test_settings_go_over_to_another_strategy_without_what_it_does_not_use() -> None:

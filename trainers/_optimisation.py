@@ -19,6 +19,11 @@ def _auto(inner: check.Check) -> check.Check:
     return lambda value: AUTO if isinstance(value, str) and value == AUTO else inner(value)
 
 
+def _says_nothing(key: str, value: Any) -> bool:
+    """Return whether a value is "auto", none, or what a strategy has anyway: not a choice to refuse."""
+    return value in (AUTO, None) or any(value == facts.defaults.get(key) for facts in FACTS.values())
+
+
 _POSITIVE = _auto(check.number(above=0.0))
 _FACTOR = _auto(check.number(above=0.0, high=1.0))
 _BETA = _auto(check.number(low=0.0, below=1.0))
@@ -76,8 +81,8 @@ class EvolutionConfig(check.Settings):
 
     Notes
     -----
-    Keys that not every strategy uses are ``"auto"``, the default of the strategy, unless given; one
-    that is given to a strategy without use for it is refused.
+    Keys that not every strategy uses are ``"auto"``, the default of the strategy, unless given. To a
+    strategy that has no use for it, a key may only be given at a default.
     """
 
     strategy: str = check.field("snes", check.one_of(*FACTS, refused=REFUSED))
@@ -124,7 +129,7 @@ class EvolutionConfig(check.Settings):
 
     def _unused_keys(self) -> list[check.Fault]:
         used = FACTS[self.strategy].defaults
-        given = [k for k in PARTIAL_KEYS if k not in used and getattr(self, k) not in (AUTO, None)]
+        given = [k for k in PARTIAL_KEYS if k not in used and not _says_nothing(k, getattr(self, k))]
         valid = ", ".join(used) or "none of these keys"
         return [
             (f".{key}", f"expected {AUTO} ({self.strategy} uses {valid}), got {getattr(self, key):g}")
