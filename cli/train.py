@@ -10,11 +10,15 @@ import click
 
 from cli import _device, _options
 from cli._frame import Outcome, Session
-from cli._text import aligned, strict
+from cli._text import aligned, cell, strict
+from landscape.errors import RunError
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig
     from trainers.runs import Run
+
+
+_SHOWN = 5  # warnings printed; all are in the JSON object
 
 
 class Source(click.ParamType[str]):
@@ -87,6 +91,12 @@ def _source(ctx: click.Context, source: str | None, output: Path | None, resume:
     if source is not None:
         return source
     if resume and output is not None:
+        if not (output / "run.toml").exists():
+            raise RunError(
+                f"{output}: no run to go on with",
+                expected="the folder of a run",
+                hint="Check the name, or give a CONFIG or PRESET to begin one.",
+            )
         return output / "run.toml"
     raise click.UsageError("no CONFIG or PRESET given (only --resume with -o FOLDER needs none)", ctx)
 
@@ -138,10 +148,20 @@ def _train(
         )
     session.shown.stop()
     rows = run.summary_rows()
+    return finished(run, text=aligned(rows), data={"summary": strict(dict(rows)), "run": str(folder)})
+
+
+def finished(run: Run, *, text: str, data: dict[str, Any]) -> Outcome:
+    """Return how a command ends that has trained: status 4 where a level has diverged."""
+    troubles = run.troubles()
+    listed = troubles[:_SHOWN] + ([f"and {len(troubles) - _SHOWN} more"] if len(troubles) > _SHOWN else [])
     return Outcome(
-        text=aligned(rows),
-        data={"summary": strict(dict(rows)), "run": str(folder)},
-        outputs=[folder, *written_page(run)],
+        text="\n".join([text, *(f"warning: {cell(line)}" for line in listed)]),
+        data=data,
+        status="non-finite" if run.diverged else "ok",
+        warnings=troubles,
+        outputs=[run.path, *written_page(run)],
+        exit_code=4 if run.diverged else 0,
     )
 
 

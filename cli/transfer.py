@@ -90,7 +90,7 @@ def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -
         return "Nothing has been written; the same command starts again."
 
     with session.stoppable(folder, hint) as should_stop:
-        from cli.train import written_page
+        from cli.train import finished
         from trainers.tickets import train_tickets
         from trainers.transfer import transfer_table
 
@@ -99,11 +99,8 @@ def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -
         )
     session.shown.stop()
     cells = transfer_table(run)
-    return Outcome(
-        text=aligned(_rows(cells)),
-        data={"cells": [strict({**vars(cell), "mean": cell.mean}) for cell in cells], "run": str(folder)},
-        outputs=[folder, *written_page(run)],
-    )
+    data = {"cells": [strict({**vars(cell), "mean": cell.mean}) for cell in cells], "run": str(folder)}
+    return finished(run, text=aligned(_rows(cells)), data=data)
 
 
 def _rows(cells: list[TransferCell]) -> list[tuple[str, str]]:

@@ -215,6 +215,19 @@ def load(
     return checkpoint if like is None else _restored(checkpoint, like)
 
 
+def load_info(path: str | Path) -> dict[str, Any]:
+    """Read what a checkpoint says of itself (its ``info``), and none of its arrays.
+
+    Raises
+    ------
+    CheckpointError
+        As `load`, but for damage in the arrays, which are not looked at.
+    """
+    path = Path(path).expanduser()
+    content = _hdf5.read(path, schema=SCHEMA, version=VERSION, only=lambda _: False)
+    return dict(content.mapping("info"))
+
+
 def _tree(arrays: Mapping[str, Any], name: str) -> Any:
     """Return one of the trees of a file, None where it holds none."""
     prefix = f"{name}/"

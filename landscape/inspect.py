@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -203,6 +204,8 @@ def _values(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
 def verify(path: str | Path) -> dict[str, Any]:
     """Check a file, or every file of a run folder, completely against its digests.
 
+    The texts of a run (configuration, metrics, events) have no digests: they are only read.
+
     Returns
     -------
     dict
@@ -222,7 +225,7 @@ def verify(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: holds no .h5 file", expected="a run folder, or a folder of checkpoints"
         )
-    total, failures = 0, []
+    total, failures = 0, _unreadable_texts(path)
     for file in files:
         try:
             total += _read(file).size
@@ -230,8 +233,29 @@ def verify(path: str | Path) -> dict[str, Any]:
             failures.append(error.what)
     if failures:
         raise CheckpointError(
-            f"{path}: {len(failures)} of {len(files)} files are not sound",
+            f"{path}: {len(failures)} {'file is' if len(failures) == 1 else 'files are'} not sound",
             got="; ".join(failures[:3]) + ("; …" if len(failures) > 3 else ""),
             hint="Copy them again, or train those levels again with --resume after removing them.",
         )
     return {"path": str(path), "ok": True, "files": len(files), "bytes": total}
+
+
+def _unreadable_texts(folder: Path) -> list[str]:
+    """Return what is wrong with the texts of a run folder."""
+    failures = []
+    for path in (folder / "run.toml", *sorted(folder.glob("*.jsonl")), *sorted(folder.glob("*.json"))):
+        try:
+            data = path.read_bytes() if path.exists() else None
+            if data is not None:
+                _parse_text(path, data)
+        except (OSError, ValueError, RecursionError) as error:
+            failures.append(f"{path}: not readable ({error})")
+    return failures
+
+
+def _parse_text(path: Path, data: bytes) -> None:
+    if path.suffix == ".toml":
+        tomllib.loads(data.decode())
+        return
+    for line in data.splitlines() if path.suffix == ".jsonl" else (data,):
+        json.loads(line)

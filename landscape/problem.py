@@ -306,8 +306,16 @@ def precision(dtype: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def device_memory(batch_size: int) -> Iterator[None]:
-    """Turn the device's out-of-memory error into one that says what to do."""
+def device_memory(batch_size: int, *, hint: str | None = None) -> Iterator[None]:
+    """Turn the device's out-of-memory error into one that says what to do.
+
+    Parameters
+    ----------
+    batch_size : int
+        Examples a batch, for the message.
+    hint : str, optional
+        What to do where ``--batch-size`` is not what decides.
+    """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -315,7 +323,7 @@ def device_memory(batch_size: int) -> Iterator[None]:
             raise
         raise DeviceMemoryError(
             f"the device ran out of memory with batches of {batch_size:,} examples",
-            hint=f"Try --batch-size {max(1, batch_size // 2)}.",
+            hint=hint or f"Try --batch-size {max(1, batch_size // 2)}.",
         ) from error
 
 

@@ -23,6 +23,7 @@ class Calls(list[dict[str, Any]]):
     """The calls of the library, and what it will say."""
 
     error: BaseException | None = None
+    troubles: tuple[str, ...] = ()
 
     def answer(self, value: Any, **call: Any) -> Any:
         self.append(call)
@@ -38,7 +39,12 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     tickets, quickstart, plan, page = (
         types.ModuleType(f"trainers.{name}") for name in ("tickets", "quickstart", "plan", "run_page")
     )
-    done = SimpleNamespace(summary_rows=lambda: ROWS, path=Path("here"))
+    done = SimpleNamespace(
+        summary_rows=lambda: ROWS,
+        path=Path("here"),
+        troubles=lambda: list(calls.troubles),
+        diverged=bool(calls.troubles),
+    )
     page.write_run_page = lambda _, path, **__: [path, path]  # type: ignore[attr-defined]
     story = SimpleNamespace(
         rows=lambda: [("test accuracy es-snr", "0.95"), ("page", "quickstart/quickstart.html")],

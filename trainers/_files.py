@@ -110,6 +110,27 @@ def publish(path: Path, data: bytes) -> None:
                 temporary.unlink(missing_ok=True)
 
 
+def read_identity(path: Path) -> dict[str, str]:
+    """Return the digests in ``identity.json``, none if it is not there.
+
+    Raises
+    ------
+    RunError
+        If it is not one JSON object.
+    """
+    with explained(path, "cannot be read"):
+        if not path.exists():
+            return {}
+        data = path.read_bytes()
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: damaged", expected="one JSON object", hint="Restore the file.")
+    return {str(key): str(value) for key, value in found.items()}
+
+
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append one line of strict JSON for each row, and have them on the disk before returning.
 
@@ -145,13 +166,37 @@ def _append(descriptor: int, data: bytes) -> None:
 
 
 def _end_of_last_line(descriptor: int) -> int:
-    start = os.fstat(descriptor).st_size
+    """Return where the last line that is whole ends: what a crash left behind it is cut off.
+
+    A last line that ends in a newline and yet is no JSON (blocks of zeros, after a power loss) is
+    torn too.
+    """
+    end = _newline_before(descriptor, os.fstat(descriptor).st_size)
+    while end > 0:
+        start = _newline_before(descriptor, end - 1)
+        if _is_row(os.pread(descriptor, end - start, start)):
+            return end
+        if end != _newline_before(descriptor, os.fstat(descriptor).st_size):
+            return end  # damage further in is for the reader to report
+        end = start
+    return 0
+
+
+def _newline_before(descriptor: int, start: int) -> int:
+    """Return the place behind the last newline among the first `start` bytes."""
     while start > 0:
         end, start = start, max(0, start - _BLOCK)
         found = os.pread(descriptor, end - start, start).rfind(b"\n")
         if found >= 0:
             return start + found + 1
     return 0
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line, parse_constant=_refuse_constant), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

@@ -42,13 +42,17 @@ def level_checkpoint(
     history["evaluation_step"] = np.asarray(outcome.best.curve_steps, np.int64)
     for name, rows in outcome.best.curves.items():
         history[f"validation_{name}"] = np.asarray(rows, np.float64)[:, index]
-    best = outcome.best.vectors[index]
+    # Without a validation split, or with no finite score on it, nothing was ever chosen.
+    chosen = bool(np.isfinite(outcome.best.scores[index]))
+    best = outcome.best.vectors[index] if chosen else None
     steps = int(next(iter(outcome.record.values())).shape[0])
     info = {
         **_description(space, ticket, replicate),
         "step": steps,
         "metrics": _metrics(space, outcome.solutions[index]),
-        "best": {"step": int(outcome.best.steps[index]), "metrics": _metrics(space, best)},
+        "best": None
+        if best is None
+        else {"step": int(outcome.best.steps[index]), "metrics": _metrics(space, best)},
         **_counts(outcome, index),
         "versions": versions(),
     }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _LEVEL = re.compile(r"level-(\d{2,})\.h5")
 _STEP = re.compile(r"level-\d{2,}\.step-(\d{6,})\.h5")
 
+_COUNTED = {"num_nan": "fitness values were not finite", "stalled": "generations told nothing"}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunCheckpoint:
@@ -60,7 +62,9 @@ class RunCheckpoint:
     @property
     def info(self) -> Mapping[str, Any]:
         """What the file says of itself: metrics, exact densities, versions."""
-        return self.load().info or {}
+        from landscape.checkpoint import load_info
+
+        return load_info(self.path)
 
 
 class Run:
@@ -157,6 +161,27 @@ class Run:
             if name == method and index == level and metric in info.get("metrics", {}).get(split, {})
         ]
         return np.asarray(found, np.float64)
+
+    def troubles(self) -> list[str]:
+        """Return what should keep a user from trusting a level, one line each; none if all is well."""
+        found = []
+        for (method, seed, level), info in self.infos.items():
+            place = f"{method}, seed {seed}, level {level}"
+            losses = [values.get("loss") for values in info.get("metrics", {}).values()]
+            if any(loss is None or not np.isfinite(loss) for loss in losses):
+                found.append(f"{place}: the loss is not finite; training diverged")
+            for key, text in (
+                ("num_nan", "fitness values were not finite"),
+                ("stalled", "generations told nothing"),
+            ):
+                if info.get(key):
+                    found.append(f"{place}: {int(info[key]):,} {text}")
+        return found
+
+    @property
+    def diverged(self) -> bool:
+        """Whether any finished level ended with a loss that is not finite."""
+        return any("diverged" in line for line in self.troubles())
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from landscape import Checkpoint, Problem, load
+from landscape._digest import tree_digest
 from landscape._tree import difference, shapes
 from landscape.errors import ArchitectureMismatchError, RunError
 from landscape.layout import Layout
@@ -65,6 +66,11 @@ class Space:
         if seed not in self._initial:
             self._initial[seed] = self.layout.flatten(self.init(seed))
         return self._initial[seed]
+
+    def identity(self, init_seeds: set[int]) -> dict[str, str]:
+        """Return the digests of the data and of the initialisations, by what they are of."""
+        data = {f"data {split}": self.problem.data_digest(split) for split in self.problem.splits}
+        return data | {f"init {seed}": tree_digest(self.tree(self.initial(seed))) for seed in init_seeds}
 
     def tree(self, vector: np.ndarray) -> PyTree:
         """Return the parameters of a vector."""

@@ -102,6 +102,12 @@ class Gradient:
         self.batch_size = config.batch_size
         self.num_steps = config.epochs * steps_per_epoch
         self.eval_every = max(1, round(config.eval_every_epochs * steps_per_epoch))
+        if optimizer is None and config.warmup_steps >= self.num_steps:
+            raise ConfigurationError(
+                "gradient.warmup_steps: the learning rate would rise until the end",
+                expected=f"fewer than the {self.num_steps:,} steps of a level",
+                got=f"{config.warmup_steps:,}",
+            )
         self.optimizer = make_optimizer(config, self.num_steps) if optimizer is None else optimizer
         self._has_moments = optimizer is None and config.optimizer in {"adam", "adamw"}
         self.loss = loss

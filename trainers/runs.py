@@ -5,6 +5,7 @@
     run.toml                     the configuration; earlier ones are run-1.toml, run-2.toml, …
     lock                         held by the process that writes
     metrics.jsonl                one row an evaluation: no clock times, the same in every repetition
+    identity.json                digests of data and initialisations, so that none changes in between
     events.jsonl                 when the run started, went on, changed, finished
     <method>/seed-<s>/level-<kk>.h5      one checkpoint a seed and level, published whole
     <method>/seed-<s>/level-<kk>.step-<n>.h5     from within a level, where they are asked for
@@ -15,6 +16,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +32,7 @@ from trainers._files import (
     folder_path,
     make_folder,
     publish,
+    read_identity,
     read_rows,
     sweep,
 )
@@ -185,6 +188,34 @@ class RunFolder:
         """Return where the state of a level under way belongs. Its folder is made."""
         make_folder(self.path / method)
         return self.path / method / "state.h5"
+
+    def identify(self, digests: Mapping[str, str]) -> None:
+        """Record what the run is trained on, or check that it still is that.
+
+        Parameters
+        ----------
+        digests : mapping
+            Digests of data and initialisations; names that are new are added.
+
+        Raises
+        ------
+        RunError
+            If a digest is not the recorded one.
+        """
+        self._check_open()
+        path = self.path / "identity.json"
+        known = read_identity(path)
+        changed = sorted(name for name in digests if known.get(name, digests[name]) != digests[name])
+        if changed:
+            raise RunError(
+                f"{self.path}: trained on something else so far",
+                expected="the data and the initialisation that the run began with",
+                got=f"another {', another '.join(changed)}",
+                hint="Give the same problem and init (or LANDSCAPE_DATA), or begin another run.",
+            )
+        if set(digests) - set(known):
+            text = json.dumps({**known, **digests}, sort_keys=True, indent=1)
+            publish(path, text.encode() + b"\n")
 
     def append_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to ``metrics.jsonl``; they are on the disk when this returns.

@@ -29,7 +29,7 @@ from trainers.evolution import Evolution
 from trainers.gradient import Gradient
 from trainers.methods import Method
 from trainers.runs import Run, RunFolder, open_run
-from trainers.training import Hooks, LevelRunner
+from trainers.training import Hooks, LevelRunner, snapshot_step
 
 __all__ = ["train_tickets"]
 
@@ -59,7 +59,8 @@ def train_tickets(
         Your own loss and data, and ``init(seed) -> params``; by default those of ``config.task``.
     resume : bool
         Go on with a run that was stopped, or extend it by levels, seeds or methods. Finished levels
-        are never trained again.
+        are never written again; with more seeds, the seeds of a method train together once more, since
+        a result is bitwise the same only in the same batch, and only the new ones are kept.
     progress : Progress
         Told about every chunk.
     should_stop : callable
@@ -73,7 +74,7 @@ def train_tickets(
     Raises
     ------
     RunError
-        If the folder is in use, or holds another run.
+        If the folder is in use, or holds another run, or one of other data or another initialisation.
     InterruptedRunError
         If `should_stop` asked for it.
     ConfigurationError
@@ -148,6 +149,7 @@ class _Session:
 
     def train(self) -> None:
         """Train every level of every method that is not on disk yet."""
+        self.run.identify(self.space.identity({seeds.init for seeds in self.config.seeds}))
         for method in self.methods:
             self.tickets.require(method)
         for group in self._groups():
@@ -238,7 +240,7 @@ class _Session:
         )
         names = list(dict.fromkeys(method.name for method, _ in replicates))
         tag = {"level": level, "replicates": [[method.name, seeds.train] for method, seeds in replicates]}
-        hooks = self._hooks(replicates, tickets, level)
+        hooks = self._hooks(replicates, tickets, level, tag=tag)
         self.run.event("level started", methods=names, level=level)
         began = time.perf_counter()
         label = f"{' + '.join(names)} level {level + 1}/{len(first.pruning.schedule)}"
@@ -261,13 +263,12 @@ class _Session:
         seconds = time.perf_counter() - began
         self.run.event("level finished", methods=names, level=level, seconds=seconds)
 
-    def _hooks(self, replicates: list[Replicate], tickets: list[Ticket], level: int) -> Hooks:
+    def _hooks(
+        self, replicates: list[Replicate], tickets: list[Ticket], level: int, *, tag: dict[str, Any]
+    ) -> Hooks:
         names = {method.name for method, _ in replicates}
         snapshot = self.run.partial_path(replicates[0][0].name)
-        resumed = 0
-        if snapshot.exists():
-            found = (load(snapshot).info or {}).get("snapshot", {})
-            resumed = int(found.get("step", 0)) if found.get("level") == level else 0
+        resumed = snapshot_step(snapshot, tag)
         # What an interrupted run wrote after its last snapshot will be written again.
         self.run.trim_metrics(
             lambda row: row["method"] not in names or row["level"] != level or int(row["step"]) <= resumed

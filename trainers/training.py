@@ -14,10 +14,15 @@ import numpy as np
 from landscape import Checkpoint, Problem, load, save
 from landscape.errors import InterruptedRunError
 from landscape.layout import Layout
+from landscape.problem import device_memory
 from landscape.progress import SILENT, Progress
 from trainers.engine import Carry, Engine, Level, chunks
 
 PyTree = Any
+_SMALLER = {
+    "es": "Lower evolution.population_size or evolution.batch_size, or train fewer seeds at a time.",
+    "gd": "Lower gradient.batch_size, or train fewer seeds at a time.",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,14 +166,15 @@ class LevelRunner:
         holder = [carry]
 
         def run(start: int, stop: int) -> None:
-            holder[0] = jax.block_until_ready(self.engine.run(holder[0], level, start, stop))
+            with device_memory(trainer.batch_size, hint=_SMALLER[trainer.name]):
+                holder[0] = jax.block_until_ready(self.engine.run(holder[0], level, start, stop))
 
         done, saved = first, time.monotonic()
         last = trainer.num_steps
         for step in chunks(
             first, last, boundary=self._next_stop(hooks), seconds=hooks.chunk_seconds, run=run
         ):
-            loss = float(np.nanmean(np.asarray(holder[0].record["loss"][step - 1])))
+            loss = _mean_of_finite(np.asarray(holder[0].record["loss"][step - 1]))
             hooks.progress.advance(step - done, loss=loss)
             done = step
             if step % trainer.eval_every == 0 or step == last:
@@ -207,6 +213,11 @@ class LevelRunner:
         return self.layout.unflatten(vector, self.like)
 
 
+def _mean_of_finite(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
 def _snapshot(path: Path | None, carry: Carry, best: Best, tag: dict[str, Any]) -> None:
     """Write what resuming needs: every leaf of the carry, copied to the host, and the best so far."""
     if path is None:
@@ -219,6 +230,15 @@ def _snapshot(path: Path | None, carry: Carry, best: Best, tag: dict[str, Any]) 
         "curves": {name: np.asarray(values, np.float64) for name, values in best.curves.items()},
     }
     save(path, Checkpoint(params={"best": best.vectors}, state=state, info={"snapshot": tag}), force=True)
+
+
+def snapshot_step(path: Path, tag: dict[str, Any]) -> int:
+    """Return the step at which a snapshot of this very level was taken, 0 if there is none."""
+    if not path.exists():
+        return 0
+    found = dict((load(path).info or {}).get("snapshot", {}))
+    step = int(found.pop("step", 0))
+    return step if found == tag else 0
 
 
 def _restore(path: Path, like: Carry, tag: dict[str, Any]) -> tuple[Carry, Best, int] | None:

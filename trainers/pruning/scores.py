@@ -40,7 +40,7 @@ def snr(inputs: ScoreInputs) -> np.ndarray:
         raise ConfigurationError(
             "score snr: gradient descent has no search distribution", hint="Use magnitude or random for gd."
         )
-    # Masked entries hold std 1 by convention, so the division is safe wherever the strategy is.
+    # Checkpoints hold std 0 where masked; those entries are never looked at.
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.abs(inputs.mean) / inputs.std)
 
