@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint as Checkpoint, load as load, save as save
     from landscape.connectivity import Barrier as Barrier, loss_barrier as loss_barrier
-    from landscape.problem import Metric as Metric, Problem as Problem, Stream as Stream
+    from landscape.curvature import (
+        CurvatureOperator as CurvatureOperator,
+        fisher as fisher,
+        gauss_newton as gauss_newton,
+        hessian as hessian,
+    )
+    from landscape.problem import (
+        Metric as Metric,
+        Outputs as Outputs,
+        Problem as Problem,
+        Stream as Stream,
+    )
     from landscape.results import Result as Result, load_result as load_result
     from landscape.tasks import problem_of as problem_of
 
@@ -20,10 +31,15 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "Barrier": "landscape.connectivity",
     "Checkpoint": "landscape.checkpoint",
+    "CurvatureOperator": "landscape.curvature",
     "Metric": "landscape.problem",
+    "Outputs": "landscape.problem",
     "Problem": "landscape.problem",
     "Result": "landscape.results",
     "Stream": "landscape.problem",
+    "fisher": "landscape.curvature",
+    "gauss_newton": "landscape.curvature",
+    "hessian": "landscape.curvature",
     "load": "landscape.checkpoint",
     "load_result": "landscape.results",
     "loss_barrier": "landscape.connectivity",
