@@ -7,20 +7,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from landscape.curvature._linear import MatrixOperator as MatrixOperator
+    from landscape.curvature.density import (
+        SpectralDensity as SpectralDensity,
+        spectral_density as spectral_density,
+    )
+    from landscape.curvature.eigenpairs import Eigenpairs as Eigenpairs, top_eigenpairs as top_eigenpairs
     from landscape.curvature.operators import (
         CurvatureOperator as CurvatureOperator,
         fisher as fisher,
         gauss_newton as gauss_newton,
         hessian as hessian,
     )
+    from landscape.curvature.stochastic import (
+        Diagonal as Diagonal,
+        FrobeniusNorm as FrobeniusNorm,
+        Trace as Trace,
+        diagonal as diagonal,
+        frobenius_norm as frobenius_norm,
+        trace as trace,
+    )
 
 # Resolved when first used: results can be loaded without jax.
 _EXPORTS = {
     "CurvatureOperator": "operators",
+    "Diagonal": "stochastic",
+    "Eigenpairs": "eigenpairs",
+    "FrobeniusNorm": "stochastic",
     "MatrixOperator": "_linear",
+    "SpectralDensity": "density",
+    "Trace": "stochastic",
+    "diagonal": "stochastic",
     "fisher": "operators",
+    "frobenius_norm": "stochastic",
     "gauss_newton": "operators",
     "hessian": "operators",
+    "spectral_density": "density",
+    "top_eigenpairs": "eigenpairs",
+    "trace": "stochastic",
 }
 
 __all__ = sorted(_EXPORTS)  # noqa: PLE0605  every item is a string

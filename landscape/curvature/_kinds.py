@@ -31,6 +31,22 @@ class Kind(Protocol):
         """Return the product with one tangent."""
 
 
+class Gradient:
+    """The gradient itself, in the form of a kind: what is prepared is the result."""
+
+    def __init__(self, loss: Function) -> None:
+        self.loss = loss
+
+    def prepare(self, point: Point, leaves: Leaves, batch: PyTree, weights: jax.Array) -> PyTree:
+        """Return the gradient of the weighted sum of losses."""
+        return jax.grad(lambda x: jnp.vdot(weights, self.loss(point(x), batch).astype(weights.dtype)))(leaves)
+
+    def apply(self, prepared: PyTree, tangent: Leaves) -> Leaves:  # noqa: ARG002  there is nothing to apply
+        """Return the gradient."""
+        gradient: Leaves = prepared
+        return gradient
+
+
 class Hessian:
     """Second derivatives of the weighted sum of losses: the gradient, linearised."""
 

@@ -54,7 +54,7 @@ class Lanczos:
         The starting block, instead of a random one.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         products: Products,
         dim: int,
@@ -77,6 +77,7 @@ class Lanczos:
         self.coupling = np.zeros((block_size, 0))
         self.coupled_from = 0
         self.scale = 0.0
+        self._near, self._near_from = np.zeros((block_size, 0)), 0
         self.basis[:block_size] = rng.standard_normal((block_size, dim)) if start is None else start
         self._append()
 
@@ -93,6 +94,22 @@ class Lanczos:
         NonFiniteProductError
             If the product is not finite; the state is unchanged.
         """
+        products = self._multiply()
+        old, new = self.coupled_from, self.count
+        rows = self.basis[new : new + self.width]
+        rows[:] = products
+        _subtract(rows, self._near, self.basis[self._near_from : new])
+        overlap = self._append()
+        self.coupling = np.zeros((self.width, new))
+        self.coupling[:, old:new] = overlap.T
+
+    def last_step(self) -> None:
+        """Multiply with the pending block and make no next one: the basis may be the whole space."""
+        self._multiply()
+        self.coupling = np.zeros((self.width, self.count))
+
+    def _multiply(self) -> np.ndarray:
+        """Return the products with the pending block, after taking it into the basis."""
         old, new = self.count, self.count + self.width
         block = self.basis[old:new]
         products = self.products(block)
@@ -105,14 +122,10 @@ class Lanczos:
         self.projected[:old, old:new] = self.coupling.T
         self.projected[old:new, old:new] = diagonal
         self.scale = max(self.scale, size)
-        rows = self.basis[new : new + self.width]
-        rows[:] = products
-        near = np.concatenate([self.coupling[:, self.coupled_from :], diagonal], axis=1)
-        _subtract(rows, near, self.basis[self.coupled_from : new])
+        self._near = np.concatenate([self.coupling[:, self.coupled_from :], diagonal], axis=1)
+        self._near_from = self.coupled_from
         self.count, self.coupled_from = new, old
-        overlap = self._append()
-        self.coupling = np.zeros((self.width, new))
-        self.coupling[:, old:new] = overlap.T
+        return products
 
     def _append(self) -> np.ndarray:
         """Make the rows behind the basis orthonormal to it; return ``(rows before) @ (rows after)ᵀ``."""
@@ -126,7 +139,7 @@ class Lanczos:
                 row[:] = self._replacement(self.count + i)
                 norm = 0.0
             else:
-                row /= row.dtype.type(norm)
+                np.divide(row, row.dtype.type(norm), out=row)
             overlap[i, i] = norm
         return overlap
 
@@ -200,13 +213,3 @@ def _subtract(rows: np.ndarray, coefficients: np.ndarray, known: np.ndarray) -> 
         out = multiply(-1.0, known.T, coefficients.T, beta=1.0, c=rows.T, overwrite_c=1).T
     if not np.shares_memory(out, rows):
         rows[:] = out
-
-
-def tridiagonal(run: Lanczos, num_steps: int) -> tuple[np.ndarray, int]:
-    """Run `num_steps` single-vector steps; return T and the steps made (fewer if a product is not finite)."""
-    for done in range(num_steps):
-        try:
-            run.step()
-        except NonFiniteProductError:
-            return run.projected[: run.count, : run.count], done
-    return run.projected[: run.count, : run.count], num_steps

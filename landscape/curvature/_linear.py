@@ -124,6 +124,10 @@ class SymmetricOperator:
         """Return the coordinates of named blocks; none where they have no names."""
         return {}
 
+    def groups(self, count: int) -> list[SymmetricOperator]:  # noqa: ARG002
+        """Return the matrices of disjoint groups of the examples; none where there are no examples."""
+        return []
+
     @property
     def stats(self) -> dict[str, Any]:
         """Return counts, for the statistics of results."""

@@ -12,8 +12,9 @@ import numpy as np
 
 from landscape._compiling import compile_seconds
 from landscape._tree import by_path, map_with_paths
+from landscape.curvature._kinds import Gradient
 from landscape.curvature._linear import SymmetricOperator
-from landscape.curvature._products import Network, Programs, Resident, Streamed
+from landscape.curvature._products import Network, Programs, Resident, Streamed, programs_of
 from landscape.curvature._subject import Subject
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.problem import Problem, device_memory, precision
@@ -50,6 +51,8 @@ class CurvatureOperator(SymmetricOperator):
         self.kind = kind
         self.split = options["split"]
         self._subset = options["subset"]
+        self._programs = programs
+        self._options = options
         self._compiling = 0.0
         with self._computing(options["batch_size"]):
             problem.check(subject.point)
@@ -81,7 +84,8 @@ class CurvatureOperator(SymmetricOperator):
         full = self.subject.scatter(np.ascontiguousarray(rows, self.dtype))
         with self._computing():
             total = self._summed(full)
-        return self.subject.gather(total)
+        products: np.ndarray = self.subject.gather(total)
+        return products
 
     def _summed(self, full: np.ndarray) -> np.ndarray:
         """Return the products [b, size] over all batches, added up in float64 if there are several."""
@@ -149,6 +153,25 @@ class CurvatureOperator(SymmetricOperator):
         """Return the coordinates of each leaf, by path."""
         return self.subject.layers()
 
+    def groups(self, count: int) -> list[SymmetricOperator]:
+        """Return the operators of `count` disjoint groups of the examples, equal in size up to one.
+
+        Every group takes each `count`-th example, so that an order in the data does no harm.
+        """
+        if isinstance(self._data, Streamed) or count > self.num_examples:
+            return []
+        numbers = np.arange(self.num_examples) if self._subset is None else self._subset
+        return [
+            CurvatureOperator(
+                self.problem,
+                self.subject,
+                self._programs,
+                self.kind,
+                **{**self._options, "subset": numbers[first::count]},
+            )
+            for first in range(count)
+        ]
+
     def digests(self) -> dict[str, Any]:
         """Return the digests of parameters and data."""
         return {"params": self.subject.digest, "data": {self.split: self.problem.data_digest(self.split)}}
@@ -165,7 +188,20 @@ class CurvatureOperator(SymmetricOperator):
         """Return the free entries [dim] of a tree like the parameters."""
         leaves = by_path(tree)
         parts = [np.asarray(leaves[path], self.dtype).reshape(-1) for path in self.subject.layout.paths]
-        return self.subject.gather(np.concatenate(parts)[None])[0]
+        vector: np.ndarray = self.subject.gather(np.concatenate(parts)[None])[0]
+        return vector
+
+    def gradient(self) -> np.ndarray:
+        """Return the gradient [dim] of the mean loss on the same examples, in float64."""
+        programs = programs_of(self.problem, "gradient", lambda: Gradient(self.problem.loss))
+        total = np.zeros(self.subject.layout.size)
+        with self._computing():
+            data = self._batches(programs, self._data.network, self._options["batch_size"])
+            for leaves in data.prepared():
+                parts = [np.asarray(leaves[path], np.float64) for path in self.subject.layout.paths]
+                total += np.concatenate([part.reshape(-1) for part in parts])
+        vector: np.ndarray = self.subject.gather(total[None])[0]
+        return vector
 
 
 def _network(subject: Subject, dtype: np.dtype) -> Network:

@@ -190,7 +190,9 @@ class Streamed:
     ) -> None:
         self.programs = programs
         self.network = network
-        self.batches = lambda: problem.stream_batches(split, size, dtype=dtype)
+        self.problem = problem
+        self.split = split
+        self.dtype = dtype
         self.count = problem.num_examples(split)
         self.size = size
         self.num_batches = 0
@@ -199,7 +201,7 @@ class Streamed:
     def prepared(self) -> Iterator[PyTree]:
         """Yield what the products on each batch need, prepared anew at every pass."""
         self.num_batches = 0
-        for batch, real in self.batches():
+        for batch, real in self.problem.stream_batches(self.split, self.size, dtype=self.dtype):
             weights = np.where(np.arange(self.size) < real, self.scale, 0).astype(self.scale.dtype)
             self.num_batches += 1
             with differentiable():

@@ -173,9 +173,7 @@ class Search:
         return True
 
     def _locked_enough(self) -> bool:
-        return len(self.values) > 0 and bool(
-            (self.estimates <= self.settings.tolerance * self.scale).all()
-        )
+        return len(self.values) > 0 and bool((self.estimates <= self.settings.tolerance * self.scale).all())
 
     def _spent(self) -> bool:
         return self.matvecs["search"] + self.matvecs["probe"] >= self.settings.max_matvecs
@@ -228,18 +226,16 @@ class Search:
 
     def _beyond(self, theta: np.ndarray) -> np.ndarray:
         """Return which Ritz values of a deflated run prove that an eigenvalue was missed."""
-        slack = self.settings.tolerance * self.scale
-        top, bottom = self.values.max(initial=-np.inf), self.values.min(initial=np.inf)
-        if self.settings.which == "largest":
-            return theta > bottom + slack
-        if self.settings.which == "smallest":
-            return theta < top - slack
-        if self.settings.which == "magnitude":
-            return np.abs(theta) > np.abs(self.values).min() + slack
-        k = self.settings.k
+        slack, k = self.settings.tolerance * self.scale, self.settings.k
+        beyond = np.zeros(len(theta), bool)
         ordered = np.sort(self.values)
-        low, high = ordered[: -k or None], ordered[-k:]
-        return (theta > high.min() + slack) | (theta < low.max() - slack)
+        if self.settings.which == "magnitude":
+            beyond |= np.abs(theta) > np.abs(ordered).min() + slack
+        if self.settings.which in ("largest", "both"):
+            beyond |= theta > ordered[-k:].min() + slack
+        if self.settings.which in ("smallest", "both"):
+            beyond |= theta < ordered[:k].max() - slack
+        return beyond
 
     def _lock(self, values: np.ndarray, rows: np.ndarray, residuals: np.ndarray) -> None:
         """Add pairs to those found, and keep the wanted ones."""
@@ -307,5 +303,5 @@ def _multiplicity(values: np.ndarray, residuals: np.ndarray, scale: float, dtype
     """Return how many found values lie within the residuals (and rounding) of each other."""
     rounding = 10 * float(np.finfo(dtype).eps) * scale
     reach = residuals[:, None] + residuals[None, :] + rounding
-    near: np.ndarray = np.abs(values[:, None] - values[None, :]) <= reach
-    return near.sum(axis=1)
+    near: np.ndarray = np.sum(np.abs(values[:, None] - values[None, :]) <= reach, axis=1)
+    return near

@@ -84,7 +84,10 @@ class Eigenpairs(Result):
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines: every eigenvalue with its residual."""
         rows = [
-            (f"λ{i + 1}", f"{format_value(value)} ± {format_value(residual)}" + ("" if ok else " (not converged)"))
+            (
+                f"λ{i + 1}",
+                f"{format_value(value)} ± {format_value(residual)}" + ("" if ok else " (not converged)"),
+            )
             for i, (value, residual, ok) in enumerate(
                 zip(self.eigenvalues, self.residuals, self.converged, strict=True)
             )
