@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from landscape.curvature._linear import MatrixOperator as MatrixOperator
+    from landscape.curvature.alignment import Alignment as Alignment, gradient_alignment as gradient_alignment
     from landscape.curvature.density import (
         SpectralDensity as SpectralDensity,
         spectral_density as spectral_density,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         gauss_newton as gauss_newton,
         hessian as hessian,
     )
+    from landscape.curvature.scale import ScaleCurvature as ScaleCurvature, scale_curvature as scale_curvature
     from landscape.curvature.stochastic import (
         Diagonal as Diagonal,
         FrobeniusNorm as FrobeniusNorm,
@@ -26,21 +28,28 @@ if TYPE_CHECKING:
         frobenius_norm as frobenius_norm,
         trace as trace,
     )
+    from landscape.curvature.table import CurvatureTable as CurvatureTable, curvature_table as curvature_table
 
 # Resolved when first used: results can be loaded without jax.
 _EXPORTS = {
+    "Alignment": "alignment",
     "CurvatureOperator": "operators",
+    "CurvatureTable": "table",
     "Diagonal": "stochastic",
     "Eigenpairs": "eigenpairs",
     "FrobeniusNorm": "stochastic",
     "MatrixOperator": "_linear",
+    "ScaleCurvature": "scale",
     "SpectralDensity": "density",
     "Trace": "stochastic",
+    "curvature_table": "table",
     "diagonal": "stochastic",
     "fisher": "operators",
     "frobenius_norm": "stochastic",
     "gauss_newton": "operators",
+    "gradient_alignment": "alignment",
     "hessian": "operators",
+    "scale_curvature": "scale",
     "spectral_density": "density",
     "top_eigenpairs": "eigenpairs",
     "trace": "stochastic",

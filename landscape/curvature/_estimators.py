@@ -90,7 +90,7 @@ class Hutchinson:
     """``zᵀAz`` for random signs z: unbiased, variance ``2(‖A‖_F² − Σ A_ii²)``."""
 
     def __init__(
-        self, products: Products, dim: int, dtype: np.dtype, rng: np.random.Generator, layers: Layers
+        self, products: Products, dim: int, *, dtype: np.dtype, rng: np.random.Generator, layers: Layers
     ) -> None:
         self.products = products
         self.dim = dim

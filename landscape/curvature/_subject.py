@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,3 +208,11 @@ def _free(params: PyTree, mask: PyTree, layout: Layout) -> tuple[np.ndarray | No
         )
     notes = tuple(f"nothing is left of {path}" for path in fully_masked(chosen))
     return (None if flags.all() else np.flatnonzero(flags)), notes
+
+
+def facts_of(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Return what a checkpoint says of itself: method, seed (of its training) and level; None if unsaid."""
+    info = (checkpoint.info or {}) if checkpoint is not None else {}
+    seeds = info.get("seeds")
+    seed = seeds.get("train") if isinstance(seeds, Mapping) else info.get("seed")
+    return {"method": info.get("method"), "seed": seed, "level": info.get("level")}

@@ -102,8 +102,8 @@ class TraceRun:
     def _independent(self, method: str, num_probes: int | None) -> dict[str, Any]:
         """Estimate from independent probes: Hutchinson, or Hutch++ around a sketch."""
         operator = self.operator
-        arguments = (self.products, operator.dim, operator.dtype, self.rng, self.layers)
-        estimator: Hutchinson = Hutchinson(*arguments)
+        settings: dict[str, Any] = {"dtype": operator.dtype, "rng": self.rng, "layers": self.layers}
+        estimator: Hutchinson = Hutchinson(self.products, operator.dim, **settings)
         if method == "auto":
             pilot = estimator.run(PILOT if num_probes is None else min(PILOT, num_probes))
             if pilot.finite and self._needed(pilot) > MANY and operator.dim > 4 * SKETCH:
@@ -112,7 +112,7 @@ class TraceRun:
             else:
                 method = "hutchinson"
         if method == "hutch++":
-            estimator = HutchPP(*arguments)
+            estimator = HutchPP(self.products, operator.dim, **settings)
             estimator.sketch(
                 min(SKETCH if num_probes is None else max(2, num_probes // 3), operator.dim // 3)
             )

@@ -23,6 +23,7 @@ __all__ = ["SpectralDensity", "spectral_density"]
 # Width of the kernel in parts of the range: the reference's variance, freed of the spectrum's units.
 _WIDTH = 1e-5**0.5
 _REACH = 5  # kernel widths beyond the outermost node: leaves 6e-7 of the mass outside
+_ROUNDING = 1e-5
 _FLOOR = 1e-8  # of the range: smaller eigenvalues are one bin of the log density
 
 
@@ -161,7 +162,9 @@ def spectral_density(
         nodes, weights, finite = _quadrature(operator, probes, steps, rng=rng, progress=progress)
     finally:
         progress.stop()
-    span = float(nodes.max() - nodes.min()) or float(np.abs(nodes).max()) or 1.0
+    span, size = float(nodes.max() - nodes.min()), float(np.abs(nodes).max())
+    if span <= _ROUNDING * size:  # a multiple of the identity: what range there is, is rounding
+        span = size or 1.0
     width = _WIDTH * span if sigma is None else check_real("sigma", sigma)
     floor = _FLOOR * span
     logs = np.log10(np.abs(nodes) + floor)
@@ -188,7 +191,7 @@ def spectral_density(
         sigma=width,
         log_sigma=log_width,
         floor=floor,
-        checks=_checks(nodes, weights, grid, values.mean(axis=0), width),
+        checks=_checks(nodes, weights, grid, values.mean(axis=0), width=width),
         outliers=np.empty(0) if outliers is None else outliers.eigenvalues,
         outlier_residuals=np.empty(0) if outliers is None else outliers.residuals,
         num_probes=len(nodes),
@@ -242,9 +245,9 @@ def _smooth(
     if (high - low) / num_points > width / 2:  # an even grid would step over the peaks
         count = int(np.ceil(2 * (high - low) / width))
         even = np.linspace(low, high, min(count, 20 * num_points))
-    scaled = (even[None, :, None] - nodes[:, None, :]) / width
-    kernels = np.exp(-0.5 * scaled**2) / (width * np.sqrt(2 * np.pi))
-    return even, np.einsum("kti,ki->kt", kernels, weights)
+    scale = width * np.sqrt(2 * np.pi)
+    kernels = (np.exp(-0.5 * ((even[:, None] - row) / width) ** 2) / scale for row in nodes)
+    return even, np.stack([kernel @ weight for kernel, weight in zip(kernels, weights, strict=True)])
 
 
 def _spread(values: np.ndarray) -> np.ndarray:
@@ -255,7 +258,7 @@ def _spread(values: np.ndarray) -> np.ndarray:
 
 
 def _checks(
-    nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, density: np.ndarray, width: float
+    nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, density: np.ndarray, *, width: float
 ) -> dict[str, float]:
     """Return the mass and moments of what is drawn beside those of the probes."""
     first, second = np.sum(weights * nodes, axis=1), np.sum(weights * nodes**2, axis=1)
