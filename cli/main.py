@@ -23,6 +23,9 @@ COMMANDS = {
     "quickstart": Entry("cli.quickstart", "The whole story on the built-in digits, ending in an HTML page."),
     "train": Entry("cli.train", "Train sparse tickets: all methods, levels and seeds; resumable."),
     "barrier": Entry("cli.barrier", "Loss along the straight path between two checkpoints, and its barrier."),
+    "curvature": Entry(
+        "cli.curvature", "Eigenvalues, trace and spectral density of checkpoints, with errors."
+    ),
     "info": Entry("cli.info", "Say what is in a checkpoint, a result or a run folder."),
     "diff": Entry("cli.diff", "Say whether two files match, and where they differ."),
     "verify": Entry("cli.verify", "Check files or whole run folders completely against their digests."),

@@ -63,15 +63,15 @@ class ScaleCurvature(Result):
         """Return the printed lines: each group of networks, over all parameters and by layer."""
         rows = [("correlation of", f"1/σ² and the Hessian diagonal ({self.method})")]
         for found in self.summary[:40]:
-            label = " ".join(str(found[key]) for key in ("method", "layer") if found[key] is not None)
-            if found["level"] is not None:
+            label = " ".join(str(found[key]) for key in ("method", "layer") if found.get(key) is not None)
+            if found.get("level") is not None:
                 label += f", level {found['level']}"
             rows.append((label, f"rank {_text(found, 'rank')}, linear {_text(found, 'linear')}"))
         return rows
 
 
 def _text(found: Mapping[str, Any], name: str) -> str:
-    value, interval = found[name], found[f"{name}_interval"]
+    value, interval = found.get(name), found.get(f"{name}_interval")
     if value is None:
         return "not defined"
     if interval is None:

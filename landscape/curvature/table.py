@@ -121,6 +121,7 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
     trace: bool = True,
     relative_error: float = 0.05,
     density: bool = False,
+    per_layer: bool = True,
     matrix: str = "hessian",
     use_mask: bool = True,
     where: str | Iterable[str] | None = None,
@@ -153,6 +154,8 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
         Standard error of the trace asked for, relative to it.
     density : bool
         Whether to estimate the spectral density.
+    per_layer : bool
+        Whether to give the trace of each layer, from the same products.
     matrix : {"hessian", "gauss_newton", "fisher", "model_fisher"}
         Which curvature matrix.
     use_mask : bool
@@ -193,7 +196,7 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
         "dtype": dtype,
         "allow_nonfinite": allow_nonfinite,
     }
-    wanted = _Wanted(k, which, tolerance, trace, relative_error, density, matrix, seed)
+    wanted = _Wanted(k, which, tolerance, trace, relative_error, density, per_layer, matrix, seed)
     records, spectra, stats, warnings, digests = [], [], [], [], []
     config: Mapping[str, Any] = {}
     progress.start("curvature", total=len(given))
@@ -253,6 +256,7 @@ class _Wanted:
     trace: bool
     relative_error: float
     density: bool
+    per_layer: bool
     matrix: str
     seed: int
 
@@ -293,7 +297,7 @@ def _measured(operator: Any, wanted: _Wanted) -> tuple[dict[str, Any], dict[str,
             "interval": ends,
             "method": found.method,
         }
-        record["per_layer"] = dict(found.per_layer)
+        record["per_layer"] = dict(found.per_layer) if wanted.per_layer else {}
         results.append(found)
     spectrum = None
     if wanted.density:
