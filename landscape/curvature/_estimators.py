@@ -60,6 +60,11 @@ class Samples:
         for path, where in layers.items():
             self.layers.setdefault(path, []).append(float(each[where].sum()))
 
+    def fail(self) -> None:
+        """Note that a product was not finite."""
+        self.total.append(float("nan"))
+        self.squares.append(float("nan"))
+
     @property
     def finite(self) -> bool:
         """Whether every value is."""
@@ -121,7 +126,7 @@ class HutchPP(Hutchinson):
         """Make Q of `count` vectors: twice as many products."""
         images = self.products(rademacher(self.rng, count, self.dim, self.dtype))
         if not np.isfinite(images).all():
-            self.samples.exact_total = float("nan")
+            self.samples.fail()
             return
         self.basis = np.linalg.qr(images.astype(np.float64).T)[0].T
         images = self.products(self.basis.astype(self.dtype)).astype(np.float64)
@@ -134,11 +139,11 @@ class HutchPP(Hutchinson):
 
     def run(self, count: int) -> Samples:
         """Add `count` probes of the part orthogonal to Q."""
-        for _ in range(count if self.samples.finite or not self.samples.total else 0):
+        for _ in range(count if self.samples.finite else 0):
             probe = self._outside(rademacher(self.rng, 1, self.dim, self.dtype)[0].astype(np.float64))
             image = self.products(probe.astype(self.dtype)[None])[0].astype(np.float64)
             if not np.isfinite(image).all():
-                self.samples.total.append(float("nan"))
+                self.samples.fail()
                 break
             self.samples.add(probe, self._outside(image), self.layers)
         return self.samples

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape._checks import check_finite, checked_mask, count_non_finite, fully_masked
+from landscape._checks import check_finite, checked_mask, count_non_finite
 from landscape._digest import tree_digest
 from landscape._tree import by_path, leaves_with_paths
 from landscape.checkpoint import Checkpoint, load
@@ -206,7 +206,7 @@ def _free(params: PyTree, mask: PyTree, layout: Layout) -> tuple[np.ndarray | No
             got=f"{flags.size:,} entries, all masked",
             hint="Choose other layers with where, or measure without the mask.",
         )
-    notes = tuple(f"nothing is left of {path}" for path in fully_masked(chosen))
+    notes = tuple(f"nothing is left of {path}" for path in layout.paths if not chosen[path].any())
     return (None if flags.all() else np.flatnonzero(flags)), notes
 
 
