@@ -25,6 +25,9 @@ COMMANDS = {
     "transfer": Entry("cli.transfer", "Retrain the tickets of runs by another algorithm or on another task."),
     "runs": Entry("cli.runs", "List the runs in a folder: what is finished, and how well it does."),
     "barrier": Entry("cli.barrier", "Loss along the straight path between two checkpoints, and its barrier."),
+    "curvature": Entry(
+        "cli.curvature", "Eigenvalues, trace and spectral density of checkpoints, with errors."
+    ),
     "info": Entry("cli.info", "Say what is in a checkpoint, a result or a run folder."),
     "diff": Entry("cli.diff", "Say whether two files match, and where they differ."),
     "verify": Entry("cli.verify", "Check files or whole run folders completely against their digests."),

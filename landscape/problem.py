@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape._outputs import Outputs
 from landscape._probe import probe
 from landscape._splits import Split, Stream, make_split
 from landscape.errors import ConfigurationError, DeviceMemoryError, ProblemError
 
-__all__ = ["Metric", "Problem", "Stream"]
+__all__ = ["Metric", "Outputs", "Problem", "Stream"]
 
 PyTree = Any
 PerExample = Callable[[PyTree, PyTree], jax.Array]
@@ -79,6 +80,8 @@ class Problem:
     population_loss : callable, optional
         ``population_loss(stacked_params, batch) -> [P]``, the mean loss over the batch of P networks
         at once, where something faster than mapping `loss` is known.
+    outputs : Outputs, optional
+        The loss taken apart at the model's outputs, for Gauss-Newton and Fisher matrices.
     task : mapping, optional
         ``{"name", "options", "network"}`` of a built-in task, stored in checkpoints so that the
         problem can be rebuilt from them.
@@ -103,6 +106,7 @@ class Problem:
         name: str = "problem",
         batch_size: int | None = None,
         population_loss: Callable[[PyTree, PyTree], jax.Array] | None = None,
+        outputs: Outputs | None = None,
         task: Mapping[str, Any] | None = None,
     ) -> None:
         if not callable(loss):
@@ -117,6 +121,7 @@ class Problem:
         self.metrics = {key: _as_metric(key, value) for key, value in (metrics or {}).items()}
         self.update_stats = update_stats
         self.population_loss = population_loss
+        self.outputs = outputs
         self.name = name
         self.task = None if task is None else dict(task)
         self._batch_size = None if batch_size is None else _positive(batch_size)
@@ -140,6 +145,19 @@ class Problem:
     def num_examples(self, split: str) -> int:
         """Return the number of examples of `split`."""
         return self._split(split).num_examples
+
+    def is_stream(self, split: str) -> bool:
+        """Return whether the split is read batch by batch."""
+        return self._split(split).stream
+
+    def head(self, count: int, split: str = "train") -> PyTree:
+        """Return the first examples of a split, on the host."""
+        return self._split(split).head(count)
+
+    def stream_batches(self, split: str, size: int, *, dtype: Any = None) -> Iterator[tuple[PyTree, int]]:
+        """Yield (batch of exactly `size` on the device, real examples); the rest are copies of one."""
+        for batch, count in self._split(split).padded_batches(size):
+            yield jax.tree.map(lambda x: _to_device(x, dtype), batch), count
 
     def data_digest(self, split: str) -> str:
         """Return the BLAKE2b-128 digest of the split's arrays (paths, shapes, dtypes, bytes)."""
@@ -285,8 +303,8 @@ class Problem:
     ) -> Iterator[tuple[dict[str, jax.Array], int]]:
         data = self._split(split)
         if data.stream:
-            for batch, count in data.padded_batches(size):
-                yield self._program(params, jax.tree.map(lambda x: _to_device(x, dtype), batch)), count
+            for batch, count in self.stream_batches(split, size, dtype=dtype):
+                yield self._program(params, batch), count
             return
         arrays = self.arrays(split, dtype=dtype)
         for start in range(0, data.num_examples, size):

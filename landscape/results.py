@@ -28,7 +28,17 @@ SCHEMA = "landscape-result"
 VERSION = (1, 0)
 
 _KINDS: dict[str, type[Result]] = {}
-_MODULES = {"barrier": "landscape.connectivity.barrier"}
+_MODULES = {
+    "alignment": "landscape.curvature.alignment",
+    "barrier": "landscape.connectivity.barrier",
+    "curvature": "landscape.curvature.table",
+    "diagonal": "landscape.curvature.stochastic",
+    "eigenpairs": "landscape.curvature.eigenpairs",
+    "frobenius_norm": "landscape.curvature.stochastic",
+    "scale_curvature": "landscape.curvature.scale",
+    "spectral_density": "landscape.curvature.density",
+    "trace": "landscape.curvature.stochastic",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landscape._functions import load_function
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint
     from landscape.problem import Problem
 
-__all__ = ["load_problem", "load_trainable", "problem_of", "task_names"]
+__all__ = ["load_problem", "load_trainable", "problem_for", "problem_of", "task_names"]
 
 GROUP = "landscape.tasks"
 
@@ -53,6 +54,28 @@ def problem_of(checkpoint: Checkpoint) -> Problem:
     build = entries[name].load()
     problem: Problem = build(network=network, **dict(task.get("options") or {}))
     return problem
+
+
+def problem_for(problem: Problem | None, given: Any) -> Problem:
+    """Return `problem`, or where it is None the task that `given` (a checkpoint or its path) names.
+
+    Raises
+    ------
+    InputError
+        If there is neither.
+    """
+    from landscape.checkpoint import Checkpoint, load
+
+    if problem is not None:
+        return problem
+    if isinstance(given, (str, Path)):
+        given = load(given)
+    if isinstance(given, Checkpoint):
+        return problem_of(given)
+    raise InputError(
+        "problem: not given, and bare parameters name no task",
+        expected="a landscape.Problem, or a checkpoint that names its task",
+    )
 
 
 def load_problem(spec: str) -> Problem:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 
+from landscape._compiling import compile_seconds
 from landscape.connectivity._interval import DEFINITIONS, baseline, excess
 from landscape.errors import ProblemError
 from landscape.problem import device_memory, precision
@@ -200,7 +199,7 @@ def evaluate(problem: Problem, pair: Pair, plan: Plan, progress: Progress) -> Cu
     progress.note("compiling")
     started = time.perf_counter()
     try:
-        with precision(plan.dtype), device_memory(size), _compile_seconds() as compiling:
+        with precision(plan.dtype), device_memory(size), compile_seconds() as compiling:
             run = _Evaluator(problem, pair, plan)
             losses, values = _grid(run, alphas, progress)
             extra: dict[float, float] = {}
@@ -286,25 +285,3 @@ def _golden_section(height: Callable[[float], float], low: float, high: float) -
             low, left, at_left = left, right, at_right
             right = low + _GOLDEN * (high - low)
             at_right = height(right)
-
-
-@contextlib.contextmanager
-def _compile_seconds() -> Iterator[list[float]]:
-    """Collect the seconds that jax spends on lowering and compiling inside the block."""
-    spent: list[float] = []
-
-    def listen(event: str, duration_secs: float, **_: str | int) -> None:
-        if event in _COMPILE_EVENTS:
-            spent.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield spent
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-
-
-_COMPILE_EVENTS = (
-    "/jax/core/compile/jaxpr_to_mlir_module_duration",
-    "/jax/core/compile/backend_compile_duration",
-)

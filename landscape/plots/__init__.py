@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["figure_of", "write_html", "write_image"]
 
-_FIGURES = {"barrier": ("landscape.plots.barrier", "barrier_figure")}
+_FIGURES = {
+    "alignment": ("landscape.plots.curvature", "alignment_figure"),
+    "barrier": ("landscape.plots.barrier", "barrier_figure"),
+    "curvature": ("landscape.plots.curvature", "curvature_figure"),
+    "diagonal": ("landscape.plots.curvature", "diagonal_figure"),
+    "eigenpairs": ("landscape.plots.curvature", "eigenpairs_figure"),
+    "scale_curvature": ("landscape.plots.curvature", "scale_figure"),
+    "spectral_density": ("landscape.plots.curvature", "spectral_density_figure"),
+    "trace": ("landscape.plots.curvature", "trace_figure"),
+}
 
 
 def figure_of(result: Any) -> go.Figure:

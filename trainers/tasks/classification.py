@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from landscape import Metric, Problem
+from landscape import Metric, Outputs, Problem
 from landscape._tree import difference, shapes
 from landscape.errors import ArchitectureMismatchError
 from trainers.tasks.datasets import Dataset, load_dataset
@@ -83,11 +83,7 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         return jnp.asarray(module.apply({"params": params}, inputs))
 
     def loss(params: PyTree, batch: PyTree) -> jax.Array:
-        logits = apply(params, batch[0])
-        # log-sum-exp minus the true logit; both are finite for finite logits.
-        true_logit = jnp.take_along_axis(logits, batch[1][:, None], axis=-1)[:, 0]
-        values: jax.Array = jax.nn.logsumexp(logits, axis=-1) - true_logit
-        return values
+        return _cross_entropy(apply(params, batch[0]), batch)
 
     def accuracy(params: PyTree, batch: PyTree) -> jax.Array:
         hits: jax.Array = jnp.argmax(apply(params, batch[0]), axis=-1) == batch[1]
@@ -102,6 +98,9 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         metrics={"accuracy": Metric(accuracy, higher_is_better=True)},
         name=dataset.name,
         population_loss=None if layers is None else mlp_population_loss(layers),
+        outputs=Outputs(
+            lambda params, batch: apply(params, batch[0]), _cross_entropy, likelihood="categorical"
+        ),
         task={
             "name": dataset.name,
             "options": {key: options[key] for key in _STORED_OPTIONS if key in options},
@@ -116,6 +115,13 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         init=lambda seed: initialise(network, input_shape, seed),
         apply=apply,
     )
+
+
+def _cross_entropy(logits: jax.Array, batch: PyTree) -> jax.Array:
+    """Return log-sum-exp minus the true logit [B]; both are finite for finite logits."""
+    true_logit = jnp.take_along_axis(logits, batch[1][:, None], axis=-1)[:, 0]
+    values: jax.Array = jax.nn.logsumexp(logits, axis=-1) - true_logit
+    return values
 
 
 def _check_params(name: str, params: PyTree, expected: Mapping[str, tuple[int, ...]]) -> None:

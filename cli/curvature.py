@@ -1,0 +1,162 @@
+"""``landscape curvature``: eigenvalues, trace and spectral density of one or many checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import _device, _options, _outputs, _problem
+from cli._frame import Outcome, Session
+from cli._text import cell, strict
+from cli.barrier import outcome_of
+from landscape.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from landscape.results import Result
+
+# Options that the library takes under another name; all others are spelt alike.
+NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
+
+
+@_options.command(
+    "curvature",
+    examples=(
+        "landscape curvature a.h5",
+        "landscape curvature a.h5 --top 10 --density -o curvature.html -o curvature.h5",
+        "landscape curvature run/es-snr/seed-0/level-*.h5 --json",
+    ),
+)
+@click.argument("checkpoints", nargs=-1, type=_options.FilePath(), metavar="CKPT...")
+@click.option("--top", type=click.IntRange(min=0), default=5, help="Eigenvalues of each checkpoint.")
+@click.option(
+    "--which",
+    type=click.Choice(["largest", "smallest", "both", "magnitude"]),
+    default="largest",
+    help="Which end of the spectrum.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, min_open=True),
+    default=1e-4,
+    help="Largest residual, relative to the largest eigenvalue.",
+)
+@click.option("--trace/--no-trace", default=True, help="Estimate the trace.")
+@click.option(
+    "--relative-error",
+    type=click.FloatRange(0, min_open=True),
+    default=0.05,
+    help="Standard error of the trace asked for, relative to it.",
+)
+@click.option("--per-layer/--no-per-layer", default=True, help="Give the trace of each layer too.")
+@click.option("--density/--no-density", default=False, help="Estimate the spectral density (800 products).")
+@click.option(
+    "--matrix",
+    type=click.Choice(["hessian", "gauss_newton", "fisher", "model_fisher"]),
+    default="hessian",
+    help="Which curvature matrix.",
+)
+@click.option("--mask/--no-mask", default=True, help="Measure a ticket in its own subspace.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="PATTERN",
+    show_default="all layers",
+    help="Tree paths of the layers to keep ('Dense_0/*'); repeatable.",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(min=1),
+    show_default="all of the split",
+    help="Use only the first so many examples.",
+)
+@_options.split
+@_options.seed
+@_options.batch_size
+@_options.dtype
+@_options.problem
+@click.option("--allow-nonfinite", is_flag=True, help="Compute with NaN or infinite weights (exit status 4).")
+@_options.config("A stored result (.h5): the options not given here, and the files, are taken from it.")
+@_options.output_files
+@_options.plotlyjs
+@_options.device
+@_options.force
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    session: Session,
+    *,
+    checkpoints: tuple[Path, ...],
+    outputs: tuple[Path, ...],
+    config_file: Path | None,
+    plotlyjs: str,
+    device: str,
+    force: bool,
+    **options: Any,
+) -> Outcome:
+    """Measure eigenvalues, trace and spectral density of the loss at checkpoints.
+
+    Every eigenvalue comes with its residual (an eigenvalue lies within it), every estimate with a
+    standard error and an interval. Several checkpoints of one network share one compiled program.
+    """
+    if config_file is not None:
+        checkpoints, options = _stored(ctx, config_file, checkpoints, options)
+    if not checkpoints:
+        raise click.UsageError("at least one checkpoint is expected", ctx)
+    _outputs.check(outputs, force=force, inputs=checkpoints)
+    _device.configure(device)
+    result = _compute(session, checkpoints, device, options)
+    written = [
+        file
+        for path in outputs
+        for file in _outputs.write_result(result, path, plotlyjs=plotlyjs, force=force)
+    ]
+    return outcome_of(result, written)
+
+
+def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Mapping[str, Any]) -> Result:
+    """Load all, measure, and record the command in the result."""
+    from landscape import curvature_table, load
+
+    given = [load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths]
+    session.detail(f"device: {_device.require(device)}")
+    settings = {NAMES.get(key, key): value for key, value in options.items() if key != "problem"}
+    settings["where"] = tuple(options["where"]) or None
+    result: Result = curvature_table(
+        _problem.load(options["problem"]),
+        given,
+        **settings,
+        names=[str(path) for path in paths],
+        progress=session.progress(),
+    )
+    session.shown.stop()
+    session.detail(f"stats: {cell(strict(result.stats))}")
+    names = [str(path.absolute()) for path in paths]
+    command = {"name": "curvature", "checkpoints": names, "options": dict(options)}
+    recorded: Result = dataclasses.replace(result, config={**result.config, "command": command})
+    return recorded
+
+
+def _stored(
+    ctx: click.Context, path: Path, checkpoints: tuple[Path, ...], options: dict[str, Any]
+) -> tuple[tuple[Path, ...], dict[str, Any]]:
+    """Fill what was not given on the command line from a stored result."""
+    from landscape import load_result
+
+    result = load_result(path)
+    command = result.config.get("command")
+    if not isinstance(command, Mapping) or command.get("name") != "curvature":
+        raise ConfigurationError(
+            f"--config {path}: not written by this command", got=f"a result of kind {result.kind!r}"
+        )
+    default = click.core.ParameterSource.DEFAULT
+    taken = {
+        key: value
+        for key, value in command["options"].items()
+        if key in options and ctx.get_parameter_source(key) == default
+    }
+    return checkpoints or tuple(Path(name) for name in command["checkpoints"]), {**options, **taken}

@@ -1,0 +1,57 @@
+"""Settings of analyses, refused by name where they cannot be meant. No jax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import ConfigurationError
+
+
+def check_whole(name: str, value: Any, least: int) -> int:
+    """Return a whole number that is at least `least`.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the setting.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ConfigurationError(
+            f"{name}: not a possible value", expected=f"a whole number, {least} or more", got=repr(value)
+        )
+    return int(value)
+
+
+def check_real(name: str, value: Any, *, most: float = math.inf) -> float:
+    """Return a positive finite number below `most`.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the setting.
+    """
+    good = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+    if not good or not math.isfinite(value) or not 0 < value < most:
+        limit = "" if most == math.inf else f" below {most:g}"
+        raise ConfigurationError(
+            f"{name}: not a possible value", expected=f"a positive number{limit}", got=repr(value)
+        )
+    return float(value)
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[str | None]) -> None:
+    """Refuse a word that is not one of `allowed`.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the setting.
+    """
+    if value not in allowed:
+        raise ConfigurationError(
+            f"{name}: not a possible value", expected=" or ".join(map(str, allowed)), got=repr(value)
+        )

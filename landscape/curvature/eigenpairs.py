@@ -1,0 +1,204 @@
+"""The ends of a spectrum, each eigenvalue with its residual."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from landscape._json import jsonable
+from landscape.curvature._linear import SymmetricOperator, as_operator
+from landscape.curvature._settings import check_choice, check_real, check_whole
+from landscape.progress import SILENT, Progress
+from landscape.results import Result, format_value
+
+__all__ = ["Eigenpairs", "top_eigenpairs"]
+
+WHICH = ("largest", "smallest", "both", "magnitude")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Eigenpairs(Result):
+    """Extreme eigenvalues with their vectors and residuals.
+
+    Attributes
+    ----------
+    eigenvalues : numpy.ndarray [k]
+        In the order asked for: descending for ``"largest"``, ascending for ``"smallest"``, by size for
+        ``"magnitude"``, the largest before the smallest for ``"both"``.
+    eigenvectors : numpy.ndarray [dim, k]
+        Orthonormal columns; not part of the JSON form.
+    residuals : numpy.ndarray [k]
+        ``‖Hv − λv‖``, computed with a product of its own: an eigenvalue lies within it of λ.
+    converged : numpy.ndarray [k]
+        Whether the residual is at most `tolerance` times `scale`.
+    multiplicity : numpy.ndarray [k]
+        Number of found eigenvalues that this one cannot be told from, itself included.
+    scale : float
+        The largest size of a Ritz value, a lower bound on the spectral norm.
+    which : str
+        Which end.
+    tolerance : float
+        See `converged`.
+    dim : int
+        Size of the matrix.
+    num_matvecs : int
+        Products in all; by purpose in ``stats``.
+    complete_probe : dict
+        Of the search for missed eigenvalues by a fresh random block orthogonal to those found:
+        ``passed``, ``num_matvecs`` and its ``most_extreme`` Ritz value. Passing is evidence, not proof;
+        ``exact`` says that the whole spectrum was computed.
+    """
+
+    kind: ClassVar[str] = "eigenpairs"
+
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+    residuals: np.ndarray
+    converged: np.ndarray
+    multiplicity: np.ndarray
+    scale: float
+    which: str
+    tolerance: float
+    dim: int
+    num_matvecs: int
+    complete_probe: Mapping[str, Any]
+
+    @property
+    def relative_residuals(self) -> np.ndarray:
+        """Residual over the size of the eigenvalue; infinite where that is zero."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.residuals == 0, 0.0, self.residuals / np.abs(self.eigenvalues))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, without the eigenvectors."""
+        form = dict(self.data())
+        del form["eigenvectors"]
+        form["relative_residuals"] = self.relative_residuals
+        whole = dataclasses.replace(self, eigenvectors=np.empty((0, 0)))
+        return {**Result.to_dict(whole), "data": jsonable(form)}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the printed lines: every eigenvalue with its residual."""
+        rows = [
+            (
+                f"λ{i + 1}",
+                f"{format_value(value)} ± {format_value(residual)}" + ("" if ok else " (not converged)"),
+            )
+            for i, (value, residual, ok) in enumerate(
+                zip(self.eigenvalues, self.residuals, self.converged, strict=True)
+            )
+        ]
+        rows.append(("which", f"{self.which} of {self.dim:,}; ± is the residual ‖Hv − λv‖"))
+        rows.append(("none missed", self._probe()))
+        rows.append(("products", format_value(self.num_matvecs)))
+        return rows
+
+    def _probe(self) -> str:
+        if self.complete_probe.get("exact"):
+            return "exact: the whole spectrum was computed"
+        if not self.complete_probe.get("num_matvecs"):
+            return "not probed"
+        word = "passed" if self.complete_probe.get("passed") else "failed"
+        return f"{word}: a fresh random block of {self.complete_probe['num_matvecs']} products"
+
+
+def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
+    operator: SymmetricOperator | Any,
+    k: int = 10,
+    *,
+    which: str = "largest",
+    tolerance: float = 1e-4,
+    num_vectors: int | None = None,
+    block_size: int = 1,
+    max_matvecs: int | None = None,
+    probe_matvecs: int = 10,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Eigenpairs:
+    r"""Compute extreme eigenvalues and eigenvectors, each with an explicit residual.
+
+    Lanczos with full reorthogonalisation and thick restart [1]_; then every pair's residual
+    :math:`\|Hv - \lambda v\|` with a product of its own, and a probe for missed eigenvalues: Lanczos
+    from fresh random vectors orthogonal to those found. What the probe finds beyond the k-th (a second
+    copy of a multiple eigenvalue, say) is taken in and probed again.
+
+    Parameters
+    ----------
+    operator : SymmetricOperator or matrix
+        Of `hessian`, `gauss_newton` or `fisher`; or any real symmetric matrix.
+    k : int
+        How many (at each end for ``which="both"``); clipped, with a warning, to the dimension.
+    which : {"largest", "smallest", "both", "magnitude"}
+        Which end of the spectrum; "largest" and "smallest" go by sign.
+    tolerance : float
+        A pair has converged when its residual is at most this times the largest ``|θ|``.
+    num_vectors : int, optional
+        Most vectors held at once; by default ``max(2k + 20, 50)``, twice that for both ends.
+    block_size : int
+        Vectors a step. A block finds as many copies of an eigenvalue at once.
+    max_matvecs : int, optional
+        Most products before the explicit residuals; by default ``max(300, 40 k)``.
+    probe_matvecs : int
+        Products of the probe for missed eigenvalues; 0 leaves it out.
+    seed : int
+        Of the random starts.
+    progress : Progress, optional
+        Is told of every step.
+
+    Returns
+    -------
+    Eigenpairs
+        Status ``"not-converged"`` if a pair has not converged, ``"incomplete"`` if the last probe found
+        an eigenvalue beyond the k-th, ``"non-finite"`` if a product was NaN or infinite (what had been
+        found before stands, with the residuals of the recurrence).
+
+    Raises
+    ------
+    ConfigurationError
+        If a setting cannot be meant.
+
+    Notes
+    -----
+    Memory: `num_vectors` vectors and those found, on the host. Up to 128 dimensions the matrix is formed
+    and all eigenvalues are computed.
+
+    References
+    ----------
+    .. [1] Wu and Simon, 2000. Thick-restart Lanczos method for large symmetric eigenvalue problems.
+       SIAM J. Matrix Anal. Appl. 22(2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = top_eigenpairs(np.diag(np.arange(200.0)), 3)
+    >>> found.eigenvalues.round(3), bool(found.converged.all())
+    (array([199., 198., 197.]), True)
+    """
+    from landscape.curvature._search import Search, Settings
+
+    check_choice("which", which, WHICH)
+    check_whole("k", k, 1)
+    check_whole("block_size", block_size, 1)
+    check_whole("probe_matvecs", probe_matvecs, 0)
+    check_whole("seed", seed, 0)
+    check_real("tolerance", tolerance)
+    operator = as_operator(operator)
+    ends = 2 if which == "both" else 1
+    default = max(2 * k + 20, 50) * ends
+    settings = Settings(
+        k=int(k),
+        which=which,
+        tolerance=float(tolerance),
+        num_vectors=check_whole("num_vectors", default if num_vectors is None else num_vectors, ends * k + 3),
+        block_size=int(block_size),
+        max_matvecs=check_whole("max_matvecs", max_matvecs or max(300, 40 * k), 1),
+        probe_matvecs=int(probe_matvecs),
+        seed=int(seed),
+    )
+    started = time.perf_counter()
+    fields = Search(operator, settings, progress or SILENT).run()
+    return Eigenpairs(**fields.named(seconds=time.perf_counter() - started))

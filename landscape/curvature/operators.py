@@ -1,0 +1,247 @@
+"""Curvature matrices as operators: exact products over a data set, without forming the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape.curvature import _kinds
+from landscape.curvature._operator import CurvatureOperator
+from landscape.curvature._products import programs_of
+from landscape.curvature._subject import Subject, make_subject
+from landscape.errors import ConfigurationError, ProblemError
+from landscape.problem import Problem
+from landscape.tasks import problem_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["CurvatureOperator", "fisher", "gauss_newton", "hessian"]
+
+_DTYPES = ("float32", "float64")
+
+
+def hessian(  # noqa: PLR0913  one keyword a setting
+    problem: Problem | None,
+    params: Any,
+    *,
+    mask: Any = None,
+    where: str | Iterable[str] | None = None,
+    split: str = "train",
+    subset: int | Sequence[int] | np.ndarray | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    allow_nonfinite: bool = False,
+) -> CurvatureOperator:
+    r"""Return the Hessian of the mean loss as an operator.
+
+    :math:`H = \frac1N \sum_i \nabla^2 \ell(\theta, x_i)` over all examples of the split, restricted to
+    the free coordinates. A product is the derivative of the gradient along the vector [1]_.
+
+    Parameters
+    ----------
+    problem : Problem or None
+        The loss and its data; None rebuilds the task that the checkpoint names.
+    params : Checkpoint, path of one, or pytree
+        The network; with batch statistics a bare tree is the pair ``(params, batch_stats)``, of which
+        the statistics are held fixed as stored.
+    mask : pytree of bool, or False, optional
+        Free entries: the operator is the submatrix of a ticket's own subspace. By default the mask
+        of the checkpoint; False measures the dense network.
+    where : str or iterable of str, optional
+        Patterns of tree paths (``"Dense_0/*"``) of the layers to keep; the others are constants.
+    split : str
+        Which data.
+    subset : int or sequence of int, optional
+        The first so many examples, or the numbers of those to use, instead of all.
+    batch_size : int, optional
+        Examples a batch; by default as many as keep a batch within 256 MiB (in `stats`). No product
+        depends on it but for rounding.
+    dtype : {"float32", "float64"}, optional
+        Precision of the products, float32 by default; local to the operator.
+    allow_nonfinite : bool
+        Whether NaN and infinite weights are let through.
+
+    Returns
+    -------
+    CurvatureOperator
+        With ``matvec``, ``matmat``, ``dense``, ``to_scipy``, ``symmetry_error`` and ``stats``.
+
+    Raises
+    ------
+    ProblemError
+        If the loss cannot be differentiated twice, is random, or mixes examples.
+    NonFiniteError, MaskError, ConfigurationError, InputError
+        If weights are not finite, nothing is free, a pattern matches nothing, there are no floats.
+    DeviceMemoryError
+        If a batch does not fit the device.
+
+    Notes
+    -----
+    A product costs between one and two gradients. Where a kink makes second derivatives ambiguous (a
+    rectifier at exactly 0) they are those that automatic differentiation defines.
+
+    References
+    ----------
+    .. [1] Pearlmutter, 1994. Fast exact multiplication by the Hessian. Neural Computation 6(1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from landscape import Problem, hessian
+    >>> def loss(params, batch):
+    ...     return 0.5 * (batch @ params["w"]) ** 2
+    >>> operator = hessian(Problem(loss, train=np.eye(2, dtype=np.float32)), {"w": np.ones(2, np.float32)})
+    >>> operator.dense()
+    array([[0.5, 0. ],
+           [0. , 0.5]], dtype=float32)
+    """
+    options = {"split": split, "subset": subset, "batch_size": batch_size, "dtype": dtype}
+    problem = problem_for(problem, params)
+    subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
+    return _operator(problem, subject, "hessian", lambda: _kinds.Hessian(problem.loss), **options)
+
+
+def gauss_newton(  # noqa: PLR0913
+    problem: Problem | None,
+    params: Any,
+    *,
+    mask: Any = None,
+    where: str | Iterable[str] | None = None,
+    split: str = "train",
+    subset: int | Sequence[int] | np.ndarray | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    allow_nonfinite: bool = False,
+) -> CurvatureOperator:
+    r"""Return the generalised Gauss-Newton matrix of the mean loss as an operator.
+
+    :math:`G = \frac1N \sum_i J_i^\top \nabla_z^2 \ell(z_i)\, J_i` with :math:`z_i` the model's outputs
+    and :math:`J_i` their derivative [1]_. It is the Hessian without the curvature of the model itself,
+    and positive semi-definite where the loss is convex in the outputs.
+
+    Parameters are those of `hessian`. The problem must say where its outputs are:
+    ``Problem(outputs=Outputs(model, loss))``; the built-in tasks do.
+
+    Raises
+    ------
+    ProblemError
+        Also if the problem has no `outputs`, or they do not compose to its loss.
+
+    References
+    ----------
+    .. [1] Schraudolph, 2002. Fast curvature matrix-vector products for second-order gradient descent.
+       Neural Computation 14(7).
+    """
+    options = {"split": split, "subset": subset, "batch_size": batch_size, "dtype": dtype}
+    problem = problem_for(problem, params)
+    subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
+    outputs = _checked_outputs(problem, subject)
+    return _operator(problem, subject, "gauss_newton", lambda: _kinds.GaussNewton(outputs), **options)
+
+
+def fisher(  # noqa: PLR0913
+    problem: Problem | None,
+    params: Any,
+    *,
+    labels: str = "data",
+    mask: Any = None,
+    where: str | Iterable[str] | None = None,
+    split: str = "train",
+    subset: int | Sequence[int] | np.ndarray | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    allow_nonfinite: bool = False,
+) -> CurvatureOperator:
+    r"""Return a Fisher matrix of the mean loss as an operator.
+
+    With ``labels="data"`` the empirical one, :math:`\frac1N \sum_i g_i g_i^\top` with :math:`g_i` the
+    gradient of example i under its own label, for any problem. With ``labels="model"`` the Fisher
+    information :math:`\frac1N \sum_i E_{y \sim p(y|x_i)}[g g^\top]`, the expectation over the model's
+    own labels in closed form; the two are different matrices [1]_.
+
+    Parameters are those of `hessian`, and
+
+    Parameters
+    ----------
+    labels : {"data", "model"}
+        Whose labels. ``"model"`` needs ``Problem(outputs=Outputs(..., likelihood=...))``.
+
+    Raises
+    ------
+    ProblemError
+        Also if ``labels="model"`` and the problem names no likelihood.
+
+    References
+    ----------
+    .. [1] Kunstner, Balles and Hennig, 2019. Limitations of the empirical Fisher approximation for
+       natural gradient descent. arXiv:1905.12558.
+    """
+    if labels not in ("data", "model"):
+        raise ConfigurationError("labels: not a possible value", expected="data or model", got=repr(labels))
+    options = {"split": split, "subset": subset, "batch_size": batch_size, "dtype": dtype}
+    problem = problem_for(problem, params)
+    subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
+    if labels == "data":
+        kind = "empirical_fisher"
+        return _operator(problem, subject, kind, lambda: _kinds.EmpiricalFisher(problem.loss), **options)
+    outputs = _checked_outputs(problem, subject)
+    if outputs.likelihood is None:
+        raise ProblemError(
+            "fisher: the problem names no distribution of labels",
+            expected="Outputs(model, loss, likelihood='categorical' or 'gaussian')",
+            hint="Name it, or take the empirical matrix with labels='data'.",
+        )
+    return _operator(problem, subject, "model_fisher", lambda: _kinds.ModelFisher(outputs), **options)
+
+
+def _operator(
+    problem: Problem, subject: Subject, kind: str, make: Callable[[], _kinds.Kind], **options: Any
+) -> CurvatureOperator:
+    if options["dtype"] not in (None, *_DTYPES):
+        raise ConfigurationError(
+            "dtype: not a possible value", expected=" or ".join(_DTYPES), got=repr(options["dtype"])
+        )
+    problem.num_examples(options["split"])  # refuses a split that the problem does not have
+    options["subset"] = _indices(options["subset"])
+    return CurvatureOperator(problem, subject, programs_of(problem, kind, make), kind, **options)
+
+
+def _indices(subset: Any) -> np.ndarray | None:
+    if subset is None:
+        return None
+    found = np.asarray(subset)
+    if found.dtype.kind not in "iu" or found.ndim > 1:
+        raise ConfigurationError(
+            "subset: not whole numbers",
+            expected="a count or a list of example numbers",
+            got=repr(subset)[:60],
+        )
+    return np.arange(int(found)) if found.ndim == 0 else found
+
+
+def _checked_outputs(problem: Problem, subject: Subject) -> Any:
+    """Return the problem's outputs, after checking on a few examples that they compose to its loss."""
+    outputs = problem.outputs
+    if outputs is None:
+        raise ProblemError(
+            "the problem does not say where its outputs are, which this matrix needs",
+            expected="Problem(..., outputs=Outputs(model, loss))",
+            got="a loss alone",
+            hint="Give outputs, or use hessian or fisher(labels='data').",
+        )
+    point, batch = subject.point, jax.tree.map(jnp.asarray, problem.head(4))
+    with jax.disable_jit():
+        whole = np.asarray(problem.loss(point, batch), np.float64)
+        parts = np.asarray(outputs.loss(outputs.model(point, batch), batch), np.float64)
+    if whole.shape != parts.shape or not np.allclose(whole, parts, rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise ProblemError(
+            "outputs: the loss of the model's outputs is not the loss of the problem",
+            expected=f"{whole.flat[0]:.6g} for the first example",
+            got=f"{parts.flat[0]:.6g}" if parts.size else "nothing",
+        )
+    return outputs

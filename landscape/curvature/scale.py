@@ -1,0 +1,250 @@
+"""Whether an evolution strategy's search distribution knows the curvature."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from landscape._checks import check_same_architecture
+from landscape._stats import mean_interval
+from landscape.checkpoint import Checkpoint, load
+from landscape.curvature._linear import MOST_DENSE
+from landscape.curvature._settings import check_whole
+from landscape.curvature._subject import facts_of
+from landscape.curvature.operators import hessian
+from landscape.curvature.stochastic import diagonal
+from landscape.errors import InputError
+from landscape.problem import Problem
+from landscape.progress import SILENT, Progress
+from landscape.provenance import provenance
+from landscape.results import Result, format_value
+from landscape.tasks import problem_for
+
+__all__ = ["ScaleCurvature", "scale_curvature"]
+
+ALL = "all"
+_FEWEST = 3  # pairs below which a correlation says nothing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ScaleCurvature(Result):
+    """Correlation of ``1/σ²`` with the diagonal of the Hessian.
+
+    Attributes
+    ----------
+    records : list of dict
+        One a network and group of parameters: ``name``, ``method``, ``seed``, ``level``, ``layer``
+        (``"all"`` or a path), ``size``, ``rank`` (Spearman's), ``linear`` (Pearson's), ``attenuation``
+        (reliability of an estimated diagonal; 1 if exact), ``linear_corrected``, and ``spread`` (the
+        standard deviation of log σ: 0 for a distribution that has not adapted).
+    summary : list of dict
+        One a method and layer, over seeds at the same level: means with Student's t intervals (None
+        below 2 networks).
+    precision, curvature : list of numpy.ndarray
+        ``1/σ²`` and the diagonal of each network, thinned to 2,000 points for the figure.
+    method : str
+        ``"exact"`` or ``"hutchinson"``.
+    """
+
+    kind: ClassVar[str] = "scale_curvature"
+
+    records: Sequence[Mapping[str, Any]]
+    summary: Sequence[Mapping[str, Any]]
+    precision: Sequence[np.ndarray]
+    curvature: Sequence[np.ndarray]
+    method: str
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the printed lines: each group of networks, over all parameters and by layer."""
+        rows = [("correlation of", f"1/σ² and the Hessian diagonal ({self.method})")]
+        for found in self.summary[:40]:
+            label = " ".join(str(found[key]) for key in ("method", "layer") if found.get(key) is not None)
+            if found.get("level") is not None:
+                label += f", level {found['level']}"
+            rows.append((label, f"rank {_text(found, 'rank')}, linear {_text(found, 'linear')}"))
+        return rows
+
+
+def _text(found: Mapping[str, Any], name: str) -> str:
+    value, interval = found.get(name), found.get(f"{name}_interval")
+    if value is None:
+        return "not defined"
+    if interval is None:
+        return format_value(value)
+    return f"{format_value(value)} [{format_value(interval[0])}, {format_value(interval[1])}]"
+
+
+def scale_curvature(
+    problem: Problem | None,
+    checkpoints: Any,
+    *,
+    split: str = "train",
+    subset: int | None = None,
+    exact_up_to: int = MOST_DENSE,
+    num_probes: int = 400,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> ScaleCurvature:
+    r"""Correlate the precision of a search distribution with the curvature, over all and by layer.
+
+    Where a strategy has adapted, its :math:`\sigma_i` should be small where the loss is curved: on a
+    quadratic the ideal is :math:`1/\sigma_i^2 \propto H_{ii}`. Given are Spearman's and Pearson's
+    correlation of :math:`1/\sigma_i^2` with :math:`H_{ii}` over the free parameters.
+
+    Parameters
+    ----------
+    problem : Problem or None
+        The loss and its data; None rebuilds the task that the first checkpoint names.
+    checkpoints : Checkpoint, path of one, or an iterable of them
+        Each with the standard deviations of its search distribution (`std`).
+    split, subset
+        As for `hessian`.
+    exact_up_to : int
+        Up to so many free parameters the diagonal is computed exactly, one product each.
+    num_probes : int
+        Probes of a larger one. Their noise lowers correlations; ``linear_corrected`` divides by the
+        root of the reliability: 1 minus the mean squared standard error over the diagonal's variance.
+    seed : int
+        Of the probes.
+    progress : Progress, optional
+        Is told of every network.
+    **options
+        `where`, `batch_size`, `dtype` of `hessian`.
+
+    Raises
+    ------
+    InputError
+        If a checkpoint has no `std`, or one that is not positive where free.
+
+    Notes
+    -----
+    Parameters of a network are not independent: intervals are over networks (seeds) of a method and
+    level, never over parameters.
+
+    References
+    ----------
+    Spearman's correction for attenuation: Spearman, 1904. The proof and measurement of association
+    between two things. American Journal of Psychology 15(1).
+    """
+    check_whole("num_probes", num_probes, 10)
+    single = isinstance(checkpoints, (Checkpoint, str, Path))
+    given = [load(c) if isinstance(c, (str, Path)) else c for c in ([checkpoints] if single else checkpoints)]
+    if not given:
+        raise InputError("scale_curvature: no checkpoints")
+    started, progress = time.perf_counter(), progress or SILENT
+    problem = problem_for(problem, given[0])
+    records: list[dict[str, Any]] = []
+    points: list[tuple[np.ndarray, np.ndarray]] = []
+    methods, digests = set(), []
+    progress.start("scale against curvature", total=len(given))
+    try:
+        for i, checkpoint in enumerate(given):
+            operator = hessian(problem, checkpoint, split=split, subset=subset, **options)
+            precision = _precision(checkpoint, operator, i)
+            exact = operator.dim <= exact_up_to
+            found = diagonal(
+                operator, method="exact" if exact else "hutchinson", num_probes=num_probes, seed=seed
+            )
+            methods.add(found.method)
+            digests.append(operator.digests())
+            groups = {ALL: np.arange(operator.dim), **operator.layers()}
+            facts = {
+                "name": str(checkpoint.path) if checkpoint.path else f"network {i + 1}",
+                **facts_of(checkpoint),
+            }
+            records += [
+                {**facts, "layer": layer, **_correlations(precision[at], found.values[at], _noise(found, at))}
+                for layer, at in groups.items()
+            ]
+            thin = np.linspace(0, operator.dim - 1, min(operator.dim, 2000)).astype(int)
+            points.append((precision[thin], found.values[thin]))
+            progress.advance(1)
+    finally:
+        progress.stop()
+    config = {"num_probes": num_probes, "exact_up_to": exact_up_to, "seed": seed}
+    return ScaleCurvature(
+        records=records,
+        summary=_summary(records),
+        precision=[pair[0] for pair in points],
+        curvature=[pair[1] for pair in points],
+        method=" and ".join(sorted(methods)),
+        config={**operator.config, **config, "checkpoints": sorted({record["name"] for record in records})},
+        stats={**operator.stats, "seconds": time.perf_counter() - started, "networks": len(given)},
+        provenance=provenance(seed=seed, dtype=operator.dtype.name, digests=digests[0]),
+    )
+
+
+def _precision(checkpoint: Checkpoint, operator: Any, position: int) -> np.ndarray:
+    name = str(checkpoint.path) if checkpoint.path else f"network {position + 1}"
+    if checkpoint.std is None:
+        raise InputError(
+            f"{name}: holds no standard deviations of a search distribution",
+            expected="a checkpoint of an evolution strategy, with std",
+        )
+    check_same_architecture(checkpoint.params, checkpoint.std, ("params", "std"))
+    std = operator.flatten(checkpoint.std).astype(np.float64)
+    if not np.isfinite(std).all() or not (std > 0).all():
+        raise InputError(
+            f"{name}: std is not positive at {np.count_nonzero(~(std > 0)):,} free entries",
+            expected="finite and positive",
+        )
+    precision: np.ndarray = std**-2
+    return precision
+
+
+def _noise(found: Any, at: np.ndarray) -> float:
+    """Return the mean squared standard error of an estimated diagonal's entries."""
+    return 0.0 if found.method == "exact" else float(np.mean(found.standard_errors[at] ** 2))
+
+
+def _correlations(precision: np.ndarray, curvature: np.ndarray, noise: float) -> dict[str, Any]:
+    linear, rank = _pearson(precision, curvature), _pearson(_ranks(precision), _ranks(curvature))
+    variance = float(np.var(curvature))
+    reliability = max(1 - noise / variance, 0.0) if variance else 0.0
+    attenuated = linear is not None and reliability > 0
+    return {
+        "size": len(precision),
+        "rank": rank,
+        "linear": linear,
+        "attenuation": reliability,
+        "linear_corrected": linear / reliability**0.5 if attenuated and linear is not None else None,
+        "spread": float(np.std(-0.5 * np.log(precision))),
+    }
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Return the correlation; None where it is not defined (too few points, or one does not vary)."""
+    if len(x) < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    u, v = x - x.mean(), y - y.mean()
+    return float(u @ v / np.sqrt((u @ u) * (v @ v)))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata
+
+    ranks: np.ndarray = rankdata(values)
+    return ranks
+
+
+def _summary(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the means over the networks of a method, level and layer, with intervals over networks."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for record in records:
+        groups.setdefault((record["method"], record["level"], record["layer"]), []).append(record)
+    summary = []
+    for (method, level, layer), members in groups.items():
+        entry: dict[str, Any] = {"method": method, "level": level, "layer": layer, "networks": len(members)}
+        for name in ("rank", "linear"):
+            known = [member[name] for member in members if member[name] is not None]
+            entry[name] = float(np.mean(known)) if known else None
+            ends = mean_interval(known)
+            entry[f"{name}_interval"] = None if ends is None else list(ends)
+        summary.append(entry)
+    return summary

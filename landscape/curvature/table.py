@@ -1,0 +1,336 @@
+"""Curvature of one or many checkpoints: a row each, from programs compiled once."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from landscape._digest import text_digest
+from landscape.checkpoint import Checkpoint, load
+from landscape.curvature._settings import check_choice, check_whole
+from landscape.curvature._subject import facts_of
+from landscape.curvature.density import spectral_density
+from landscape.curvature.eigenpairs import top_eigenpairs
+from landscape.curvature.operators import fisher, gauss_newton, hessian
+from landscape.curvature.stochastic import trace as estimate_trace
+from landscape.errors import ConfigurationError
+from landscape.problem import Problem
+from landscape.progress import SILENT, Progress
+from landscape.provenance import provenance
+from landscape.results import Result, format_value
+from landscape.tasks import problem_for
+
+__all__ = ["CurvatureTable", "curvature_table"]
+
+MATRICES = ("hessian", "gauss_newton", "fisher", "model_fisher")
+_SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class CurvatureTable(Result):
+    """Eigenvalues, trace and density of the curvature at one or many checkpoints.
+
+    Attributes
+    ----------
+    records : list of dict
+        One a checkpoint: ``name``, ``method``, ``seed``, ``level``, ``density`` (of weights), ``dim``,
+        ``eigenvalues`` and ``residuals``, ``trace`` (``value``, ``standard_error``, ``interval``,
+        ``method``), ``per_layer``, ``status``, ``num_matvecs``.
+    spectra : list of dict
+        One a checkpoint where densities were asked for: ``grid``, ``density``, ``standard_error``, the
+        same with ``log_`` before, and ``checks``.
+    matrix : str
+        Which curvature matrix.
+    k : int
+        Eigenvalues asked for.
+    """
+
+    kind: ClassVar[str] = "curvature"
+
+    records: Sequence[Mapping[str, Any]]
+    spectra: Sequence[Mapping[str, Any]] = ()
+    matrix: str
+    k: int
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the printed lines: everything of a single checkpoint, one line each of several."""
+        if len(self.records) == 1:
+            return [("matrix", f"{self.matrix} of {self._set()}"), *_one(self.records[0])]
+        lines = [("matrix", f"{self.matrix} of {self._set()}, {len(self.records)} checkpoints")]
+        lines += [(str(record["name"]), _line(record)) for record in self.records[:40]]
+        if len(self.records) > 40:
+            lines.append(("", f"and {len(self.records) - 40} more (all in the JSON form)"))
+        return lines
+
+    def _set(self) -> str:
+        return f"{self.config.get('split', 'train')}, {format_value(self.stats.get('num_examples'))} examples"
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
+        """Build it from stored fields: lists without entries were not stored."""
+        return super().from_fields({"records": (), "spectra": (), **fields}, **base)
+
+
+def _one(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [("network", f"{record['name']}, {record['dim']:,} free parameters")]
+    pairs = zip(record["eigenvalues"], record["residuals"], strict=True)
+    rows += [
+        (f"λ{i + 1}", f"{format_value(float(value))} ± {format_value(float(residual))}")
+        for i, (value, residual) in enumerate(pairs)
+    ]
+    if record.get("trace") is not None:
+        rows.append(("trace", _trace_text(record["trace"])))
+        layers = record.get("per_layer") or {}
+        rows += [
+            (path, f"{format_value(found['value'])} ± {format_value(found['standard_error'])}")
+            for path, found in list(layers.items())[:_SHOWN]
+        ]
+    return [*rows, ("products", format_value(record["num_matvecs"]))]
+
+
+def _trace_text(found: Mapping[str, Any]) -> str:
+    text = f"{format_value(found['value'])} ± {format_value(found['standard_error'])} (standard error)"
+    if found.get("interval") is not None:
+        low, high = (format_value(end) for end in found["interval"])
+        text += f", 95 % interval [{low}, {high}]"
+    return f"{text}, {found['method']}"
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    values = record["eigenvalues"]
+    parts = [f"{record['dim']:,} free"]
+    if len(values):
+        parts.append(f"λ1 {format_value(float(values[0]))} ± {format_value(float(record['residuals'][0]))}")
+    if record.get("trace") is not None:
+        found = record["trace"]
+        parts.append(f"trace {format_value(found['value'])} ± {format_value(found['standard_error'])}")
+    return ", ".join([*parts, *([] if record["status"] == "ok" else [record["status"]])])
+
+
+def curvature_table(  # noqa: PLR0913  one keyword a setting
+    problem: Problem | None,
+    checkpoints: Iterable[Any],
+    *,
+    k: int = 5,
+    which: str = "largest",
+    tolerance: float = 1e-4,
+    trace: bool = True,
+    relative_error: float = 0.05,
+    density: bool = False,
+    per_layer: bool = True,
+    matrix: str = "hessian",
+    use_mask: bool = True,
+    where: str | Iterable[str] | None = None,
+    split: str = "train",
+    subset: int | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+    allow_nonfinite: bool = False,
+    names: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> CurvatureTable:
+    """Measure the curvature at every checkpoint, with programs compiled once for all of one shape.
+
+    Parameters
+    ----------
+    problem : Problem or None
+        The loss and its data; None rebuilds the task that the first checkpoint names.
+    checkpoints : iterable of Checkpoint, path or pytree
+        The networks.
+    k : int
+        Eigenvalues of each; 0 for none.
+    which : {"largest", "smallest", "both", "magnitude"}
+        Which end of the spectrum.
+    tolerance : float
+        Of the residuals; see `top_eigenpairs`.
+    trace : bool
+        Whether to estimate the trace, over all and by layer.
+    relative_error : float
+        Standard error of the trace asked for, relative to it.
+    density : bool
+        Whether to estimate the spectral density.
+    per_layer : bool
+        Whether to give the trace of each layer, from the same products.
+    matrix : {"hessian", "gauss_newton", "fisher", "model_fisher"}
+        Which curvature matrix.
+    use_mask : bool
+        Whether a ticket is measured in its own subspace.
+    where, split, subset, batch_size, dtype, allow_nonfinite
+        As for `hessian`.
+    seed : int
+        Of everything random; the same for every checkpoint.
+    names : sequence of str, optional
+        What to call the networks.
+    progress : Progress, optional
+        Is told of every checkpoint.
+
+    Returns
+    -------
+    CurvatureTable
+        Its status is the first that is not ``"ok"`` of any row.
+
+    Raises
+    ------
+    ConfigurationError
+        If nothing is asked for, or there are no checkpoints.
+    """
+    check_whole("k", k, 0)
+    check_choice("matrix", matrix, MATRICES)
+    given = list(checkpoints)
+    if not given or not (k or trace or density):
+        raise ConfigurationError(
+            "curvature: nothing to measure", expected="a checkpoint, and k, trace or density"
+        )
+    started, progress = time.perf_counter(), progress or SILENT
+    problem = problem_for(problem, given[0])
+    options = {
+        "where": where,
+        "split": split,
+        "subset": subset,
+        "batch_size": batch_size,
+        "dtype": dtype,
+        "allow_nonfinite": allow_nonfinite,
+    }
+    wanted = _Wanted(k, which, tolerance, trace, relative_error, density, per_layer, matrix, seed)
+    records, spectra, stats, warnings, digests = [], [], [], [], []
+    config: Mapping[str, Any] = {}
+    progress.start("curvature", total=len(given))
+    try:
+        for i, item in enumerate(given):
+            name = names[i] if names else _name(item, i)
+            operator = _operator(problem, item, matrix, {**options, "mask": None if use_mask else False})
+            record, spectrum, notes = _measured(operator, wanted)
+            records.append({"name": name, **_facts(item), **record})
+            spectra += [] if spectrum is None else [spectrum]
+            stats.append(operator.stats)
+            warnings += [f"{name}: {note}" for note in notes]
+            digests.append(operator.digests())
+            config = operator.config
+            progress.advance(1)
+    finally:
+        progress.stop()
+    statuses = [record["status"] for record in records if record["status"] != "ok"]
+    return CurvatureTable(
+        records=records,
+        spectra=spectra,
+        matrix=matrix,
+        k=k,
+        status=statuses[0] if statuses else "ok",
+        warnings=tuple(dict.fromkeys(warnings)),
+        config={
+            **config,
+            **dataclasses.asdict(wanted),
+            "use_mask": use_mask,
+            "checkpoints": [_file(item) for item in given],
+        },
+        stats={
+            "num_examples": stats[0]["num_examples"],
+            "num_matvecs": sum(found["num_matvecs"] for found in stats),
+            "compile_seconds": sum(found["compile_seconds"] for found in stats),
+            "seconds": time.perf_counter() - started,
+            "seconds_each": (time.perf_counter() - started) / len(given),
+        },
+        provenance=provenance(
+            seed=seed,
+            dtype=config["dtype"],
+            digests={
+                "params": digests[0]["params"]
+                if len(digests) == 1
+                else text_digest("".join(found["params"] for found in digests)),
+                "data": digests[0]["data"],
+            },
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    k: int
+    which: str
+    tolerance: float
+    trace: bool
+    relative_error: float
+    density: bool
+    per_layer: bool
+    matrix: str
+    seed: int
+
+
+def _operator(problem: Problem, item: Any, matrix: str, options: Mapping[str, Any]) -> Any:
+    if matrix == "hessian":
+        return hessian(problem, item, **options)
+    if matrix == "gauss_newton":
+        return gauss_newton(problem, item, **options)
+    return fisher(problem, item, labels="model" if matrix == "model_fisher" else "data", **options)
+
+
+def _measured(operator: Any, wanted: _Wanted) -> tuple[dict[str, Any], dict[str, Any] | None, list[str]]:
+    """Return the record and the density of one network, and what its results warn of."""
+    record: dict[str, Any] = {
+        "dim": operator.dim,
+        "eigenvalues": np.empty(0),
+        "residuals": np.empty(0),
+        "trace": None,
+        "per_layer": {},
+        "status": "ok",
+    }
+    results: list[Result] = []
+    pairs = None
+    if wanted.k:
+        pairs = top_eigenpairs(
+            operator, wanted.k, which=wanted.which, tolerance=wanted.tolerance, seed=wanted.seed
+        )
+        record.update(eigenvalues=pairs.eigenvalues, residuals=pairs.residuals)
+        record["none_missed"] = bool(pairs.complete_probe.get("passed"))
+        results.append(pairs)
+    if wanted.trace:
+        found = estimate_trace(operator, relative_error=wanted.relative_error, seed=wanted.seed)
+        ends = None if found.interval is None else list(found.interval)
+        record["trace"] = {
+            "value": found.value,
+            "standard_error": found.standard_error,
+            "interval": ends,
+            "method": found.method,
+        }
+        record["per_layer"] = dict(found.per_layer) if wanted.per_layer else {}
+        results.append(found)
+    spectrum = None
+    if wanted.density:
+        drawn = spectral_density(operator, outliers=pairs, seed=wanted.seed)
+        names = (
+            "grid",
+            "density",
+            "standard_error",
+            "log_grid",
+            "log_density",
+            "log_standard_error",
+            "checks",
+        )
+        spectrum = {name: getattr(drawn, name) for name in (*names, "sigma")}
+        results.append(drawn)
+    bad = [result.status for result in results if result.status != "ok"]
+    record["status"] = bad[0] if bad else "ok"
+    record["num_matvecs"] = operator.num_matvecs
+    return record, spectrum, [note for result in results for note in result.warnings]
+
+
+def _name(item: Any, position: int) -> str:
+    file = _file(item)
+    return file or f"network {position + 1}"
+
+
+def _file(item: Any) -> str | None:
+    path = item.path if isinstance(item, Checkpoint) else (None if not hasattr(item, "__fspath__") else item)
+    return str(item) if isinstance(item, str) else (None if path is None else str(path))
+
+
+def _facts(item: Any) -> dict[str, Any]:
+    """Return what a checkpoint says of itself: method, seed, level, and the density of its weights."""
+    if not isinstance(item, Checkpoint):
+        item = load(item) if isinstance(item, str) or hasattr(item, "__fspath__") else None
+    return {**facts_of(item), "density": None if item is None else item.density}

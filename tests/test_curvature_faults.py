@@ -1,0 +1,188 @@
+"""Bad input for curvature: each a clear refusal, or an exact, labelled answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from curvature_samples import INPUTS, LABELS, linear_problem, tanh_params, tanh_problem
+
+import landscape
+from landscape import Problem, fisher, gauss_newton, hessian, trace
+from landscape.errors import (
+    ConfigurationError,
+    DeviceMemoryError,
+    InputError,
+    MaskError,
+    NonFiniteError,
+    ProblemError,
+)
+
+pytestmark = pytest.mark.faults
+W = {"w": np.ones(3, np.float32)}
+
+
+def test_weights_that_are_not_finite_are_refused_and_can_be_let_through() -> None:
+    params = tanh_params()
+    params["a"]["bias"][0] = np.nan
+    with pytest.raises(NonFiniteError, match="a/bias"):
+        hessian(tanh_problem(), params)
+    let = trace(hessian(tanh_problem(), params, allow_nonfinite=True), method="hutchinson")
+    assert let.status == "non-finite"
+
+
+def test_a_mask_with_nothing_left_is_refused() -> None:
+    empty = jax.tree.map(lambda x: np.zeros(x.shape, bool), tanh_params())
+    with pytest.raises(MaskError, match="nothing is left"):
+        hessian(tanh_problem(), tanh_params(), mask=empty)
+
+
+def test_a_mask_of_another_shape_is_refused_by_path() -> None:
+    mask = jax.tree.map(lambda x: np.ones(x.shape, bool), tanh_params())
+    mask["b"]["bias"] = np.ones(7, bool)
+    with pytest.raises(MaskError, match="b/bias"):
+        hessian(tanh_problem(), tanh_params(), mask=mask)
+
+
+def test_a_layer_without_free_entries_is_a_note_with_its_name() -> None:
+    mask = jax.tree.map(lambda x: np.ones(x.shape, bool), tanh_params())
+    mask["b"]["bias"] = np.zeros(3, bool)
+    operator = hessian(tanh_problem(), tanh_params(), mask=mask)
+    assert "b/bias" in operator.subject.notes[0]
+    assert "b/bias" not in operator.layers()
+
+
+def test_patterns_that_match_nothing_are_refused_with_the_paths_there_are() -> None:
+    with pytest.raises(ConfigurationError, match="a/kernel"):
+        hessian(tanh_problem(), tanh_params(), where="Dense_0/*")
+
+
+def test_integer_parameters_alone_are_refused() -> None:
+    with pytest.raises(InputError, match="floating-point"):
+        hessian(linear_problem(), {"w": np.arange(3)})
+
+
+def test_a_loss_with_dropout_is_refused() -> None:
+    rng = np.random.default_rng(0)
+
+    def loss(params: Any, batch: Any) -> Any:
+        return (batch[0] @ params["w"] + rng.normal()) ** 2
+
+    with pytest.raises(ProblemError, match="differ"):
+        hessian(Problem(loss, train=(INPUTS, LABELS)), W)
+
+
+def test_a_loss_that_mixes_examples_is_refused() -> None:
+    def loss(params: Any, batch: Any) -> Any:
+        z = batch[0] @ params["w"]
+        return (z - z.mean()) ** 2
+
+    with pytest.raises(ProblemError, match="depends on the other examples"):
+        hessian(Problem(loss, train=(INPUTS, LABELS)), W)
+
+
+def callback_loss(params: Any, batch: Any) -> Any:
+    shape = jax.ShapeDtypeStruct((batch[0].shape[0],), jnp.float32)
+    return jax.pure_callback(lambda x, w: (x @ w).astype(np.float32), shape, batch[0], params["w"])
+
+
+@jax.custom_jvp
+def once(x: jax.Array) -> jax.Array:
+    return x**2
+
+
+@once.defjvp
+def once_jvp(primals: Any, tangents: Any) -> Any:
+    shape = jax.ShapeDtypeStruct(primals[0].shape, primals[0].dtype)
+    slope = jax.pure_callback(lambda x: np.asarray(2 * x), shape, primals[0])
+    return once(primals[0]), slope * tangents[0]
+
+
+@pytest.mark.parametrize("loss", [callback_loss, lambda p, b: once(b[0] @ p["w"])], ids=["first", "second"])
+def test_a_loss_without_derivatives_is_refused_with_the_reason(loss: Any) -> None:
+    with pytest.raises(ProblemError, match="cannot be differentiated"):
+        hessian(Problem(loss, train=(INPUTS, LABELS)), W)
+
+
+def test_a_problem_without_outputs_has_no_gauss_newton_matrix_but_an_empirical_fisher() -> None:
+    problem = Problem(linear_problem().loss, train=(INPUTS, INPUTS[:, 0]))
+    with pytest.raises(ProblemError, match="outputs"):
+        gauss_newton(problem, W)
+    with pytest.raises(ProblemError, match="outputs"):
+        fisher(problem, W, labels="model")
+    assert fisher(problem, W).dense().shape == (3, 3)
+
+
+def test_outputs_that_do_not_compose_to_the_loss_are_refused() -> None:
+    outputs = landscape.Outputs(lambda p, b: b[0] @ p["w"], lambda z, _: z**2)
+    problem = Problem(linear_problem().loss, train=(INPUTS, INPUTS[:, 0]), outputs=outputs)
+    with pytest.raises(ProblemError, match="not the loss of the problem"):
+        gauss_newton(problem, W)
+
+
+def test_a_likelihood_that_is_not_named_or_not_known_is_refused() -> None:
+    good = linear_problem().outputs
+    assert good is not None
+    outputs = landscape.Outputs(good.model, good.loss)
+    problem = Problem(linear_problem().loss, train=(INPUTS, INPUTS[:, 0]), outputs=outputs)
+    with pytest.raises(ProblemError, match="no distribution"):
+        fisher(problem, W, labels="model")
+    with pytest.raises(ProblemError, match="likelihood"):
+        landscape.Outputs(good.model, good.loss, likelihood="poisson")
+
+
+def test_one_example_and_batches_larger_than_the_data_are_exact() -> None:
+    problem = Problem(lambda p, b: 0.5 * (b @ p["w"]) ** 2, train=INPUTS[:1])
+    expected = np.outer(INPUTS[0], INPUTS[0])
+    np.testing.assert_allclose(hessian(problem, W, batch_size=64).dense(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("subset", [0, 12, [11], [-1], "all", [0.5]])
+def test_subsets_that_are_not_examples_are_refused(subset: Any) -> None:
+    with pytest.raises(ConfigurationError, match="subset"):
+        hessian(tanh_problem(), tanh_params(), subset=subset)
+
+
+def test_vectors_that_do_not_fit_are_refused_with_the_shape() -> None:
+    operator = hessian(tanh_problem(), tanh_params())
+    with pytest.raises(InputError, match="31"):
+        operator.matvec(np.ones(30))
+    with pytest.raises(InputError, match="real numbers"):
+        operator.matvec(np.ones(31) * 1j)
+
+
+def test_a_dtype_or_split_or_method_that_is_unknown_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="dtype"):
+        hessian(tanh_problem(), tanh_params(), dtype="float16")
+    with pytest.raises(ProblemError, match="test"):
+        hessian(tanh_problem(), tanh_params(), split="test")
+    with pytest.raises(ConfigurationError, match="method"):
+        trace(np.eye(3), method="magic")
+
+
+def test_a_device_without_memory_names_the_batch_size_and_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = hessian(tanh_problem(), tanh_params(), batch_size=8)
+
+    def full(*_: Any) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(operator, "_summed", full)
+    with pytest.raises(DeviceMemoryError, match="8 examples") as caught:
+        operator.matvec(np.ones(31))
+    assert "--batch-size 4" in str(caught.value.hint)
+
+
+def test_a_matrix_that_is_not_square_or_not_real_is_no_operator() -> None:
+    with pytest.raises(InputError, match="square"):
+        trace(np.ones((2, 3)))
+    with pytest.raises(InputError, match="real"):
+        trace(np.eye(3, dtype=int))
+
+
+def test_a_matrix_too_large_to_form_is_refused() -> None:
+    problem = Problem(lambda p, b: (b * p.sum()) ** 2, train=np.ones(2, np.float32))
+    with pytest.raises(ConfigurationError, match="20,001"):
+        hessian(problem, np.zeros(20_001, np.float32)).dense()

@@ -1,0 +1,206 @@
+"""Many checkpoints, the gradient in the spectrum, search distributions, and their figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from curvature_samples import INPUTS, dense_hessian, tanh_params, tanh_problem
+
+import landscape
+from landscape import (
+    Checkpoint,
+    Problem,
+    curvature_table,
+    gradient_alignment,
+    hessian,
+    scale_curvature,
+    top_eigenpairs,
+    trace,
+)
+from landscape.curvature.alignment import num_outliers
+from landscape.errors import ArchitectureMismatchError, ConfigurationError, InputError
+
+
+def tickets() -> list[Checkpoint]:
+    """Return four small networks: two methods, two levels."""
+    params, rng = tanh_params(), np.random.default_rng(0)
+    made = []
+    for method in ("es-snr", "gd-magnitude"):
+        for level, density in enumerate((1.0, 0.6)):
+            mask = jax.tree.map(lambda x, d=density: rng.random(x.shape) < d, params)
+            sparse = jax.tree.map(np.multiply, params, mask)
+            info = {"method": method, "level": level, "seeds": {"train": 3}}
+            made.append(Checkpoint(params=sparse, mask=mask, info=info))
+    return made
+
+
+def test_every_row_equals_the_analysis_of_its_checkpoint_alone() -> None:
+    problem, given = tanh_problem(), tickets()
+    table = curvature_table(problem, given, k=3, relative_error=0.1, seed=5)
+    assert [(row["method"], row["level"], row["seed"]) for row in table.records] == [
+        ("es-snr", 0, 3),
+        ("es-snr", 1, 3),
+        ("gd-magnitude", 0, 3),
+        ("gd-magnitude", 1, 3),
+    ]
+    for row, ticket in zip(table.records, given, strict=True):
+        operator = hessian(problem, ticket)
+        np.testing.assert_array_equal(row["eigenvalues"], top_eigenpairs(operator, 3, seed=5).eigenvalues)
+        assert row["trace"]["value"] == trace(operator, relative_error=0.1, seed=5).value
+        assert row["dim"] == operator.dim
+
+
+def test_without_the_mask_the_dense_network_is_measured() -> None:
+    table = curvature_table(tanh_problem(), tickets(), k=1, trace=False, use_mask=False)
+    assert {row["dim"] for row in table.records} == {31}
+
+
+@pytest.mark.parametrize("density", [False, True])
+@pytest.mark.parametrize("count", [1, 4])
+def test_tables_are_stored_loaded_drawn_and_printed(count: int, density: bool, tmp_path: Path) -> None:
+    table = curvature_table(tanh_problem(), tickets()[:count], k=2, density=density, relative_error=0.2)
+    assert table.status == "ok"
+    table.save(tmp_path / "table.h5")
+    again = landscape.load_result(tmp_path / "table.h5")
+    assert str(again) == str(table)
+    assert "λ1" in str(table)
+    for one in (table, again):
+        figure = one.plot()
+        assert isinstance(figure, go.Figure)
+        assert len(figure.data) >= 2
+    assert table.to_json()
+
+
+def test_the_figure_of_one_network_shows_its_eigenvalues_and_layers() -> None:
+    table = curvature_table(tanh_problem(), tickets()[:1], k=2)
+    bars = {bar.name: bar for bar in table.plot().data if bar.type == "bar"}
+    np.testing.assert_allclose(bars["eigenvalue"].y, table.records[0]["eigenvalues"])
+    assert len(bars["trace"].x) == 4
+
+
+@pytest.mark.faults
+def test_nothing_to_measure_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="nothing to measure"):
+        curvature_table(tanh_problem(), [])
+    with pytest.raises(ConfigurationError, match="nothing to measure"):
+        curvature_table(tanh_problem(), tickets(), k=0, trace=False)
+
+
+# -- the gradient in the spectrum ---------------------------------------------------------------------
+
+
+def quadratic(curvatures: np.ndarray) -> tuple[Problem, dict[str, Any]]:
+    """Return ½ Σ c_i w_i² as a mean over one example each, at w = 1."""
+    n = len(curvatures)
+    rows = (np.sqrt(n * curvatures)[:, None] * np.eye(n)).astype(np.float32)
+    return Problem(lambda p, b: 0.5 * (b @ p["w"]) ** 2, train=rows), {"w": np.ones(n, np.float32)}
+
+
+def test_overlaps_on_a_quadratic_are_those_of_the_closed_form() -> None:
+    curvatures = np.r_[9.0, 4.0, 1.0, np.linspace(0.01, 0.1, 27)]
+    problem, params = quadratic(curvatures)
+    update = {"w": np.eye(30, dtype=np.float32)[1]}
+    found = gradient_alignment(problem, params, update=update, k=3)
+    expected = np.cumsum(curvatures[:3] ** 2) / np.sum(curvatures**2)  # the gradient is c ∘ w
+    np.testing.assert_allclose(found.gradient_overlap, expected, rtol=1e-4)
+    np.testing.assert_allclose(found.update_overlap, [0, 1, 1], atol=1e-5)
+    assert found.gradient_norm == pytest.approx(np.linalg.norm(curvatures), rel=1e-5)
+    assert found.gauss_newton is None
+
+
+def test_gauss_newton_and_residual_parts_add_up_to_the_eigenvalues() -> None:
+    found = gradient_alignment(tanh_problem(), tanh_params(), k=5, dtype="float64")
+    assert found.gauss_newton is not None
+    np.testing.assert_allclose(found.gauss_newton + found.residual_part, found.eigenvalues)
+    assert (found.gauss_newton > -1e-12).all()
+    assert found.plot().data[0].name == "gradient"
+
+
+def test_outliers_end_at_the_largest_ratio_of_neighbours() -> None:
+    assert num_outliers(np.array([10.0, 9, 8, 0.5, 0.4])) == 3
+    assert num_outliers(np.array([1.0])) == 1
+    assert num_outliers(np.array([-1.0, -2.0])) == 0
+
+
+@pytest.mark.faults
+def test_updates_that_do_not_fit_or_have_no_direction_are_refused() -> None:
+    problem, params = quadratic(np.ones(5))
+    with pytest.raises(ArchitectureMismatchError):
+        gradient_alignment(problem, params, update={"v": np.ones(5)}, k=1)
+    with pytest.raises(InputError, match="no direction"):
+        gradient_alignment(problem, params, update={"w": np.zeros(5)}, k=1)
+
+
+# -- search distributions -----------------------------------------------------------------------------
+
+
+def test_a_distribution_adapted_to_a_quadratic_correlates_perfectly() -> None:
+    curvatures = np.linspace(0.1, 10, 40)
+    problem, params = quadratic(curvatures)
+    ideal = Checkpoint(params=params, std={"w": (curvatures**-0.5).astype(np.float32)})
+    flat = Checkpoint(params=params, std={"w": np.full(40, 0.1, np.float32)})
+    whole, layer, *rest = scale_curvature(problem, [ideal, flat]).records
+    assert whole["layer"] == "all"
+    assert whole["rank"] == pytest.approx(1)
+    assert whole["linear"] == pytest.approx(1, abs=1e-6)
+    assert layer["layer"] == "w"
+    assert rest[0]["rank"] is None  # a scale that does not vary has no correlation
+    assert rest[0]["spread"] == 0
+
+
+def test_probe_noise_is_corrected_in_an_estimated_diagonal() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(200, 60)).astype(np.float32) * np.linspace(0.3, 1.5, 60, dtype=np.float32)
+    problem = Problem(lambda p, b: 0.5 * (b @ p["w"]) ** 2, train=mixing)
+    truth = np.diag(
+        dense_hessian(lambda p, b: 0.5 * (b @ p["w"]) ** 2, {"w": np.ones(60, np.float32)}, mixing)
+    )
+    ticket = Checkpoint(params={"w": np.ones(60, np.float32)}, std={"w": (truth**-0.5).astype(np.float32)})
+    exact = scale_curvature(problem, ticket).records[0]
+    noisy = scale_curvature(problem, ticket, exact_up_to=1, num_probes=20).records[0]
+    assert exact["linear"] == pytest.approx(1, abs=1e-5)
+    assert noisy["attenuation"] < 1
+    assert abs(noisy["linear_corrected"] - 1) < abs(noisy["linear"] - 1)
+
+
+def test_intervals_are_over_networks_and_only_from_two(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    curvatures = np.linspace(0.1, 10, 40)
+    problem, params = quadratic(curvatures)
+
+    def network(seed: int) -> Checkpoint:
+        std = (curvatures**-0.5 * np.exp(0.3 * rng.normal(size=40))).astype(np.float32)
+        return Checkpoint(
+            params=params, std={"w": std}, info={"method": "es-snr", "level": 0, "seeds": {"train": seed}}
+        )
+
+    three = scale_curvature(problem, [network(seed) for seed in range(3)])
+    entry = three.summary[0]
+    assert entry["networks"] == 3
+    assert entry["rank_interval"][0] < entry["rank"] < entry["rank_interval"][1]
+    assert scale_curvature(problem, network(9)).summary[0]["rank_interval"] is None
+    three.save(tmp_path / "scale.h5")
+    again = landscape.load_result(tmp_path / "scale.h5")
+    assert str(again) == str(three)
+    assert len(again.plot().data) == 2
+
+
+@pytest.mark.faults
+def test_checkpoints_without_a_search_distribution_are_refused() -> None:
+    with pytest.raises(InputError, match="standard deviations"):
+        scale_curvature(tanh_problem(), Checkpoint(params=tanh_params()))
+    std = jax.tree.map(np.zeros_like, tanh_params())
+    with pytest.raises(InputError, match="not positive"):
+        scale_curvature(tanh_problem(), Checkpoint(params=tanh_params(), std=std))
+
+
+def test_other_results_are_drawn_too() -> None:
+    operator = hessian(tanh_problem(), tanh_params())
+    assert len(INPUTS) == operator.num_examples
+    for result in (top_eigenpairs(operator, 3), trace(operator), landscape.diagonal(operator)):
+        assert len(result.plot().data) >= 1
