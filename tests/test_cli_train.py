@@ -39,12 +39,13 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     tickets, quickstart, plan, page = (
         types.ModuleType(f"trainers.{name}") for name in ("tickets", "quickstart", "plan", "run_page")
     )
-    done = SimpleNamespace(
-        summary_rows=lambda: ROWS,
-        path=Path("here"),
-        troubles=lambda: list(calls.troubles),
-        diverged=bool(calls.troubles),
-    )
+
+    def done(folder: Path) -> SimpleNamespace:
+        diverged, troubles = bool(calls.troubles), list(calls.troubles)
+        return SimpleNamespace(
+            summary_rows=lambda: ROWS, path=folder, troubles=lambda: troubles, diverged=diverged
+        )
+
     page.write_run_page = lambda _, path, **__: [path, path]  # type: ignore[attr-defined]
     story = SimpleNamespace(
         rows=lambda: [("test accuracy es-snr", "0.95"), ("page", "quickstart/quickstart.html")],
@@ -53,7 +54,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     )
     estimate = SimpleNamespace(rows=lambda: [("evaluations", "1,000")], to_dict=lambda: {"memory_bytes": 5})
     tickets.train_tickets = lambda config, folder, **options: calls.answer(  # type: ignore[attr-defined]
-        done, config=config, folder=folder, **options
+        done(folder), config=config, folder=folder, **options
     )
     quickstart.run_quickstart = lambda folder, **options: calls.answer(  # type: ignore[attr-defined]
         story, folder=folder, **options
@@ -82,6 +83,31 @@ def test_a_file_its_changes_and_the_command_line_become_one_configuration(
     said = capsys.readouterr()
     assert "gd-magnitude, test accuracy  0.9 at 4 %" in said.out
     assert "wrote runs/mine" in said.err
+
+
+@pytest.mark.faults
+def test_row_30_training_that_diverged_says_so_and_ends_with_status_4(
+    calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls.troubles = tuple(f"es-snr, seed {i}, level 0: 3 fitness values were not finite" for i in range(7))
+    assert run(["train", "mine.toml", "--json", "-q"]) == 4
+    envelope = json.loads(capsys.readouterr().out)
+    assert envelope["status"] == "non-finite"
+    assert envelope["warnings"] == list(calls.troubles)
+    assert run(["train", "mine.toml", "-q"]) == 4
+    said = capsys.readouterr().out
+    assert "warning: es-snr, seed 4, level 0: 3 fitness" in said
+    assert "seed 5" not in said
+    assert "and 2 more" in said
+
+
+@pytest.mark.faults
+def test_resuming_where_there_is_no_run_is_refused_by_name(
+    calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "--resume", "-o", "nowhere"]) == 3
+    assert "nowhere: no run to go on with" in capsys.readouterr().err
+    assert not calls
 
 
 def test_json_of_a_run(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:

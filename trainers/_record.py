@@ -12,7 +12,7 @@ from landscape.provenance import versions
 from trainers._ticket import Space, Ticket
 from trainers.config import RunConfig, SeedsConfig, to_dict
 from trainers.methods import Method
-from trainers.pruning import layer_densities
+from trainers.pruning import densities
 from trainers.training import Outcome
 
 
@@ -57,9 +57,13 @@ def level_checkpoint(
         "versions": versions(),
     }
     std = None if outcome.stds is None else outcome.stds[index]
-    return _checkpoint(
+    made = _checkpoint(
         config, space, ticket, info, vectors=(outcome.solutions[index], std), best=best, history=history
     )
+    if outcome.second_moments is None:
+        return made
+    moment = np.where(ticket.mask, outcome.second_moments[index], 0.0)
+    return dataclasses.replace(made, state={"second_moment": space.layout.unflatten(moment)})
 
 
 def step_checkpoint(
@@ -113,9 +117,6 @@ def _description(space: Space, ticket: Ticket, replicate: tuple[Method, SeedsCon
     """Return what identifies a checkpoint, and how sparse it is."""
     method, seeds, level = replicate
     task = dict(space.problem.task or {})
-    mask, prunable = ticket.mask, space.prunable(method)
-    densities = layer_densities(mask, space.layout)
-    kernels = layer_densities(prunable, space.layout)
     return {
         "task": {"name": task.get("name"), "options": task.get("options", {})} if task else None,
         "network": task.get("network"),
@@ -125,11 +126,7 @@ def _description(space: Space, ticket: Ticket, replicate: tuple[Method, SeedsCon
         "algorithm": method.algorithm,
         **ticket.notes,
         "level": level,
-        "density": float(mask[prunable].mean()),
-        "density_all": float(mask.mean()),
-        "num_weights": int((mask & prunable).sum()),
-        "layers": {path: value for path, value in densities.items() if kernels[path] > 0},
-        "collapsed": [path for path, value in densities.items() if value == 0.0],
+        **densities(ticket.mask, space.prunable(method), space.layout, space.chain),
         "num_examples": {split: space.problem.num_examples(split) for split in space.problem.splits},
         "seeds": _seeds(seeds),
     }

@@ -8,7 +8,7 @@ disk and of seeds, so a run that goes on makes the same tickets again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,31 @@ import numpy as np
 
 from landscape import Checkpoint, Problem, load
 from landscape._digest import tree_digest
+from landscape._functions import load_function
 from landscape._tree import difference, shapes
-from landscape.errors import ArchitectureMismatchError, RunError
+from landscape.errors import ArchitectureMismatchError, ConfigurationError, RunError
 from landscape.layout import Layout
 from trainers.config import RunConfig, SeedsConfig
 from trainers.methods import Method, Source
-from trainers.pruning import ScoreInputs, count_to_keep, keep_highest, score
+from trainers.pruning import (
+    AT_INITIALISATION,
+    NEED_DERIVATIVES,
+    SCORES,
+    ChainLayer,
+    ControlInputs,
+    Derivatives,
+    ScoreInputs,
+    control,
+    count_to_keep,
+    prune,
+    prune_in_steps,
+    rank_correlations,
+)
 from trainers.runs import Run, RunFolder, open_run
 
 PyTree = Any
-_AT_INITIALISATION = ("snip", "grasp", "synflow")
+# Scores that are compared with those of the first level: the others do not change, or cost too much.
+_COMPARED = ("snr", "magnitude", "movement")
 
 
 @dataclasses.dataclass
@@ -71,6 +86,31 @@ class Space:
         """Return the digests of the data and of the initialisations, by what they are of."""
         data = {f"data {split}": self.problem.data_digest(split) for split in self.problem.splits}
         return data | {f"init {seed}": tree_digest(self.tree(self.initial(seed))) for seed in init_seeds}
+
+    @cached_property
+    def chain(self) -> tuple[ChainLayer, ...] | None:
+        """The network as a chain of layers, where it is one of ours."""
+        network = (self.problem.task or {}).get("network")
+        if not isinstance(network, Mapping):
+            return None
+        from trainers.tasks.networks import chain
+
+        return chain(network)
+
+    def derivatives(self, num_examples: int, seed: int) -> Derivatives:
+        """Return what data-dependent scores need; compiled once for each choice of examples."""
+        key = (num_examples, seed)
+        if key not in self._derivatives:
+            from trainers.pruning.derivatives import loss_derivatives
+
+            self._derivatives[key] = loss_derivatives(
+                self.problem, self.layout, self.like, num_examples=num_examples, seed=seed
+            )
+        return self._derivatives[key]
+
+    @cached_property
+    def _derivatives(self) -> dict[tuple[int, int], Derivatives]:
+        return {}
 
     def tree(self, vector: np.ndarray) -> PyTree:
         """Return the parameters of a vector."""
@@ -153,30 +193,91 @@ class Tickets:
                 for level in range(len(method.pruning.schedule)):
                     self._foreign(source.run, source.method, seeds, level)
 
-    def scores(self, method: Method, seeds: SeedsConfig, trained: Checkpoint) -> np.ndarray:
-        """Return the scores [n] that a method gives the weights of a trained level."""
+    def scores(self, method: Method, seeds: SeedsConfig, inputs: ScoreInputs) -> np.ndarray:
+        """Return the scores [n] that a method gives weights.
+
+        Raises
+        ------
+        ConfigurationError
+            If the score needs what is not there, or a function of the user's does not give [n].
+        """
+        name = str(method.score)
+        if name in NEED_DERIVATIVES:
+            derivatives = self.space.derivatives(method.pruning.score_examples, seeds.mask)
+            inputs = dataclasses.replace(inputs, derivatives=derivatives)
+        if name in SCORES:
+            return SCORES[name](inputs)
+        found = np.asarray(load_function(name, option=f"method.{method.name}.score")(inputs), np.float64)
+        if found.shape != inputs.mean.shape:
+            raise ConfigurationError(
+                f"method.{method.name}.score: {name} must give one score a weight",
+                expected=f"shape {inputs.mean.shape}",
+                got=f"shape {found.shape}",
+            )
+        return found
+
+    def inputs(self, method: Method, seeds: SeedsConfig, trained: Checkpoint) -> ScoreInputs:
+        """Return what a score may look at after a level."""
         flatten = self.space.layout.flatten
-        inputs = ScoreInputs(
-            mean=flatten(trained.params),
-            std=None if trained.std is None else flatten(trained.std),
+        mask = flatten(trained.mask).astype(bool)
+        initial = np.where(mask, self.space.initial(seeds.init), 0.0)
+        moment = (trained.state or {}).get("second_moment")
+        at_init = self._at_initialisation(method)
+        return ScoreInputs(
+            mean=initial if at_init else flatten(trained.params),
+            std=None if trained.std is None or at_init else flatten(trained.std),
             mask_seed=seeds.mask,
+            second_moment=None if moment is None or at_init else flatten(moment),
+            initial=initial,
+            mask=mask,
+            snr_denominator=self._denominator(method),
         )
-        return score(str(method.score), inputs)
+
+    def _denominator(self, method: Method) -> str:
+        """Return what snr divides by: as asked for, or as the strategy's profile has it."""
+        if method.trainer == "es" and method.evolution.profile == "paper":
+            return "variance" if method.evolution.strategy == "sep-cma-es" else "std"
+        return method.pruning.snr_denominator
+
+    def _at_initialisation(self, method: Method) -> bool:
+        asked = method.pruning.score_at
+        return asked == "initial" or (asked == "auto" and method.score in AT_INITIALISATION)
 
     def _own_mask(self, method: Method, seeds: SeedsConfig, level: int) -> np.ndarray:
         if level == 0:
             return np.ones(self.space.layout.size, bool)
         before = load(self.folder.level_path(method.name, seeds.parent, self._base_level(method, level)))
-        prunable = self.space.prunable(method)
-        keep = count_to_keep(int(prunable.sum()), method.pruning.schedule[level])
+        inputs, prunable = self.inputs(method, seeds, before), self.space.prunable(method)
+        options: dict[str, Any] = {
+            "keep": count_to_keep(int(prunable.sum()), method.pruning.schedule[level]),
+            "layout": self.space.layout,
+            "scope": method.pruning.scope,
+        }
         previous = self.space.layout.flatten(before.mask).astype(bool)
-        scores = self.scores(method, seeds, before)
-        return keep_highest(scores, previous, prunable, keep, layout=self.space.layout)
+        if method.score != "synflow":
+            return prune(self.scores(method, seeds, inputs), previous, prunable, **options)
+
+        def score_of(mask: np.ndarray) -> np.ndarray:
+            masked = dataclasses.replace(inputs, mean=np.where(mask, inputs.mean, 0.0))
+            return self.scores(method, seeds, masked)
+
+        return prune_in_steps(score_of, previous, prunable, **options)
 
     def _base_level(self, method: Method, level: int) -> int:
         """Return the level whose checkpoint a level is pruned from."""
-        one_shot = method.pruning.mode == "one-shot"
-        return 0 if one_shot else level - 1
+        at_once = method.pruning.score_at == "auto" and method.score in AT_INITIALISATION
+        return 0 if at_once or method.pruning.mode == "one-shot" else level - 1
+
+    def correlations(
+        self, method: Method, seeds: SeedsConfig, trained: Checkpoint, level: int
+    ) -> dict[str, float | None] | None:
+        """Return how the scores of a trained level rank beside those of the first, where it is told."""
+        if method.score not in _COMPARED or level == 0 or method.source is not None:
+            return None
+        first = load(self.folder.level_path(method.name, seeds.train, 0))
+        now, then = (self.scores(method, seeds, self.inputs(method, seeds, one)) for one in (trained, first))
+        alive = self.space.layout.flatten(trained.mask).astype(bool) & self.space.prunable(method)
+        return rank_correlations(now, then, alive, self.space.layout)
 
     def _rewound(self, method: Method, seeds: SeedsConfig, level: int) -> np.ndarray:
         """Return the weights [n] that a level starts from, before they are masked."""
@@ -204,18 +305,19 @@ class Tickets:
                 "algorithm": info.get("algorithm"),
                 "digest": checkpoint.digest,
             }
-        mask, init = self._controlled(method, seeds, *found)
+        inputs = ControlInputs(
+            mask=found[0],
+            init=found[1],
+            own_init=self.space.initial(seeds.init),
+            prunable=self.space.prunable(method),
+            layout=self.space.layout,
+            mask_seed=seeds.mask,
+            initialise=self.space.initial,
+            chain=self.space.chain,
+        )
+        mask, init = control(method.control, inputs)
         start = np.where(mask, init, 0.0).astype(np.float32)
         return Ticket(mask=mask, start=start, init=init, notes={"source": notes, "control": method.control})
-
-    def _controlled(
-        self, method: Method, seeds: SeedsConfig, mask: np.ndarray, init: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return (mask, initialisation) after the method's control."""
-        del seeds
-        if method.control == "none":
-            return mask, init
-        raise NotImplementedError(method.control)
 
     def _foreign(self, folder: Path, name: str, seeds: SeedsConfig, level: int) -> Checkpoint:
         """Return the checkpoint of another run that a ticket is taken from."""

@@ -119,6 +119,10 @@ class Evolution:
         """What the signal-to-noise score divides by: "std", or in one profile "variance"."""
         return self.strategy.snr_denominator
 
+    def moments(self, state: PyTree) -> None:
+        """Return None: evolution sees no gradient."""
+        del state
+
 
 def stalled(fitness: jax.Array) -> jax.Array:
     """Return whether the finite entries of fitness [P] are all equal (or there are none)."""

@@ -63,3 +63,6 @@ class Trainer(Protocol):
 
     def std(self, state: PyTree) -> jax.Array | None:
         """Return the search distribution's standard deviation [S, n], if there is one."""
+
+    def moments(self, state: PyTree) -> tuple[jax.Array, jax.Array] | None:
+        """Return estimates of the gradient's mean and mean square [S, n] each, if there are any."""

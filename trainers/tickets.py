@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from landscape import Problem, load, save
+from landscape import Checkpoint, Problem, load, save
 from landscape.errors import ConfigurationError, InterruptedRunError
 from landscape.progress import SILENT, Progress
 from trainers._record import level_checkpoint, shared_checkpoint, step_checkpoint
@@ -28,6 +28,7 @@ from trainers.evaluation import map_replicates, mean_loss, population_evaluator
 from trainers.evolution import Evolution
 from trainers.gradient import Gradient
 from trainers.methods import Method
+from trainers.pruning import mask_overlap
 from trainers.runs import Run, RunFolder, open_run
 from trainers.training import Hooks, LevelRunner, snapshot_step
 
@@ -257,11 +258,31 @@ class _Session:
                     outcome=outcome,
                     index=index,
                 )
+                found = self._diagnostics(replicates, tickets, index, checkpoint)
+                checkpoint = dataclasses.replace(checkpoint, info={**(checkpoint.info or {}), **found})
                 save(self.run.level_path(method.name, seeds.train, level), checkpoint)
         if hooks.snapshot_path is not None:
             hooks.snapshot_path.unlink(missing_ok=True)
         seconds = time.perf_counter() - began
         self.run.event("level finished", methods=names, level=level, seconds=seconds)
+
+    def _diagnostics(
+        self, replicates: list[Replicate], tickets: list[Ticket], index: int, trained: Checkpoint
+    ) -> dict[str, Any]:
+        """Return what compares a replicate with the first level and with the method's other seeds."""
+        method, seeds = replicates[index]
+        level = int((trained.info or {})["level"])
+        found: dict[str, Any] = {}
+        correlations = self.tickets.correlations(method, seeds, trained, level)
+        if correlations is not None:
+            found["rank_correlation"] = correlations
+        prunable, layout = self.space.prunable(method), self.space.layout
+        found["overlap"] = {
+            str(other.train): mask_overlap(tickets[index].mask, tickets[i].mask, prunable, layout)
+            for i, (name, other) in enumerate(replicates)
+            if name == method and other.train != seeds.train
+        }
+        return found
 
     def _hooks(
         self, replicates: list[Replicate], tickets: list[Ticket], level: int, *, tag: dict[str, Any]

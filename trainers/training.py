@@ -104,6 +104,8 @@ class Outcome:
         Final solutions.
     stds : array [S, n] or None
         Standard deviation of the search distribution.
+    second_moments : array [S, n] or None
+        Estimates of the gradient's mean square.
     best : Best
         Best on validation; its `scores` are -inf where there is no validation split.
     record : dict of arrays [T, S]
@@ -112,6 +114,7 @@ class Outcome:
 
     solutions: np.ndarray
     stds: np.ndarray | None
+    second_moments: np.ndarray | None
     best: Best
     record: dict[str, np.ndarray]
 
@@ -151,10 +154,12 @@ class LevelRunner:
             restored = _restore(hooks.snapshot_path, carry, tag)
             carry, best, first = restored if restored is not None else (carry, best, first)
         carry = self._run(carry, level, best, first, tag=tag, hooks=hooks)
-        std = self.engine.trainer.std(carry.state)
+        trainer = self.engine.trainer
+        std, moments = trainer.std(carry.state), trainer.moments(carry.state)
         return Outcome(
             solutions=np.asarray(self.engine.trainer.solution(carry.state)),
             stds=None if std is None else np.asarray(std),
+            second_moments=None if moments is None else np.asarray(moments[1]),
             best=best,
             record={name: np.asarray(values) for name, values in carry.record.items()},
         )

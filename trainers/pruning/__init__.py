@@ -1,6 +1,39 @@
-"""Which weights a ticket keeps: scores, exact counts and masks."""
+"""Which weights a ticket keeps: scores, scopes, exact counts, controls and diagnostics."""
 
+from trainers.pruning.controls import CONTROLS, ControlInputs, control
+from trainers.pruning.diagnostics import densities, mask_overlap, rank_correlations
 from trainers.pruning.masks import count_to_keep, keep_highest, layer_densities
-from trainers.pruning.scores import SCORES, ScoreInputs, score
+from trainers.pruning.paths import ChainLayer, effective_mask
+from trainers.pruning.scopes import SCOPES, layer_counts, prune, prune_in_steps
+from trainers.pruning.scores import (
+    AT_INITIALISATION,
+    NEED_DERIVATIVES,
+    SCORES,
+    Derivatives,
+    ScoreInputs,
+    score,
+)
 
-__all__ = ["SCORES", "ScoreInputs", "count_to_keep", "keep_highest", "layer_densities", "score"]
+__all__ = [
+    "AT_INITIALISATION",
+    "CONTROLS",
+    "NEED_DERIVATIVES",
+    "SCOPES",
+    "SCORES",
+    "ChainLayer",
+    "ControlInputs",
+    "Derivatives",
+    "ScoreInputs",
+    "control",
+    "count_to_keep",
+    "densities",
+    "effective_mask",
+    "keep_highest",
+    "layer_counts",
+    "layer_densities",
+    "mask_overlap",
+    "prune",
+    "prune_in_steps",
+    "rank_correlations",
+    "score",
+]

@@ -13,8 +13,10 @@ import numpy as np
 
 from landscape._tree import map_with_paths
 from landscape.errors import ConfigurationError
+from trainers.pruning.paths import ChainLayer
 
 PyTree = Any
+_CHANNELS = (8, 16)  # of the paper's convolutions
 _MAX_BIAS = 0.05  # biases start uniform on [0, 0.05), those of the output layer at zero (the paper's code)
 
 
@@ -54,7 +56,7 @@ class PaperCNN(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return logits [B, classes] of images [B, 28, 28, 1]."""
-        for index, features in enumerate((8, 16)):
+        for index, features in enumerate(_CHANNELS):
             x = nn.Conv(features, (5, 5), name=f"Conv_{index}")(x)
             x = nn.relu(nn.max_pool(x, (2, 2), (2, 2)))
         logits: jax.Array = nn.Dense(self.num_outputs, name="Dense_0")(x.reshape(x.shape[0], -1))
@@ -144,3 +146,21 @@ def initialise(network: Mapping[str, Any], input_shape: tuple[int, ...], seed: i
         return rng.uniform(0.0, _MAX_BIAS, leaf.shape).astype(np.float32)
 
     return map_with_paths(with_biases, params)
+
+
+def chain(network: Mapping[str, Any]) -> tuple[ChainLayer, ...]:
+    """Return the network as a chain of layers, from inputs to outputs.
+
+    Raises
+    ------
+    ConfigurationError
+        As `validate_network`.
+    """
+    module = build(network)
+    if isinstance(module, MLP):
+        return tuple(ChainLayer(path=f"Dense_{i}/kernel") for i in range(len(module.widths) + 1))
+    return (
+        ChainLayer(path="Conv_0/kernel"),
+        ChainLayer(path="Conv_1/kernel"),
+        ChainLayer(path="Dense_0/kernel", channels=_CHANNELS[-1]),
+    )

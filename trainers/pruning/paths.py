@@ -1,0 +1,72 @@
+"""Paths through sparse networks: which surviving weights connect an input with an output.
+
+A weight counts for the function of a network only if it lies on a path of surviving weights from an
+input to an output. Networks are described as chains of layers; convolutions count by channel, as if
+all places of an image were alike (borders, where kernels overhang, are not looked at).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from landscape.layout import Layout
+
+__all__ = ["ChainLayer", "effective_mask"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChainLayer:
+    """One layer of a chain.
+
+    Attributes
+    ----------
+    path : str
+        Of its kernel: [in, out] of a dense layer, [h, w, in, out] of a convolution.
+    channels : int, optional
+        For a dense layer on the flattened channels of an image [h, w, c] their number c: input i
+        belongs to channel i mod c.
+    """
+
+    path: str
+    channels: int | None = None
+
+
+def effective_mask(mask: np.ndarray, layout: Layout, chain: Sequence[ChainLayer]) -> np.ndarray:
+    """Return which entries [n] of a mask lie on a path from an input to an output.
+
+    Biases are no paths: a unit without surviving inputs is a constant, and its outgoing weights are
+    biases in disguise. Entries outside the chain's kernels are False.
+
+    Parameters
+    ----------
+    mask : bool array [n]
+        Surviving weights.
+    layout : Layout
+        Where the kernels are.
+    chain : sequence of ChainLayer
+        From inputs to outputs.
+    """
+    leaves: Mapping[str, np.ndarray] = layout.split(np.asarray(mask, bool))
+    kernels = [_by_unit(leaves[layer.path], layer.channels) for layer in chain]
+    links = [kernel.any(axis=0) for kernel in kernels]  # [in units, out units]
+    alive = [np.ones(links[0].shape[0], bool)]
+    for link in links:
+        alive.append(alive[-1] @ link)
+    heard = [np.ones(links[-1].shape[1], bool)]
+    for link in reversed(links):
+        heard.insert(0, link @ heard[0])
+    result = np.zeros(mask.shape, bool)
+    for layer, kernel, before, after in zip(chain, kernels, alive[:-1], heard[1:], strict=True):
+        on_path = kernel & before[None, :, None] & after[None, None, :]
+        result[layout.slices[layer.path]] = on_path.reshape(-1)
+    return result
+
+
+def _by_unit(kernel: np.ndarray, channels: int | None) -> np.ndarray:
+    """Return a kernel as [taps, in units, out units], in its own C order."""
+    outputs = kernel.shape[-1]
+    inputs = channels if channels is not None else kernel.shape[-2]
+    return kernel.reshape(-1, inputs, outputs)
