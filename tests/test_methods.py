@@ -5,13 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+import optax
 import pytest
 
+from landscape import Problem
 from landscape._tree import by_path
-from landscape.errors import ArchitectureMismatchError, InterruptedRunError, RunError
+from landscape.errors import (
+    ArchitectureMismatchError,
+    ConfigurationError,
+    DeviceMemoryError,
+    InterruptedRunError,
+    RunError,
+)
 from trainers import resolve, train_tickets
 from trainers.config import RunConfig
+from trainers.engine import Engine
+from trainers.pruning import CONTROLS
 from trainers.runs import Run
 
 SMALL = [
@@ -204,3 +215,162 @@ def test_a_method_with_a_table_may_be_added_to_a_run_but_not_changed(tmp_path: P
     changed = small(*base, "methods=['gd-magnitude', 'slow']", table.replace("1e-4", "1e-3"))
     with pytest.raises(RunError, match="has changed"):
         train_tickets(changed, folder, resume=True)
+
+
+@pytest.fixture(scope="module")
+def controlled(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Every score and every control once, in one run."""
+    scores = ["es-snr", "es-movement", "gd-snr", "gd-movement", "gd-snip", "gd-grasp", "gd-synflow"]
+    controls = [name for name in CONTROLS if name != "none"]
+    tables = ", ".join(f"'{name}'={{algorithm='gd', source='es-snr', control='{name}'}}" for name in controls)
+    scopes = ", ".join(
+        f"{scope}={{algorithm='gd', score='magnitude', pruning={{scope='{scope}'}}}}"
+        for scope in ("layerwise", "er", "erk")
+    )
+    config = small(
+        f"methods={[*scores, *controls, 'layerwise', 'er', 'erk']}".replace('"', "'"),
+        f"method={{{tables}, {scopes}}}",
+        "seeds=[0, 1]",
+        "pruning.levels=2",
+    )
+    return train_tickets(config, tmp_path_factory.mktemp("runs") / "controlled")
+
+
+def test_every_score_scope_and_control_trains_tickets_of_the_exact_count(controlled: Run) -> None:
+    for entry in controlled.checkpoints(level=1):
+        info = entry.info
+        assert info["num_weights"] == (64 * 8 + 8 * 10) // 2
+        assert 0 < info["effective_density"] <= info["density"] == 0.5
+        assert np.isfinite(info["metrics"]["test"]["loss"])
+    masks = {
+        method: flat(loaded(controlled, method, 0, 1).mask).tobytes()
+        for method in controlled.methods
+        if method not in ("own-init", "reinitialise", "permute-weights", "erk")  # of dense layers erk is er
+    }
+    assert len(set(masks.values())) == len(masks)
+
+
+def test_masks_at_initialisation_do_not_depend_on_training(controlled: Run, tmp_path: Path) -> None:
+    """SNIP, GraSP and SynFlow see the initialisation alone, and prune from the dense level."""
+    longer = small(
+        "methods=['gd-snip', 'gd-grasp', 'gd-synflow']",
+        "seeds=[0, 1]",
+        "gradient.epochs=2",
+        "pruning.levels=2",
+    )
+    found = train_tickets(longer, tmp_path / "longer")
+    for method in found.methods:
+        for seed in (0, 1):
+            one, other = loaded(found, method, seed, 1), loaded(controlled, method, seed, 1)
+            np.testing.assert_array_equal(flat(one.mask), flat(other.mask))
+
+
+def test_gradient_snr_keeps_weights_of_large_magnitude_and_curvature(controlled: Run) -> None:
+    dense, sparse = (loaded(controlled, "gd-snr", 0, level) for level in (0, 1))
+    kernel = np.concatenate([np.full(v.size, v.ndim == 2) for _, v in sorted(by_path(dense.mask).items())])
+    scores = np.abs(flat(dense.params)) * np.sqrt(flat(dense.state["second_moment"]))
+    kept = flat(sparse.mask).astype(bool)
+    assert scores[kept & kernel].min() >= scores[~kept & kernel].max()
+
+
+def test_controls_say_what_they_are_and_change_what_they_say(controlled: Run) -> None:
+    source = controlled.checkpoints(method="es-snr", seed=1, level=1)[0].load()
+    for name in ("own-init", "reinitialise", "permute-weights", "permute-mask", "layer-random"):
+        ticket = loaded(controlled, name, 1, 1)
+        assert (ticket.info or {})["control"] == name
+        assert (ticket.info or {})["source"] == {"method": "es-snr"}
+        same_mask = np.array_equal(flat(ticket.mask), flat(source.mask))
+        same_init = np.array_equal(flat(ticket.init), flat(source.init))
+        assert same_mask == (name in ("own-init", "reinitialise", "permute-weights"))
+        assert same_init == (name not in ("reinitialise", "permute-weights"))
+
+
+def test_diagnostics_are_stored_with_every_level(controlled: Run) -> None:
+    first, second = (controlled.checkpoints(method="es-snr", seed=0, level=k)[0].info for k in (0, 1))
+    assert "rank_correlation" not in first
+    assert set(second["rank_correlation"]) == {"all", "Dense_0/kernel", "Dense_1/kernel"}
+    assert -1 <= second["rank_correlation"]["all"] <= 1
+    assert set(second["overlap"]) == {"1"}
+    assert 0 < second["overlap"]["1"]["jaccard"] < 1
+    assert second["overlap"]["1"]["by_chance"] == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_a_score_and_an_optimiser_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n\n\ndef late(inputs):\n    return np.arange(inputs.mean.size)\n"
+        "\n\ndef short(inputs):\n    return np.arange(3)\n"
+    )
+    table = f"method={{mine={{algorithm='gd', score='{tmp_path}/mine.py:late'}}}}"
+    config = small("methods=['mine']", table, "seeds=[0]", "pruning.levels=2", "pruning.ratio=0.25")
+    found = train_tickets(config, tmp_path / "own", optimizer=optax.lion(1e-3))
+    mask = by_path(loaded(found, "mine", 0, 1).mask)
+    kept = np.concatenate([mask["Dense_0/kernel"].reshape(-1), mask["Dense_1/kernel"].reshape(-1)])
+    assert kept[-148:].all()
+    assert not kept[:-148].any()
+    adam = train_tickets(config, tmp_path / "adam")
+    assert loaded(adam, "mine", 0, 0).digest != loaded(found, "mine", 0, 0).digest
+    wrong = small("methods=['mine']", table.replace("late", "short"), "seeds=[0]", "pruning.levels=2")
+    with pytest.raises(ConfigurationError, match="must give one score a weight"):
+        train_tickets(wrong, tmp_path / "wrong")
+
+
+@pytest.mark.faults
+def test_no_hdf5_file_says_what_score_to_run(tmp_path: Path) -> None:
+    table = "method={mine={algorithm='gd', score='os.path:join'}}"
+    config = small("methods=['mine']", table, "seeds=[0]", "pruning.levels=1")
+    run = train_tickets(config, tmp_path / "own")
+    with pytest.raises(ConfigurationError, match="no HDF5 file says what code to run"):
+        resolve(run.checkpoints()[0].path)
+
+
+@pytest.mark.faults
+def test_going_on_with_other_data_or_another_initialisation_is_refused(tmp_path: Path) -> None:
+    def problem(scale: float) -> Problem:
+        x = scale * np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32)
+        return Problem(lambda p, b: (b @ p["w"]).sum(1) ** 2, train=x)
+
+    def init(offset: int) -> Any:
+        return lambda seed: {"w": np.random.default_rng(seed + offset).normal(size=(5, 4)).astype(np.float32)}
+
+    config = small("methods=['gd-magnitude']", "seeds=[0]", "pruning.levels=1", "gradient.batch_size=32")
+    more = small("methods=['gd-magnitude']", "seeds=[0]", "pruning.levels=2", "gradient.batch_size=32")
+    folder = tmp_path / "own"
+    train_tickets(config, folder, problem=problem(1.0), init=init(0))
+    with pytest.raises(RunError, match="trained on something else") as caught:
+        train_tickets(more, folder, problem=problem(2.0), init=init(0), resume=True)
+    assert caught.value.got == "another data train"
+    with pytest.raises(RunError, match="trained on something else") as caught:
+        train_tickets(more, folder, problem=problem(1.0), init=init(1), resume=True)
+    assert caught.value.got == "another init 0"
+    found = train_tickets(more, folder, problem=problem(1.0), init=init(0), resume=True)
+    # Without a validation split nothing was chosen, so nothing claims to be the best.
+    for entry in found.checkpoints():
+        assert entry.load().best is None
+        assert entry.info["best"] is None
+
+
+@pytest.mark.faults
+def test_metrics_of_a_level_that_starts_anew_are_not_doubled(tmp_path: Path) -> None:
+    """A run is stopped within a level, and goes on with more seeds: the snapshot no longer fits."""
+    folder, polls = tmp_path / "run", iter([None] * 4 + [15])
+    config = small("methods=['es-snr']", "seeds=[0]", "evolution.eval_every=2", "pruning.levels=1")
+    with pytest.raises(InterruptedRunError):
+        train_tickets(config, folder, should_stop=lambda: next(polls))
+    wider = small("methods=['es-snr']", "seeds=[0, 1]", "evolution.eval_every=2", "pruning.levels=1")
+    found = train_tickets(wider, folder, resume=True)
+    rows = [(row["seed"], row["step"]) for row in found.metrics()]
+    assert sorted(rows) == [(seed, step) for seed in (0, 1) for step in range(2, 13, 2)]
+
+
+@pytest.mark.faults
+def test_row_21_a_level_that_does_not_fit_names_what_to_lower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(Engine, "run", full)
+    with pytest.raises(DeviceMemoryError, match="batches of 128") as caught:
+        train_tickets(small("methods=['es-snr']", "seeds=[0]"), tmp_path / "big")
+    assert "evolution.population_size" in str(caught.value.hint)
+    assert not list(tmp_path.rglob("level-*.h5"))

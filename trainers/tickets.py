@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from landscape import Checkpoint, Problem, load, save
 from landscape.errors import ConfigurationError, InterruptedRunError
@@ -44,6 +45,7 @@ def train_tickets(
     *,
     problem: Problem | None = None,
     init: Init | None = None,
+    optimizer: optax.GradientTransformation | None = None,
     resume: bool = False,
     progress: Progress = SILENT,
     should_stop: Callable[[], int | None] = lambda: None,
@@ -58,6 +60,10 @@ def train_tickets(
         The run folder, created if missing.
     problem, init : Problem and callable, optional
         Your own loss and data, and ``init(seed) -> params``; by default those of ``config.task``.
+    optimizer : optax.GradientTransformation, optional
+        Your own, for every method that trains by gradient descent, in place of the configured one:
+        its learning rate and schedule are then your own too, and there are no moments for ``gd-snr``.
+        The run does not know it: give the same one when you resume.
     resume : bool
         Go on with a run that was stopped, or extend it by levels, seeds or methods. Finished levels
         are never written again; with more seeds, the seeds of a method train together once more, since
@@ -85,7 +91,15 @@ def train_tickets(
     with RunFolder.open(Path(folder), config, resume=resume) as run:
         for note in run.notes:
             progress.note(note)
-        session = _Session(config, run, problem, init, progress=progress, should_stop=should_stop)
+        session = _Session(
+            config,
+            run,
+            problem,
+            init,
+            optimizer=optimizer,
+            progress=progress,
+            should_stop=should_stop,
+        )
         try:
             session.train()
         except InterruptedRunError as stop:
@@ -123,6 +137,7 @@ class _Session:
     problem: Problem
     init: Init
     _: dataclasses.KW_ONLY
+    optimizer: optax.GradientTransformation | None
     progress: Progress
     should_stop: Callable[[], int | None]
 
@@ -146,7 +161,8 @@ class _Session:
             evaluate = population_evaluator(space.problem, space.layout, space.like)
             return Evolution(method.evolution, space.layout.size, evaluate)
         loss = mean_loss(space.problem, space.layout, space.like)
-        return Gradient(method.gradient, space.problem.num_examples("train"), loss, map_replicates)
+        count = space.problem.num_examples("train")
+        return Gradient(method.gradient, count, loss, map_replicates, optimizer=self.optimizer)
 
     def train(self) -> None:
         """Train every level of every method that is not on disk yet."""
