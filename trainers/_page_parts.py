@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from landscape._stats import wilson_interval
@@ -144,3 +147,46 @@ def accuracy_table(page: Page, run: Run) -> None:
             rows.append([method_name(method), weights, *map(float, values), float(values.mean())])
     label = _label(run)
     page.table(headers, rows, f"{label[:1].upper()}{label[1:]}", "accuracies")
+
+
+def diagnostics_section(page: Page, run: Run) -> None:
+    """Add a table of what masks and scores say at a few levels, means over seeds."""
+    headers = [
+        "method",
+        "weights left",
+        "on paths",
+        "of all parameters",
+        "rank correlation",
+        "overlap",
+        "by chance",
+    ]
+    rows: list[list[object]] = []
+    for method in run.methods:
+        levels = finished_levels(run, method)
+        for level in sorted({*levels[1::3], *levels[-1:]} - {0}):
+            infos = [run.infos[method, seed, level] for seed in run.seeds]
+            rows.append([method_name(method), percent(run.schedule(method)[level]), *_diagnosed(infos)])
+    if not rows:
+        return
+    page.section("What the masks say")
+    page.table(headers, rows, "Densities, ranks and overlaps", "diagnostics")
+    page.text(
+        "**On paths**: weights on a path of surviving weights from an input to an output. **Rank "
+        "correlation**: Spearman's, of the scores with those of the first level over the weights that are "
+        "left. **Overlap**: Jaccard index of the masks of two runs, and what random masks of the same layer "
+        "densities would have. Means over runs."
+    )
+
+
+def _diagnosed(infos: Sequence[Mapping[str, Any]]) -> list[object]:
+    """Return the mean of every diagnostic over seeds, None where it is not stored."""
+    pairs = [pair for info in infos for pair in info.get("overlap", {}).values()]
+    found = [
+        [info.get("effective_density") for info in infos],
+        [info.get("density_all") for info in infos],
+        [info.get("rank_correlation", {}).get("all") for info in infos],
+        [pair["jaccard"] for pair in pairs],
+        [pair["by_chance"] for pair in pairs],
+    ]
+    known = [[value for value in values if value is not None] for values in found]
+    return [float(np.mean(values)) if values else None for values in known]
