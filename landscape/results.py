@@ -32,12 +32,12 @@ _MODULES = {
     "alignment": "landscape.curvature.alignment",
     "barrier": "landscape.connectivity.barrier",
     "curvature": "landscape.curvature.table",
-    "diagonal": "landscape.curvature.stochastic",
+    "diagonal": "landscape.curvature.estimates",
     "eigenpairs": "landscape.curvature.eigenpairs",
-    "frobenius_norm": "landscape.curvature.stochastic",
+    "frobenius_norm": "landscape.curvature.estimates",
     "scale_curvature": "landscape.curvature.scale",
     "spectral_density": "landscape.curvature.density",
-    "trace": "landscape.curvature.stochastic",
+    "trace": "landscape.curvature.estimates",
 }
 
 

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 import landscape
 from landscape import MatrixOperator, hessian, top_eigenpairs
+from landscape.curvature import _onepool
 from landscape.curvature._lanczos import Lanczos
 from landscape.curvature._linear import SymmetricOperator
 
@@ -112,6 +113,27 @@ def test_a_hundred_steps_in_float32_show_no_ghosts_in_twenty_thousand_dimensions
     theta = run.ritz()[0][::-1]
     np.testing.assert_allclose(theta[:10], values[::-1][:10], rtol=2e-6)
     assert theta[10] < 0.011  # the next one is of the bulk: no eigenvalue has come twice
+
+
+def test_steps_of_long_vectors_give_what_steps_of_short_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    values = np.r_[20 * 0.8 ** np.arange(12), rng.uniform(-0.1, 0.1, _onepool.LONG)].astype(np.float32)
+    found = []
+    for limit in (_onepool.LONG, 10**9):  # the second leaves all to NumPy
+        monkeypatch.setattr(_onepool, "LONG", limit)
+        found.append(top_eigenpairs(Diagonal(values), 8, num_vectors=24, tolerance=1e-5))
+    for one in found:
+        assert one.status == "ok"
+        np.testing.assert_allclose(one.eigenvalues, values[:8], rtol=1e-5)
+    run = Lanczos(Diagonal(values).rows, len(values), num_vectors=41, rng=rng, dtype=np.dtype(np.float32))
+    assert not run.one_pool
+    monkeypatch.setattr(_onepool, "LONG", 10)
+    run = Lanczos(Diagonal(values).rows, len(values), num_vectors=41, rng=rng, dtype=np.dtype(np.float32))
+    assert run.one_pool
+    for _ in range(40):
+        run.step()
+    basis = run.basis[: run.count].astype(np.float64)
+    assert np.abs(basis @ basis.T - np.eye(40)).max() < 1e-5
 
 
 def test_eigenpairs_agree_with_eigsh() -> None:

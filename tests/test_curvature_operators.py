@@ -207,6 +207,8 @@ def test_a_subset_is_the_mean_over_its_examples() -> None:
     expected = dense_hessian(tanh_loss, params, (INPUTS[[2, 5, 7]], LABELS[[2, 5, 7]]))
     found = hessian(problem, params, subset=[2, 5, 7], dtype="float64")
     np.testing.assert_allclose(found.dense(), expected, atol=1e-13)
+    assert found.config["subset"] == [2, 5, 7]
+    assert hessian(problem, params, subset=4).config["subset"] == 4
     first = dense_hessian(tanh_loss, params, (INPUTS[:4], LABELS[:4]))
     np.testing.assert_allclose(hessian(problem, params, subset=4, dtype="float64").dense(), first, atol=1e-13)
 

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
         spectral_density as spectral_density,
     )
     from landscape.curvature.eigenpairs import Eigenpairs as Eigenpairs, top_eigenpairs as top_eigenpairs
+    from landscape.curvature.estimates import (
+        Diagonal as Diagonal,
+        FrobeniusNorm as FrobeniusNorm,
+        Trace as Trace,
+    )
     from landscape.curvature.operators import (
         CurvatureOperator as CurvatureOperator,
         fisher as fisher,
@@ -21,9 +26,6 @@ if TYPE_CHECKING:
     )
     from landscape.curvature.scale import ScaleCurvature as ScaleCurvature, scale_curvature as scale_curvature
     from landscape.curvature.stochastic import (
-        Diagonal as Diagonal,
-        FrobeniusNorm as FrobeniusNorm,
-        Trace as Trace,
         diagonal as diagonal,
         frobenius_norm as frobenius_norm,
         trace as trace,
@@ -35,13 +37,13 @@ _EXPORTS = {
     "Alignment": "alignment",
     "CurvatureOperator": "operators",
     "CurvatureTable": "table",
-    "Diagonal": "stochastic",
+    "Diagonal": "estimates",
     "Eigenpairs": "eigenpairs",
-    "FrobeniusNorm": "stochastic",
+    "FrobeniusNorm": "estimates",
     "MatrixOperator": "_linear",
     "ScaleCurvature": "scale",
     "SpectralDensity": "density",
-    "Trace": "stochastic",
+    "Trace": "estimates",
     "curvature_table": "table",
     "diagonal": "stochastic",
     "fisher": "operators",

@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg.blas import get_blas_funcs
+
+from landscape.curvature import _onepool
 
 Products = Callable[[np.ndarray], np.ndarray]
 
@@ -70,7 +71,15 @@ class Lanczos:
         self.dim = dim
         self.rng = rng
         self.locked = np.empty((0, dim), dtype) if locked is None else locked
-        self.basis = np.empty((num_vectors, dim), dtype)
+        self.one_pool = _uses_one_pool(dim, block_size, np.dtype(dtype))
+        rows = (
+            _onepool.aligned(num_vectors, dim, dtype)
+            if self.one_pool
+            else np.empty((num_vectors, dim), dtype)
+        )
+        self.basis = rows[:num_vectors]
+        self._whole = rows
+        self._scratch = np.empty((block_size, dim), dtype)
         self.count = 0
         self.width = block_size
         self.projected = np.zeros((num_vectors, num_vectors))
@@ -94,14 +103,38 @@ class Lanczos:
         NonFiniteProductError
             If the product is not finite; the state is unchanged.
         """
+        if self.one_pool and not len(self.locked) and self.count - self.coupled_from <= 1:
+            self._long_step()
+            return
         products = self._multiply()
         old, new = self.coupled_from, self.count
         rows = self.basis[new : new + self.width]
         rows[:] = products
-        _subtract(rows, self._near, self.basis[self._near_from : new])
+        _subtract(rows, self._near, self.basis[self._near_from : new], self._scratch)
         overlap = self._append()
         self.coupling = np.zeros((self.width, new))
         self.coupling[:, old:new] = overlap.T
+
+    def _long_step(self) -> None:
+        """Make a step of one long vector that couples to the one before it alone."""
+        old, new = self.count, self.count + 1
+        products = self.products(self.basis[old:new])[0]
+        before = float(self.coupling[0, -1]) if old else 0.0
+        row, diagonal, lengths = _onepool.advance(self._whole, new, products, before)
+        if not np.isfinite(lengths).all():
+            raise NonFiniteProductError
+        self.scale = max(self.scale, lengths[0])
+        self.projected[old, :old], self.projected[:old, old] = self.coupling[0], self.coupling[0]
+        self.projected[old, old] = diagonal
+        self.count, self.coupled_from = new, old
+        self.basis[new] = row
+        if lengths[2] < _DROP * lengths[1] or lengths[2] <= _tiny(row.dtype) * self.scale:
+            length = self._append()[0, 0]
+        else:
+            length = lengths[2]
+            np.divide(self.basis[new], np.float32(length), out=self.basis[new])
+        self.coupling = np.zeros((1, new))
+        self.coupling[0, old] = length
 
     def last_step(self) -> None:
         """Multiply with the pending block and make no next one: the basis may be the whole space."""
@@ -135,7 +168,7 @@ class Lanczos:
         for i, row in enumerate(rows):
             overlap[i, :i] = self._against_block(row, rows[:i])
             norm = float(np.sqrt(row @ row))
-            if norm <= 10 * np.finfo(rows.dtype).eps * self.scale or norm == 0:
+            if norm <= _tiny(rows.dtype) * self.scale or norm == 0:
                 row[:] = self._replacement(self.count + i)
                 norm = 0.0
             else:
@@ -150,7 +183,8 @@ class Lanczos:
                 continue
             length = _lengths(rows)
             for _ in range(_MOST_PASSES):
-                _subtract(rows, rows @ known.T if len(rows) > 1 else (known @ rows[0])[None], known)
+                along = rows @ known.T if len(rows) > 1 else (known @ rows[0])[None]
+                _subtract(rows, along, known, self._scratch)
                 left = _lengths(rows)
                 if np.all(left >= _DROP * length):
                     break
@@ -182,7 +216,8 @@ class Lanczos:
     def vectors(self, coefficients: np.ndarray) -> np.ndarray:
         """Return the combinations [p, n] of the basis with the columns of `coefficients` [j, p]."""
         mix = coefficients.T.astype(self.basis.dtype)
-        return mix @ self.basis[: self.count]
+        vectors: np.ndarray = mix @ self.basis[: self.count]
+        return vectors
 
     def restart(self, coefficients: np.ndarray, values: np.ndarray) -> None:
         """Keep the Ritz vectors whose coefficients [j, p] and values [p] are given, and the pending block."""
@@ -198,18 +233,32 @@ class Lanczos:
         self.count, self.coupled_from = kept, 0
 
 
+def _uses_one_pool(dim: int, block_size: int, dtype: np.dtype) -> bool:
+    """Whether passes run in jax's threads: only where vectors are on the host, and long."""
+    if dim < _onepool.LONG or block_size > 1 or dtype != np.float32:
+        return False
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
+def _tiny(dtype: np.dtype) -> float:
+    """Return the length, relative to the matrix, below which a remainder is rounding."""
+    return 10 * float(np.finfo(dtype).eps)
+
+
 def _lengths(rows: np.ndarray) -> np.ndarray:
     return np.sqrt([float(row @ row) for row in rows])
 
 
-def _subtract(rows: np.ndarray, coefficients: np.ndarray, known: np.ndarray) -> None:
-    """Do ``rows -= coefficients @ known`` in place, reading `known` once and allocating nothing."""
+def _subtract(rows: np.ndarray, coefficients: np.ndarray, known: np.ndarray, scratch: np.ndarray) -> None:
+    """Do ``rows -= coefficients @ known`` in place, reading `known` once.
+
+    NumPy's BLAS alone is used: SciPy brings another one, and the threads of two get in each other's way.
+    """
     coefficients = coefficients.astype(rows.dtype, copy=False)
-    name = "gemv" if len(rows) == 1 else "gemm"
-    (multiply,) = get_blas_funcs((name,), (rows, known))
-    if name == "gemv":
-        out = multiply(-1.0, known.T, coefficients[0], beta=1.0, y=rows[0], overwrite_y=1)
+    if len(rows) == 1:
+        np.dot(coefficients[0], known, out=scratch[0])
     else:
-        out = multiply(-1.0, known.T, coefficients.T, beta=1.0, c=rows.T, overwrite_c=1).T
-    if not np.shares_memory(out, rows):
-        rows[:] = out
+        np.dot(coefficients, known, out=scratch)
+    np.subtract(rows, scratch, out=rows)

@@ -141,7 +141,7 @@ class CurvatureOperator(SymmetricOperator):
             "problem": {"name": self.problem.name, "task": self.problem.task},
             "split": self.split,
             "num_examples": self.num_examples,
-            "subset": None if self._subset is None else "stated",
+            "subset": _stated(self._subset),
             "batch_size": self._data.size,
             "dtype": self.dtype.name,
             "masked": self.subject.free is not None,
@@ -231,6 +231,14 @@ def _subset(arrays: PyTree, subset: np.ndarray | None, split: str) -> PyTree:
             got=f"{subset.size:,} of {split}",
         )
     return jax.tree.map(lambda x: x[subset], arrays)
+
+
+def _stated(subset: np.ndarray | None) -> int | list[int] | None:
+    """Return a subset in short: the number of leading examples, or their numbers."""
+    if subset is None:
+        return None
+    leading = np.array_equal(subset, np.arange(len(subset)))
+    return len(subset) if leading else [int(number) for number in subset]
 
 
 def _added(total: np.ndarray | None, part: Any) -> np.ndarray:

@@ -64,7 +64,7 @@ class TraceRun:
 
     def run(self, method: str, *, num_probes: int | None, num_replicates: int) -> dict[str, Any]:
         """Return the fields that depend on the method."""
-        if method == "auto" and self.operator.dim <= 3 * PILOT:
+        if method == "auto" and num_probes is None and self.operator.dim <= MANY:
             method = "exact"
         self.progress.start("trace", total=None)
         try:
@@ -101,24 +101,33 @@ class TraceRun:
 
     def _independent(self, method: str, num_probes: int | None) -> dict[str, Any]:
         """Estimate from independent probes: Hutchinson, or Hutch++ around a sketch."""
-        operator = self.operator
+        operator, fixed = self.operator, num_probes is not None
         settings: dict[str, Any] = {"dtype": operator.dtype, "rng": self.rng, "layers": self.layers}
         estimator: Hutchinson = Hutchinson(self.products, operator.dim, **settings)
+        chosen = "hutchinson" if method == "auto" else method
         if method == "auto":
             pilot = estimator.run(PILOT if num_probes is None else min(PILOT, num_probes))
             if pilot.finite and self._needed(pilot) > MANY and operator.dim > 4 * SKETCH:
-                method = "hutch++"
-                self.extra["pilot_matvecs"] = PILOT
-            else:
-                method = "hutchinson"
-        if method == "hutch++":
+                chosen = "hutch++"
+                self.extra["pilot_matvecs"] = len(pilot.total)
+        if chosen == "hutch++":
             estimator = HutchPP(self.products, operator.dim, **settings)
             estimator.sketch(
                 min(SKETCH if num_probes is None else max(2, num_probes // 3), operator.dim // 3)
             )
             self.extra["sketch_matvecs"] = 2 * len(getattr(estimator, "basis", ()))
+        if method == "auto" and not fixed and self._dearer_than_exact(estimator):
+            self.extra["abandoned_matvecs"] = self.num_matvecs
+            return self._exact()
         samples = self._enough(estimator, num_probes)
-        return self._fields(samples, method, fixed=num_probes is not None)
+        return self._fields(samples, chosen, fixed=fixed)
+
+    def _dearer_than_exact(self, estimator: Hutchinson) -> bool:
+        """Whether the probes still needed cost more than one product a dimension."""
+        samples = estimator.run(max(0, PILOT - len(estimator.samples.total)))
+        left = self.max_matvecs - self.num_matvecs
+        more = self._needed(samples) - len(samples.total) if samples.finite else 0
+        return more > self.operator.dim <= left
 
     def _enough(self, estimator: Hutchinson, num_probes: int | None) -> Samples:
         """Probe until the standard error is what was asked for, in few looks."""

@@ -28,6 +28,7 @@ from landscape.tasks import problem_for
 __all__ = ["ScaleCurvature", "scale_curvature"]
 
 ALL = "all"
+_ALMOST = 1 - 1e-12
 _FEWEST = 3  # pairs below which a correlation says nothing
 
 
@@ -43,8 +44,8 @@ class ScaleCurvature(Result):
         (reliability of an estimated diagonal; 1 if exact), ``linear_corrected``, and ``spread`` (the
         standard deviation of log σ: 0 for a distribution that has not adapted).
     summary : list of dict
-        One a method and layer, over seeds at the same level: means with Student's t intervals (None
-        below 2 networks).
+        One a method and layer, over seeds at the same level: means, with Student's t intervals on
+        Fisher's scale (None below 2 networks).
     precision, curvature : list of numpy.ndarray
         ``1/σ²`` and the diagonal of each network, thinned to 2,000 points for the figure.
     method : str
@@ -244,7 +245,12 @@ def _summary(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for name in ("rank", "linear"):
             known = [member[name] for member in members if member[name] is not None]
             entry[name] = float(np.mean(known)) if known else None
-            ends = mean_interval(known)
-            entry[f"{name}_interval"] = None if ends is None else list(ends)
+            entry[f"{name}_interval"] = _interval(known)
         summary.append(entry)
     return summary
+
+
+def _interval(correlations: Sequence[float]) -> list[float] | None:
+    """Return Student's t interval over networks on Fisher's scale, where it cannot leave [-1, 1]."""
+    ends = mean_interval(np.arctanh(np.clip(correlations, -_ALMOST, _ALMOST)).tolist())
+    return None if ends is None else np.tanh(ends).tolist()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -13,147 +12,14 @@ from landscape.curvature import _estimators
 from landscape.curvature._linear import SymmetricOperator, as_operator
 from landscape.curvature._settings import check_choice, check_real, check_whole
 from landscape.curvature._tracing import TraceRun, t_interval
+from landscape.curvature.estimates import Diagonal, FrobeniusNorm, Trace
 from landscape.progress import SILENT, Progress
 from landscape.provenance import provenance
-from landscape.results import Result, format_value
 
-__all__ = ["Diagonal", "FrobeniusNorm", "Trace", "diagonal", "frobenius_norm", "trace"]
+__all__ = ["diagonal", "frobenius_norm", "trace"]
 
 METHODS = ("auto", "hutchinson", "hutch++", "xtrace", "exact")
 DIAGONAL_METHODS = ("auto", "hutchinson", "xdiag", "exact")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class _Estimated(Result):
-    """A number with the uncertainty of its probes.
-
-    Attributes
-    ----------
-    value : float
-        The estimate.
-    standard_error : float or None
-        Over probes; None where the method has none.
-    error_estimate : float or None
-        Of XTrace: the spread of its leave-one-out values, which is not a standard error.
-    interval : tuple of float, or None
-        Student's t; None where nothing honest can be given.
-    confidence : float
-        Its coverage.
-    method : str
-        The estimator used.
-    num_probes : int
-        Independent values behind the standard error.
-    dim : int
-        Size of the matrix.
-    num_matvecs : int
-        Products in all.
-    """
-
-    value: float
-    standard_error: float | None = None
-    error_estimate: float | None = None
-    interval: tuple[float, float] | None = None
-    confidence: float = 0.95
-    method: str
-    num_probes: int
-    dim: int
-    num_matvecs: int
-
-    def _line(self) -> str:
-        text = format_value(self.value)
-        if self.method == "exact":
-            return f"{text} exactly"
-        if self.interval is not None:
-            low, high = (format_value(end) for end in self.interval)
-            return (
-                f"{text} ± {format_value(self.standard_error)} (standard error), "
-                f"{format_value(100 * self.confidence)} % interval [{low}, {high}]"
-            )
-        return f"{text}, error estimate {format_value(self.error_estimate)} (no interval)"
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Any:
-        """Build it from stored fields: tuples were stored as lists."""
-        mended = dict(fields)
-        if mended.get("interval") is not None:
-            mended["interval"] = tuple(mended["interval"])
-        return super().from_fields(mended, **base)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class Trace(_Estimated):
-    """The trace of a curvature matrix.
-
-    Attributes
-    ----------
-    per_layer : dict
-        ``[path]`` to ``value``, ``standard_error``, ``interval`` and ``size``, from the same products.
-    data_standard_error : float or None
-        Standard error from the choice of examples, apart from that of the probes: the trace is that of
-        a sample of data, and this says how far another sample of the size would give another one.
-    """
-
-    kind: ClassVar[str] = "trace"
-
-    per_layer: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    data_standard_error: float | None = None
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Return the printed lines."""
-        rows = [("trace", self._line()), ("mean eigenvalue", format_value(self.value / self.dim))]
-        if self.data_standard_error is not None:
-            rows.append(("from the examples", f"± {format_value(self.data_standard_error)} (standard error)"))
-        for path, found in list(self.per_layer.items())[:6]:
-            error = found.get("standard_error")
-            rows.append((path, format_value(found["value"]) + (f" ± {format_value(error)}" if error else "")))
-        rows.append(("method", f"{self.method}, {self.num_matvecs} products"))
-        return rows
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class FrobeniusNorm(_Estimated):
-    """The Frobenius norm ``√Σ λ²`` of a curvature matrix."""
-
-    kind: ClassVar[str] = "frobenius_norm"
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Return the printed lines."""
-        return [("Frobenius norm", self._line()), ("method", f"{self.method}, {self.num_matvecs} products")]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class Diagonal(Result):
-    """The diagonal of a curvature matrix.
-
-    Attributes
-    ----------
-    values : numpy.ndarray [dim]
-        The estimate, entry by entry.
-    standard_errors : numpy.ndarray [dim] or None
-        Of each entry over probes; zeros if exact, None for XDiag.
-    method : str
-        The estimator used.
-    num_probes, dim, num_matvecs : int
-        As for a trace.
-    """
-
-    kind: ClassVar[str] = "diagonal"
-
-    values: np.ndarray
-    standard_errors: np.ndarray | None = None
-    method: str
-    num_probes: int
-    dim: int
-    num_matvecs: int
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Return the printed lines."""
-        spread = np.quantile(self.values, [0, 0.25, 0.5, 0.75, 1])
-        rows = [("quartiles", ", ".join(map(format_value, spread)))]
-        rows.append(("negative entries", f"{np.mean(self.values < 0):.1%} of {self.dim:,}"))
-        if self.standard_errors is not None and self.method != "exact":
-            rows.append(("median standard error", format_value(float(np.median(self.standard_errors)))))
-        return [*rows, ("method", f"{self.method}, {self.num_matvecs} products")]
 
 
 def trace(  # noqa: PLR0913  one keyword a setting
@@ -175,7 +41,7 @@ def trace(  # noqa: PLR0913  one keyword a setting
     Hutchinson: the mean of :math:`z^\top A z` over random signs. Hutch++ [1]_ computes the part in the
     range of a sketch exactly and probes the rest. XTrace [2]_ leaves out one probe of its sketch at a
     time. ``"auto"`` makes ten Hutchinson probes, and goes over to Hutch++ (keeping none of them) where
-    they foretell more than 60.
+    they foretell more than 60; where one product a dimension costs no more, the trace is exact.
 
     Parameters
     ----------

@@ -228,24 +228,28 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
             "use_mask": use_mask,
             "checkpoints": [_file(item) for item in given],
         },
-        stats={
-            "num_examples": stats[0]["num_examples"],
-            "num_matvecs": sum(found["num_matvecs"] for found in stats),
-            "compile_seconds": sum(found["compile_seconds"] for found in stats),
-            "seconds": time.perf_counter() - started,
-            "seconds_each": (time.perf_counter() - started) / len(given),
-        },
-        provenance=provenance(
-            seed=seed,
-            dtype=config["dtype"],
-            digests={
-                "params": digests[0]["params"]
-                if len(digests) == 1
-                else text_digest("".join(found["params"] for found in digests)),
-                "data": digests[0]["data"],
-            },
-        ),
+        stats=_summed(stats, time.perf_counter() - started),
+        provenance=provenance(seed=seed, dtype=config["dtype"], digests=_joined(digests)),
     )
+
+
+def _summed(stats: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+    return {
+        "num_examples": stats[0]["num_examples"],
+        "num_matvecs": sum(found["num_matvecs"] for found in stats),
+        "compile_seconds": sum(found["compile_seconds"] for found in stats),
+        "seconds": seconds,
+        "seconds_each": seconds / len(stats),
+    }
+
+
+def _joined(digests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the digests of the data and of all parameters, one of one."""
+    params = [found["params"] for found in digests]
+    return {
+        "params": params[0] if len(params) == 1 else text_digest("".join(params)),
+        "data": digests[0]["data"],
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _NEGATIVE, _POSITIVE = COLORS[0], COLORS[1]  # blue and orange, parted at zero
+_SMALLEST = 1e-8  # of the largest diagonal entry: smaller ones are rounding
 _LEAST_DENSITY = 1e-7  # of the highest point: below it a log axis would show rounding
 
 
@@ -355,7 +356,7 @@ def scale_figure(result: Any) -> go.Figure:
     fig.update_yaxes(title_text="rank correlation", range=[-1.05, 1.05], row=1, col=1)
     curvature = np.asarray(result.curvature[0])
     fig.add_scatter(
-        x=numbers(np.where(curvature > 0, curvature, np.nan)),
+        x=numbers(np.where(curvature > _SMALLEST * curvature.max(), curvature, np.nan)),
         y=numbers(result.precision[0]),
         mode="markers",
         name=label(shorten(whole[0]["name"], 40)),
