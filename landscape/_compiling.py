@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import jax.monitoring
@@ -11,19 +12,28 @@ _EVENTS = (
     "/jax/core/compile/jaxpr_to_mlir_module_duration",
     "/jax/core/compile/backend_compile_duration",
 )
+_collecting: dict[int, list[float]] = {}
 
 
 @contextlib.contextmanager
 def compile_seconds() -> Iterator[list[float]]:
     """Collect the seconds that jax spends on lowering and compiling inside the block."""
+    _listen()
     spent: list[float] = []
-
-    def listen(event: str, duration_secs: float, **_: str | int) -> None:
-        if event in _EVENTS:
-            spent.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
+    _collecting[id(spent)] = spent
     try:
         yield spent
     finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
+        del _collecting[id(spent)]
+
+
+@functools.cache
+def _listen() -> None:
+    """Register once for the process: jax before 0.9 cannot take a listener back."""
+    jax.monitoring.register_event_duration_secs_listener(_hear)
+
+
+def _hear(event: str, duration_secs: float, **_: str | int) -> None:
+    if event in _EVENTS:
+        for spent in list(_collecting.values()):
+            spent.append(duration_secs)

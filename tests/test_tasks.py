@@ -22,6 +22,7 @@ from trainers.tasks.datasets import cache_folder, load_dataset
 from trainers.tasks.idx import read_idx
 from trainers.tasks.networks import build, initialise, validate_network
 from trainers.tasks.population import mlp_population_loss
+from trainers.tasks.population_cnn import cnn_population_loss
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 
@@ -279,3 +280,21 @@ def test_pooling_before_the_rectifier_changes_nothing() -> None:
     np.testing.assert_allclose(
         module.apply({"params": params}, images), published(images), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("members", "count"), [(3, 5), (2, 33), (1, 64)])
+def test_many_convolutional_networks_at_once_are_each_of_them_alone(members: int, count: int) -> None:
+    """Tiles of images, ragged ones included, and pooling before bias and rectifier change nothing."""
+    network = {"kind": "paper-cnn"}
+    rng = np.random.default_rng(count)
+    images = rng.normal(size=(count, 28, 28, 1)).astype(np.float32)
+    labels = rng.integers(0, 10, count)
+    alone = [initialise(network, (28, 28, 1), seed) for seed in range(members)]
+    alone = [jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(np.float32) / 8, p) for p in alone]
+    population = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
+    found = cnn_population_loss(population, (images, labels))
+    module = build(network)
+    for value, params in zip(found, alone, strict=True):
+        logits = module.apply({"params": params}, images)
+        expected = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
+        assert float(value) == pytest.approx(float(expected), rel=2e-5)

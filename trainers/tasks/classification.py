@@ -14,7 +14,8 @@ from landscape._tree import difference, shapes
 from landscape.errors import ArchitectureMismatchError
 from trainers.tasks.datasets import Dataset, load_dataset
 from trainers.tasks.networks import build, initialise, num_dense_layers, validate_network
-from trainers.tasks.population import mlp_population_loss
+from trainers.tasks.population import PopulationLoss, mlp_population_loss
+from trainers.tasks.population_cnn import cnn_population_loss
 
 PyTree = Any
 # What matters to the numbers; where the files lie does not, and would break on another machine.
@@ -89,7 +90,6 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         hits: jax.Array = jnp.argmax(apply(params, batch[0]), axis=-1) == batch[1]
         return hits
 
-    layers = num_dense_layers(network)
     problem = Problem(
         loss,
         train=dataset.splits["train"],
@@ -97,7 +97,7 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         test=dataset.splits["test"],
         metrics={"accuracy": Metric(accuracy, higher_is_better=True)},
         name=dataset.name,
-        population_loss=None if layers is None else mlp_population_loss(layers),
+        population_loss=_population_loss(network),
         outputs=Outputs(
             lambda params, batch: apply(params, batch[0]), _cross_entropy, likelihood="categorical"
         ),
@@ -115,6 +115,12 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         init=lambda seed: initialise(network, input_shape, seed),
         apply=apply,
     )
+
+
+def _population_loss(network: Mapping[str, Any]) -> PopulationLoss:
+    """Return what evaluates many networks of a kind at once."""
+    layers = num_dense_layers(network)
+    return cnn_population_loss if layers is None else mlp_population_loss(layers)
 
 
 def _cross_entropy(logits: jax.Array, batch: PyTree) -> jax.Array:
