@@ -225,7 +225,8 @@ def verify(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: holds no .h5 file", expected="a run folder, or a folder of checkpoints"
         )
-    total, failures = 0, _unreadable_texts(path)
+    texts = _texts(path)
+    total, failures = 0, _unreadable(texts)
     for file in files:
         try:
             total += _read(file).size
@@ -233,21 +234,25 @@ def verify(path: str | Path) -> dict[str, Any]:
             failures.append(error.what)
     if failures:
         raise CheckpointError(
-            f"{path}: {len(failures)} {'file is' if len(failures) == 1 else 'files are'} not sound",
+            f"{path}: {len(failures)} of {len(files) + len(texts)} files are not sound",
             got="; ".join(failures[:3]) + ("; …" if len(failures) > 3 else ""),
             hint="Copy them again, or train those levels again with --resume after removing them.",
         )
     return {"path": str(path), "ok": True, "files": len(files), "bytes": total}
 
 
-def _unreadable_texts(folder: Path) -> list[str]:
-    """Return what is wrong with the texts of a run folder."""
+def _texts(folder: Path) -> list[Path]:
+    """Return the texts of a run folder that are there."""
+    named = (folder / "run.toml", *sorted(folder.glob("*.jsonl")), folder / "identity.json")
+    return [path for path in named if path.exists()]
+
+
+def _unreadable(texts: list[Path]) -> list[str]:
+    """Return what is wrong with the texts of a run."""
     failures = []
-    for path in (folder / "run.toml", *sorted(folder.glob("*.jsonl")), *sorted(folder.glob("*.json"))):
+    for path in texts:
         try:
-            data = path.read_bytes() if path.exists() else None
-            if data is not None:
-                _parse_text(path, data)
+            _parse_text(path, path.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
             failures.append(f"{path}: not readable ({error})")
     return failures

@@ -149,3 +149,17 @@ def test_outline_indents_what_is_nested() -> None:
         "  path  size",
         "  w        4",
     ]
+
+
+@pytest.mark.faults
+def test_verify_reads_the_texts_of_a_run_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    landscape.save(tmp_path / "a.h5", landscape.Checkpoint(params={"w": np.ones(3)}))
+    (tmp_path / "run.toml").write_text('name = "x"\n')
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    assert run(["verify", str(tmp_path)]) == 0
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st\n')
+    assert run(["verify", str(tmp_path)]) == 3
+    assert "1 of 3 files are not sound" in capsys.readouterr().err
+    (tmp_path / "run.toml").write_text("name = \n")
+    assert run(["verify", str(tmp_path)]) == 3
+    assert "2 of 3 files are not sound" in capsys.readouterr().err

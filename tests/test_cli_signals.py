@@ -28,7 +28,7 @@ sys.modules["jax"] = types.ModuleType("jax")
 config = types.ModuleType("trainers.config")
 config.resolve = lambda *_, **__: types.SimpleNamespace(name="mini")
 tickets = types.ModuleType("trainers.tickets")
-def train_tickets(config, folder, *, resume, progress, should_stop):
+def train_tickets(config, folder, *, resume, progress, should_stop, **_):
     folder.mkdir(parents=True)
     (folder / "run.toml").write_text("")
 {body}

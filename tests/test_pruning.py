@@ -119,7 +119,7 @@ def test_random_scores_depend_on_the_mask_seed_alone() -> None:
 
 
 def test_a_signal_to_noise_score_needs_a_search_distribution() -> None:
-    with pytest.raises(ConfigurationError, match="no search distribution"):
+    with pytest.raises(ConfigurationError, match="neither a search distribution nor"):
         score("snr", ScoreInputs(mean=np.ones(2), std=None, mask_seed=0))
     with pytest.raises(ConfigurationError, match="unknown"):
         score("luck", ScoreInputs(mean=np.ones(2), std=None, mask_seed=0))
