@@ -40,7 +40,9 @@ SMALL = [
 
 
 def small(*overrides: str) -> RunConfig:
-    return resolve("smoke", overrides=[*SMALL, *overrides])
+    lists_densities = any(text.startswith("pruning.densities") for text in overrides)
+    base = [text for text in SMALL if not (lists_densities and text.startswith("pruning."))]
+    return resolve("smoke", overrides=[*base, *overrides])
 
 
 def flat(tree: Any) -> np.ndarray:
@@ -173,11 +175,22 @@ def test_tickets_of_another_run_are_trained_from_their_own_initialisation(run: R
         assert not np.array_equal(flat(target.params), flat(source.params))
 
 
+def test_tickets_are_matched_by_density_not_by_level(run: Run, tmp_path: Path) -> None:
+    table = f"{{moved={{algorithm='gd', source='{run.path}:es-snr'}}}}"
+    config = small("methods=['moved']", f"method={table}", "seeds=[0]", "pruning.densities=[1.0, 0.25]")
+    moved = train_tickets(config, tmp_path / "moved")
+    target, source = loaded(moved, "moved", 0, 1), loaded(run, "es-snr", 0, 2)
+    np.testing.assert_array_equal(flat(target.mask), flat(source.mask))
+    other = small("methods=['moved']", f"method={table}", "seeds=[0]", "pruning.densities=[1.0, 0.3]")
+    with pytest.raises(RunError, match=r"density 0\.3"):
+        train_tickets(other, tmp_path / "other")
+
+
 @pytest.mark.faults
 def test_tickets_that_are_not_there_are_refused_before_anything_is_trained(run: Run, tmp_path: Path) -> None:
     base = ["methods=['es-snr', 'moved']", "seeds=[7]"]
     table = f"method={{moved={{algorithm='gd', source='{run.path}:es-snr'}}}}"
-    with pytest.raises(RunError, match=r"no ticket of es-snr, seed 7, level 0") as caught:
+    with pytest.raises(RunError, match=r"no ticket of es-snr, seed 7, density 1") as caught:
         train_tickets(small(*base, table), tmp_path / "none")
     assert "finished seeds of es-snr: [0, 1]" in str(caught.value.expected)
     wider = small("methods=['moved']", "seeds=[0]", table, "network.widths=[9]")

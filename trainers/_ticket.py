@@ -8,6 +8,7 @@ disk and of seeds, so a run that goes on makes the same tickets again.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +41,7 @@ from trainers.pruning import (
 from trainers.runs import Run, RunFolder, open_run
 
 PyTree = Any
+_SAME = 1e-9  # relative difference between densities that are the same
 # Scores that are compared with those of the first level: the others do not change, or cost too much.
 _COMPARED = ("snr", "magnitude", "movement")
 
@@ -190,8 +192,8 @@ class Tickets:
         source = method.source
         if source is not None and source.run is not None:
             for seeds in self.config.seeds:
-                for level in range(len(method.pruning.schedule)):
-                    self._foreign(source.run, source.method, seeds, level)
+                for density in method.pruning.schedule:
+                    self._foreign(source.run, source.method, seeds, density)
 
     def scores(self, method: Method, seeds: SeedsConfig, inputs: ScoreInputs) -> np.ndarray:
         """Return the scores [n] that a method gives weights.
@@ -290,12 +292,14 @@ class Tickets:
         return self.space.layout.flatten(load(path).params)
 
     def _taken(self, method: Method, source: Source, seeds: SeedsConfig, level: int) -> Ticket:
+        density = method.pruning.schedule[level]
         if source.run is None:
-            own = self.ticket(self.config.resolved(source.method), seeds, level)
+            other = self.config.resolved(source.method)
+            own = self.ticket(other, seeds, _level_of(density, other.pruning.schedule, source.method))
             found = own.mask, own.init
             notes: dict[str, Any] = {"method": source.method}
         else:
-            checkpoint = self._foreign(source.run, source.method, seeds, level)
+            checkpoint = self._foreign(source.run, source.method, seeds, density)
             flatten = self.space.layout.flatten
             found = flatten(checkpoint.mask).astype(bool), flatten(checkpoint.init)
             info = checkpoint.info or {}
@@ -319,16 +323,17 @@ class Tickets:
         start = np.where(mask, init, 0.0).astype(np.float32)
         return Ticket(mask=mask, start=start, init=init, notes={"source": notes, "control": method.control})
 
-    def _foreign(self, folder: Path, name: str, seeds: SeedsConfig, level: int) -> Checkpoint:
+    def _foreign(self, folder: Path, name: str, seeds: SeedsConfig, density: float) -> Checkpoint:
         """Return the checkpoint of another run that a ticket is taken from."""
         if folder not in self._opened:
             self._opened[folder] = open_run(folder)
         run = self._opened[folder]
-        found = run.checkpoints(method=name, seed=seeds.parent, level=level)
+        here = run.checkpoints(method=name, seed=seeds.parent)
+        found = [entry for entry in here if math.isclose(entry.density, density, rel_tol=_SAME)]
         if not found:
             there = sorted({c.seed for c in run.checkpoints(method=name)})
             raise RunError(
-                f"{run.path}: has no ticket of {name}, seed {seeds.parent}, level {level}",
+                f"{run.path}: has no ticket of {name}, seed {seeds.parent}, density {density:.6g}",
                 expected=f"one of {', '.join(run.methods)}; finished seeds of {name}: {there or 'none'}",
                 hint="Let that run finish, or take only the seeds and levels that it has.",
             )
@@ -345,3 +350,21 @@ class Tickets:
     @cached_property
     def _opened(self) -> dict[Path, Run]:
         return {}
+
+
+def _level_of(density: float, schedule: tuple[float, ...], name: str) -> int:
+    """Return the level of a schedule with that density.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    for level, found in enumerate(schedule):
+        if math.isclose(found, density, rel_tol=_SAME):
+            return level
+    raise ConfigurationError(
+        f"{name}: has no level of density {density:.6g}",
+        expected="one of " + ", ".join(f"{found:.6g}" for found in schedule),
+        hint="Give source and control the same densities.",
+    )
