@@ -32,7 +32,7 @@ def cnn_population_loss(params: PyTree, batch: PyTree) -> jax.Array:
     batch : (array [B, H, W, 1], array [B])
         Images whose height and width are multiples of 4, and labels.
     """
-    images, labels = batch
+    images, labels = (jnp.asarray(part) for part in batch)
     count = images.shape[0]
     num_tiles = -(-count // _TILE)
     size = -(-count // num_tiles)
