@@ -4,12 +4,14 @@
     landscape barrier a.h5 b.h5 --problem examples/own_model.py:problem -o barrier.html
 
 Nothing here knows about the built-in tasks: a plain function of (params, batch) that returns one
-loss an example is all that an analysis needs.
+loss an example is all that an analysis needs. Tickets also need a network to start from.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +20,7 @@ import numpy as np
 import optax
 
 import landscape
+from trainers import resolve, train_tickets
 
 
 def data(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,12 +57,7 @@ def problem() -> landscape.Problem:
 
 def train(seed: int, steps: int = 1_500) -> Any:
     """Return a network trained by Adam on the whole training set."""
-    rng = np.random.default_rng(seed)
-    params: Any = {
-        "hidden": {"kernel": rng.normal(size=(2, 16)), "bias": rng.normal(size=16)},
-        "output": {"kernel": rng.normal(size=(16, 1)) / 4, "bias": np.zeros(1)},
-    }
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    params = jax.tree.map(jnp.asarray, init(seed))
     adam = optax.adam(1e-2)
     batch = data(0, 800)
 
@@ -73,6 +71,43 @@ def train(seed: int, steps: int = 1_500) -> Any:
     return params
 
 
+def init(seed: int) -> Any:
+    """Return an untrained network of the task: where the tickets of a seed start."""
+    rng = np.random.default_rng(seed)
+    params = {
+        "hidden": {"kernel": rng.normal(size=(2, 16)), "bias": rng.normal(size=16)},
+        "output": {"kernel": rng.normal(size=(16, 1)) / 4, "bias": np.zeros(1)},
+    }
+    return jax.tree.map(lambda leaf: leaf.astype(np.float32), params)
+
+
+def trainable() -> Any:
+    """Return what training needs: ``landscape train CONFIG --problem examples/own_model.py:trainable``."""
+    return problem(), init
+
+
+def growth(inputs: Any) -> np.ndarray:
+    """Return a pruning score of your own, one value a weight: how much it has grown since its start."""
+    return np.abs(inputs.mean) - np.abs(inputs.initial)
+
+
+def tickets(folder: Path) -> None:
+    """Train sparse tickets by evolution and by an optimiser and a score of your own."""
+    config = resolve(
+        "smoke",
+        overrides=[
+            "methods=['es-snr', 'mine']",
+            f"method={{mine={{algorithm='gd', score='{__file__}:growth'}}}}",
+            "pruning.levels=3",
+            "evolution.generations=60",
+        ],
+    )
+    run = train_tickets(config, folder, problem=problem(), init=init, optimizer=optax.lion(3e-3))
+    for method in run.methods:
+        errors = [run.accuracies(method, level, metric="error").mean() for level in range(3)]
+        print(f"{method}: test error at 100, 50 and 25 % {', '.join(f'{error:.3f}' for error in errors)}")
+
+
 def main(paths: list[str]) -> None:
     """Train two networks, keep them if two paths are given, and print the barrier between them."""
     networks = [train(seed) for seed in (0, 1)]
@@ -80,6 +115,8 @@ def main(paths: list[str]) -> None:
         landscape.save(path, landscape.Checkpoint(params=params), force=True)
     barrier = landscape.loss_barrier(problem(), *networks, names=("seed 0", "seed 1"))
     print(barrier)
+    with tempfile.TemporaryDirectory() as folder:
+        tickets(Path(folder) / "tickets")
 
 
 if __name__ == "__main__":
