@@ -99,7 +99,8 @@ def tickets(folder: Path) -> None:
             "methods=['es-snr', 'mine']",
             f"method={{mine={{algorithm='gd', score='{__file__}:growth'}}}}",
             "pruning.levels=3",
-            "evolution.generations=60",
+            "evolution.generations=300",
+            "gradient.epochs=60",
         ],
     )
     run = train_tickets(config, folder, problem=problem(), init=init, optimizer=optax.lion(3e-3))

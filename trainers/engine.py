@@ -141,6 +141,15 @@ class Engine:
         result: Carry = self._chunk(carry, level, self.arrays, np.asarray([start, stop], np.int32))
         return result
 
+    def memory_bytes(self, carry: Carry, level: Level) -> int:
+        """Return the bytes that the compiled program has laid out on the device, data included."""
+        span = np.asarray([0, 1], np.int32)
+        found = self._chunk.lower(carry, level, self.arrays, span).compile().memory_analysis()
+        if found is None:  # a backend that does not tell: what goes in
+            return sum(int(leaf.nbytes) for leaf in jax.tree.leaves((carry, level, self.arrays)))
+        held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+        return int(held + found.temp_size_in_bytes)
+
     def _run(self, carry: Carry, level: Level, arrays: PyTree, span: jax.Array) -> Carry:
         start, stop = span[0], span[1]
 

@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from landscape import Problem
-from landscape.layout import Layout
+from trainers._ticket import Space
 from trainers.config import RunConfig
+from trainers.engine import Engine
 from trainers.methods import Method
+from trainers.tickets import make_trainer
 
 __all__ = ["Plan", "plan"]
 
@@ -29,7 +30,8 @@ class Plan:
         Forward passes of one example, by method (a gradient step counts each example once); a dense
         level shared between methods counts for the first of them.
     memory_bytes : int
-        Device memory of training at its peak: data, populations and activations.
+        Device memory of training: the largest of the compiled programs with its data, seeds trained
+        together. Evaluation between chunks and the runtime itself come on top.
     """
 
     num_params: int
@@ -73,10 +75,8 @@ def plan(
 
         task = load_task(config.task, dict(config.network), **config.task_options)
         problem, init = task.problem, task.init
-    layout = Layout.of(init(config.seeds[0].init))
-    arrays = problem.arrays("train")
-    leaves = jax.tree.leaves(arrays)
-    num_examples = int(leaves[0].shape[0])
+    space = Space.of(problem, init, config.seeds[0].init)
+    layout, num_examples = space.layout, problem.num_examples("train")
     seeds, levels = len(config.seeds), len(config.pruning.schedule)
     evaluations: dict[str, int] = {}
     seen: dict[Any, Method] = {}
@@ -86,14 +86,13 @@ def plan(
         evaluations[method.name] = per_level * (levels - shared)
         if method.starts_dense:
             seen.setdefault(method.training, method)
-    data = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
+    programs = {method.training: method for method in map(config.resolved, config.methods)}
     return Plan(
         num_params=layout.size,
         num_prunable=int(layout.prunable(biases=config.pruning.prune_biases).sum()),
         num_checkpoints=len(config.methods) * seeds * levels,
         evaluations=evaluations,
-        memory_bytes=data
-        + max(_working_bytes(config.resolved(name), seeds, layout, arrays) for name in config.methods),
+        memory_bytes=max(_program_bytes(method, config, space) for method in programs.values()),
         final_density=config.pruning.schedule[-1],
     )
 
@@ -106,16 +105,13 @@ def _per_level(method: Method, num_examples: int) -> int:
     return method.gradient.epochs * steps * method.gradient.batch_size
 
 
-def _working_bytes(method: Method, seeds: int, layout: Layout, arrays: Any) -> int:
-    """Return populations (or parameters and moments) and activations, float32.
+def _program_bytes(method: Method, config: RunConfig, space: Space) -> int:
+    """Return the memory of a level's compiled program: data, states, and what it needs in between.
 
-    A population exists as noise, sample, and in the update once more; activations are those of the
-    members that are evaluated together, three times the widest layer of each.
+    It is compiled for that, which takes seconds, and is what XLA has laid out, not a guess.
     """
-    evolves, size = method.trainer == "es", method.evolution.population_size
-    batch = method.training.batch_size
-    inputs = sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(arrays))
-    widest = max((shape[-1] for shape in layout.shapes), default=1)
-    vectors = 3 * size if evolves else 6
-    together = size if evolves else 1
-    return 4 * (seeds * vectors * layout.size + seeds * batch * inputs + 3 * together * batch * widest)
+    engine = Engine(make_trainer(method, space), space.problem.arrays("train"))
+    seeds = config.seeds
+    level = engine.level([one.train for one in seeds], 0, np.ones((len(seeds), space.layout.size), bool))
+    carry = engine.start(level, np.stack([space.initial(one.init) for one in seeds]))
+    return engine.memory_bytes(carry, level)

@@ -128,6 +128,18 @@ def _problem_and_init(config: RunConfig, problem: Problem | None, init: Init | N
 Replicate = tuple[Method, SeedsConfig]
 
 
+def make_trainer(
+    method: Method, space: Space, *, optimizer: optax.GradientTransformation | None = None
+) -> Evolution | Gradient:
+    """Return what trains a method in a space."""
+    if method.trainer == "es":
+        evaluate = population_evaluator(space.problem, space.layout, space.like)
+        return Evolution(method.evolution, space.layout.size, evaluate)
+    loss = mean_loss(space.problem, space.layout, space.like)
+    count = space.problem.num_examples("train")
+    return Gradient(method.gradient, count, loss, map_replicates, optimizer=optimizer)
+
+
 @dataclasses.dataclass
 class _Session:
     """One call of `train_tickets`: engines are built once and shared by all levels and methods."""
@@ -150,19 +162,11 @@ class _Session:
     def runner(self, method: Method) -> LevelRunner:
         """Return what trains a method, building it at the first use of its settings."""
         if method.training not in self.runners:
-            engine = Engine(self._trainer(method), self.problem.arrays("train"))
+            trainer = make_trainer(method, self.space, optimizer=self.optimizer)
+            engine = Engine(trainer, self.problem.arrays("train"))
             space = self.space
             self.runners[method.training] = LevelRunner(engine, space.problem, space.layout, space.like)
         return self.runners[method.training]
-
-    def _trainer(self, method: Method) -> Evolution | Gradient:
-        space = self.space
-        if method.trainer == "es":
-            evaluate = population_evaluator(space.problem, space.layout, space.like)
-            return Evolution(method.evolution, space.layout.size, evaluate)
-        loss = mean_loss(space.problem, space.layout, space.like)
-        count = space.problem.num_examples("train")
-        return Gradient(method.gradient, count, loss, map_replicates, optimizer=self.optimizer)
 
     def train(self) -> None:
         """Train every level of every method that is not on disk yet."""
