@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -319,3 +320,29 @@ def test_what_hdf5_cannot_hold_is_refused_with_its_path(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="params/layer/x"):
             save(tmp_path / "a.h5", Checkpoint(params={"layer": {"x": leaf}}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.faults
+def test_row_2_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power loss: the file is synchronised, then renamed, then its folder is synchronised."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def spy_fsync(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def spy_replace(source: Any, target: Any, **options: Any) -> None:
+        calls.append("rename")
+        replace(source, target, **options)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", spy_replace)
+    save(tmp_path / "a.h5", Checkpoint(params={"w": np.ones(3)}))
+    assert [call for call, before in zip(calls, [None, *calls], strict=False) if call != before] == [
+        "file",
+        "rename",
+        "folder",
+    ]
