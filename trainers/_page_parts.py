@@ -17,6 +17,7 @@ _NAMES = {
     "es-snr": "Evolution, signal-to-noise",
     "es-magnitude": "Evolution, magnitude",
     "es-random": "Evolution, random",
+    "gd-snr": "Gradient descent, signal-to-noise",
     "gd-magnitude": "Gradient descent, magnitude",
     "gd-random": "Gradient descent, random",
 }
@@ -127,8 +128,8 @@ def layers_section(page: Page, run: Run) -> None:
     page.section("Where the weights are left")
     page.figure(
         density_figure(cut, list(run.config.pruning.schedule)[:shared], [method_name(m) for m in methods]),
-        "Density of each layer, mean over runs, against the density of the whole network. One threshold is "
-        "set over all layers, so that scores decide how much each layer keeps; random pruning keeps them "
+        "Density of each layer, mean over runs, against the density of the whole network. With one threshold "
+        "over all layers, the default, scores decide how much each layer keeps; random pruning keeps them "
         "even.",
         "density",
     )
