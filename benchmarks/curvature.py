@@ -130,6 +130,7 @@ def lanczos(operator: Any, repeats: int) -> None:
         )
         for _ in range(STEPS):
             state.step()
+        state.release()
         return state.scale
 
     def alone() -> float:

@@ -128,11 +128,10 @@ class Lanczos:
         self.projected[old, old] = diagonal
         self.count, self.coupled_from = new, old
         self.basis[new] = row
-        if lengths[2] < _DROP * lengths[1] or lengths[2] <= _tiny(row.dtype) * self.scale:
+        length = lengths[2]
+        if length < _DROP * lengths[1] or length <= _tiny(row.dtype) * self.scale:
+            self.basis[new] *= np.float32(length)
             length = self._append()[0, 0]
-        else:
-            length = lengths[2]
-            np.divide(self.basis[new], np.float32(length), out=self.basis[new])
         self.coupling = np.zeros((1, new))
         self.coupling[0, old] = length
 
@@ -231,6 +230,13 @@ class Lanczos:
         self.projected[:kept, :kept] = np.diag(values)
         self.coupling = self.coupling @ coefficients
         self.count, self.coupled_from = kept, 0
+
+    def release(self) -> None:
+        """End the run: its memory serves the next one."""
+        if self.one_pool:
+            _onepool.give_back(self._whole)
+        self.basis = self._whole = np.empty((0, self.dim), self.basis.dtype)
+        self.count = 0
 
 
 def _uses_one_pool(dim: int, block_size: int, dtype: np.dtype) -> bool:

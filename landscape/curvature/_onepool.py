@@ -8,6 +8,7 @@ row, so that a run of 50 steps compiles seven small ones.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,27 @@ _ROWS = 8
 _ALIGNMENT = 64
 LONG = 2**16  # shorter vectors are faster in NumPy than a call of a compiled program
 
+# The memory of the last run, for the next one: fresh pages of 50 MB cost as much as eight products.
+_SPARE: list[np.ndarray] = []
+_MOST_SPARE = 2**28
+
 
 def aligned(rows: int, dim: int, dtype: np.dtype) -> np.ndarray:
-    """Return zeros [rows rounded up, dim] at an address that jax can use without a copy."""
+    """Return finite numbers [rows rounded up, dim] at an address that jax can use without a copy."""
     rows = -(-rows // _ROWS) * _ROWS
     size = rows * dim * np.dtype(dtype).itemsize
-    raw = np.zeros(size + _ALIGNMENT, np.uint8)
+    raw = _SPARE.pop() if _SPARE else np.empty(0, np.uint8)
+    if not size + _ALIGNMENT <= raw.nbytes <= 2 * size:
+        raw = np.zeros(size + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
     return raw[start : start + size].view(dtype).reshape(rows, dim)
+
+
+def give_back(basis: np.ndarray) -> None:
+    """Take the memory of an `aligned` basis, which nobody uses any more, for the next run."""
+    raw = basis.base
+    if isinstance(raw, np.ndarray) and not _SPARE and raw.nbytes <= _MOST_SPARE:
+        _SPARE.append(raw)
 
 
 def advance(
@@ -45,17 +59,20 @@ def advance(
     Returns
     -------
     tuple
-        The orthogonalised vector [n], the diagonal entry, and the lengths of the product, of what its
-        neighbours leave of it, and of what all rows leave of that.
+        The orthogonalised vector [n], of length 1; the diagonal entry; and the lengths of the product,
+        of what its neighbours leave of it, and of what all rows leave of that (the first two from the
+        parts that were taken out, which are orthogonal).
     """
     import jax
 
     rows = -(-count // _ROWS) * _ROWS
-    known = jax.dlpack.from_dlpack(basis[:rows])
-    found = _program()(known, products, np.int32(count), np.float32(before))
-    row, diagonal, lengths = (np.asarray(part) for part in found)
-    whole, near, left = (float(length) for length in lengths)
-    return row, float(diagonal), (whole, near, left)
+    known, last, previous = (
+        jax.dlpack.from_dlpack(part) for part in (basis[:rows], basis[count - 1], basis[max(count - 2, 0)])
+    )
+    row, found = _program()(known, last, previous, products, np.int32(count), np.float32(before))
+    diagonal, left, along = (float(number) for number in np.asarray(found, np.float64))
+    near = math.hypot(left, along)
+    return np.asarray(row), diagonal, (math.hypot(diagonal, before, near), near, left)
 
 
 @functools.cache
@@ -64,16 +81,13 @@ def _program() -> Any:
     import jax.numpy as jnp
 
     @jax.jit
-    def project(known: Any, product: Any, count: Any, before: Any) -> Any:
-        last, previous = known[count - 1], known[jnp.maximum(count - 2, 0)]
+    def project(known: Any, last: Any, previous: Any, product: Any, count: Any, before: Any) -> Any:
         diagonal = product @ last
         row = product - diagonal * last - before * previous
         along = jnp.where(jnp.arange(known.shape[0]) < count, known @ row, 0)
-        left = row - along @ known
-        return (
-            left,
-            diagonal,
-            jnp.stack([jnp.sqrt(v @ v) for v in (product, row, left)]),
-        )  # dots: reductions run alone
+        row = row - along @ known
+        length = jnp.sqrt(row @ row)  # products of vectors: reductions would run on one thread
+        unit = row / jnp.where(length > 0, length, 1)
+        return unit, jnp.stack([diagonal, length, jnp.sqrt(along @ along)])
 
     return project

@@ -148,7 +148,10 @@ class Search:
 
     def _rounds(self) -> bool:
         """Search, then probe until a probe finds nothing; return whether all products were finite."""
-        if not self._converge(self._lanczos("search")):
+        run = self._lanczos("search")
+        finite = self._converge(run)
+        run.release()
+        if not finite:
             return False
         while self.settings.probe_matvecs and self._locked_enough():
             run = self._lanczos("probe")
@@ -168,7 +171,9 @@ class Search:
             )
             if not beyond.any() or self._spent():
                 return True
-            if not self._converge(run, beyond_only=True):
+            finite = self._converge(run, beyond_only=True)
+            run.release()
+            if not finite:
                 return True
         return True
 
