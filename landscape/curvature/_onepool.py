@@ -69,7 +69,7 @@ def advance(
     known, last, previous = (
         jax.dlpack.from_dlpack(part) for part in (basis[:rows], basis[count - 1], basis[max(count - 2, 0)])
     )
-    row, found = _program()(known, last, previous, products, np.int32(count), np.float32(before))
+    row, found = _program()(known, (last, previous), products, np.int32(count), before=np.float32(before))
     diagonal, left, along = (float(number) for number in np.asarray(found, np.float64))
     near = math.hypot(left, along)
     return np.asarray(row), diagonal, (math.hypot(diagonal, before, near), near, left)
@@ -81,7 +81,8 @@ def _program() -> Any:
     import jax.numpy as jnp
 
     @jax.jit
-    def project(known: Any, last: Any, previous: Any, product: Any, count: Any, before: Any) -> Any:
+    def project(known: Any, neighbours: Any, product: Any, count: Any, *, before: Any) -> Any:
+        last, previous = neighbours
         diagonal = product @ last
         row = product - diagonal * last - before * previous
         along = jnp.where(jnp.arange(known.shape[0]) < count, known @ row, 0)
