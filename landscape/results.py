@@ -34,6 +34,8 @@ _MODULES = {
     "curvature": "landscape.curvature.table",
     "diagonal": "landscape.curvature.estimates",
     "eigenpairs": "landscape.curvature.eigenpairs",
+    "flatness": "landscape.flatness.results",
+    "flatness_measure": "landscape.flatness.results",
     "frobenius_norm": "landscape.curvature.estimates",
     "scale_curvature": "landscape.curvature.scale",
     "spectral_density": "landscape.curvature.density",

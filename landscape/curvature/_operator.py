@@ -15,7 +15,7 @@ from landscape._tree import by_path, map_with_paths
 from landscape.curvature._kinds import Gradient
 from landscape.curvature._linear import SymmetricOperator
 from landscape.curvature._products import Network, Programs, Resident, Streamed, programs_of
-from landscape.curvature._subject import Subject
+from landscape._subject import Subject
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.problem import Problem, device_memory, precision
 

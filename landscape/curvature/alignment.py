@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.curvature._settings import check_whole
+from landscape._settings import check_whole
 from landscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from landscape.curvature.operators import gauss_newton, hessian
 from landscape.errors import InputError

@@ -12,7 +12,7 @@ import numpy as np
 from landscape.curvature._estimators import rademacher, standard_error
 from landscape.curvature._lanczos import Lanczos, NonFiniteProductError
 from landscape.curvature._linear import SymmetricOperator, as_operator
-from landscape.curvature._settings import check_real, check_whole
+from landscape._settings import check_real, check_whole
 from landscape.curvature.eigenpairs import Eigenpairs
 from landscape.progress import SILENT, Progress
 from landscape.provenance import provenance

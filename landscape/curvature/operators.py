@@ -12,7 +12,7 @@ import numpy as np
 from landscape.curvature import _kinds
 from landscape.curvature._operator import CurvatureOperator
 from landscape.curvature._products import programs_of
-from landscape.curvature._subject import Subject, make_subject
+from landscape._subject import Subject, make_subject
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.problem import Problem
 from landscape.tasks import problem_for

@@ -14,8 +14,8 @@ from landscape._checks import check_same_architecture
 from landscape._stats import mean_interval
 from landscape.checkpoint import Checkpoint, load
 from landscape.curvature._linear import MOST_DENSE
-from landscape.curvature._settings import check_whole
-from landscape.curvature._subject import facts_of
+from landscape._settings import check_whole
+from landscape._subject import facts_of
 from landscape.curvature.operators import hessian
 from landscape.curvature.stochastic import diagonal
 from landscape.errors import InputError

@@ -11,8 +11,8 @@ import numpy as np
 
 from landscape._digest import text_digest
 from landscape.checkpoint import Checkpoint, load
-from landscape.curvature._settings import check_choice, check_whole
-from landscape.curvature._subject import facts_of
+from landscape._settings import check_choice, check_whole
+from landscape._subject import facts_of
 from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.operators import fisher, gauss_newton, hessian

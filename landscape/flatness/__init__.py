@@ -1,0 +1,1 @@
+"""Sharpness and flatness of minima: every measure with its error, and which rescalings it survives."""

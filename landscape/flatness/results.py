@@ -1,0 +1,161 @@
+"""What flatness measures return: one number with its uncertainty, and tables of many. No jax."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from landscape.results import Result, format_value
+
+__all__ = ["Flatness", "FlatnessMeasure"]
+
+# What a value is: computed exactly on the stated data, a mean over random draws, the best that an
+# inexact maximisation found, or exact for the quadratic model of the loss only.
+EXACT, ESTIMATE, LOWER_BOUND, GAUSSIAN = "exact", "estimate", "lower bound", "Gaussian approximation"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class FlatnessMeasure(Result):
+    """One sharpness or flatness measure at one network.
+
+    Attributes
+    ----------
+    name : str
+        Which measure.
+    value : float or None
+        Its value; None where it is not defined (the status says why).
+    standard_error : float or None
+        Over random draws; None for exact values and lower bounds.
+    interval : tuple of float, or None
+        95 % interval (Student's t over independent draws); None where nothing honest can be given.
+    label : str
+        ``"exact"``, ``"estimate"``, ``"lower bound"`` (of an inexact maximisation) or
+        ``"Gaussian approximation"``.
+    radius : float or None
+        Size of the perturbation, in the units that `details` name.
+    dim : int
+        Free parameters.
+    loss : float
+        Mean loss at the network itself, on the stated data.
+    parameter_norm : float
+        Euclidean norm of the free parameters: many measures depend on the scale of the weights.
+    details : dict
+        What else the measure has to say: curves over radii, layers, starts, steps, bounds.
+    """
+
+    kind: ClassVar[str] = "flatness_measure"
+
+    name: str
+    value: float | None
+    standard_error: float | None = None
+    interval: tuple[float, float] | None = None
+    label: str
+    radius: float | None = None
+    dim: int
+    loss: float
+    parameter_norm: float
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the printed lines."""
+        rows = [(self.name.replace("_", " "), value_text(self.__dict__))]
+        if self.radius is not None:
+            rows.append(("radius", f"{format_value(self.radius)} {self.details.get('units', '')}".strip()))
+        rows += [
+            ("free parameters", f"{self.dim:,}, norm {format_value(self.parameter_norm)}"),
+            ("loss", format_value(self.loss)),
+        ]
+        return rows
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
+        """Build it from stored fields: tuples were stored as lists."""
+        return super().from_fields(_with_tuple({"details": {}, **fields}), **base)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Flatness(Result):
+    """Flatness measures of one or many networks: one row a network, space and measure.
+
+    Attributes
+    ----------
+    records : list of dict
+        One a value: ``name``, ``method``, ``seed``, ``level``, ``density`` (of weights) of the network;
+        ``space`` (``"ticket"``: perturbed within the mask, or ``"full"``); ``measure``, ``value``,
+        ``standard_error``, ``interval``, ``label``, ``radius``, ``units``, ``status``.
+    networks : list of dict
+        One a network and space: ``name``, ``method``, ``seed``, ``level``, ``density``, ``space``,
+        ``dim``, ``parameter_norm``, ``loss``, and, where the problem has other splits or metrics,
+        ``test_loss``, ``gap`` (test minus train loss) and ``metrics``.
+    curves : list of dict
+        Perturbation curves: ``name``, ``method``, ``seed``, ``level``, ``density``, ``space``,
+        ``measure``, ``units``, ``radii`` [R], ``loss_rise`` [R], ``loss_rise_error`` [R] and, for each
+        metric, ``<metric>_rise`` and ``<metric>_rise_error``.
+    correlations : list of dict
+        Kendall's rank correlations across networks: ``a``, ``b`` (measures, ``"gap"``,
+        ``"parameter_norm"``), ``space``, ``tau``, ``interval`` (over runs, None for fewer than 5),
+        ``networks``, ``runs``.
+    measures : list of str
+        What was measured, in order.
+    """
+
+    kind: ClassVar[str] = "flatness"
+
+    records: Sequence[Mapping[str, Any]]
+    networks: Sequence[Mapping[str, Any]]
+    curves: Sequence[Mapping[str, Any]] = ()
+    correlations: Sequence[Mapping[str, Any]] = ()
+    measures: Sequence[str]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the printed lines: every measure of a single network, a line each of several."""
+        rows = []
+        many = len(self.networks) > 1
+        for network in self.networks[:40]:
+            head = f"{network['name']}, {network['space']} space" if many else str(network["name"])
+            text = f"{network['dim']:,} free, norm {format_value(network['parameter_norm'])}, "
+            rows.append((head, text + f"loss {format_value(network['loss'])}"))
+            rows += [(f"  {found['measure']}", value_text(found)) for found in self._of(network)]
+        if len(self.networks) > 40:
+            rows.append(("", f"and {len(self.networks) - 40} more networks (all in the JSON form)"))
+        return rows
+
+    def _of(self, network: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        keys = ("name", "space")
+        return [found for found in self.records if all(found[key] == network[key] for key in keys)]
+
+    def column(self, measure: str, space: str | None = None) -> list[float | None]:
+        """Return the values of one measure, in the order of `networks`."""
+        found = {(r["name"], r["space"]): r["value"] for r in self.records if r["measure"] == measure}
+        return [
+            found.get((network["name"], network["space"]))
+            for network in self.networks
+            if space in (None, network["space"])
+        ]
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
+        """Build it from stored fields: lists without entries were not stored."""
+        empty: dict[str, Any] = {"records": (), "networks": (), "curves": (), "correlations": ()}
+        return super().from_fields({**empty, "measures": (), **fields}, **base)
+
+
+def value_text(found: Mapping[str, Any]) -> str:
+    """Return a value with what is known of its uncertainty."""
+    if found.get("value") is None:
+        return "not defined"
+    text = format_value(float(found["value"]))
+    if found["label"] == LOWER_BOUND:
+        text = f"≥ {text} (best that was found)"
+    if found.get("standard_error"):
+        text += f" ± {format_value(float(found['standard_error']))} (standard error)"
+    if found.get("interval") is not None:
+        low, high = (format_value(float(end)) for end in found["interval"])
+        text += f", 95 % interval [{low}, {high}]"
+    return f"{text}, {found['label']}" if found["label"] in (EXACT, GAUSSIAN) else text
+
+
+def _with_tuple(fields: Mapping[str, Any]) -> dict[str, Any]:
+    interval = fields.get("interval")
+    return {**fields, "interval": None if interval is None else tuple(interval)}
