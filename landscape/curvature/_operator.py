@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape._compiling import compile_seconds
+from landscape._subject import Subject
 from landscape._tree import by_path, map_with_paths
 from landscape.curvature._kinds import Gradient
 from landscape.curvature._linear import SymmetricOperator
 from landscape.curvature._products import Network, Programs, Resident, Streamed, programs_of
-from landscape._subject import Subject
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.problem import Problem, device_memory, precision
 

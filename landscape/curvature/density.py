@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from landscape._settings import check_real, check_whole
 from landscape.curvature._estimators import rademacher, standard_error
 from landscape.curvature._lanczos import Lanczos, NonFiniteProductError
 from landscape.curvature._linear import SymmetricOperator, as_operator
-from landscape._settings import check_real, check_whole
 from landscape.curvature.eigenpairs import Eigenpairs
 from landscape.progress import SILENT, Progress
 from landscape.provenance import provenance

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape._json import jsonable
-from landscape.curvature._linear import SymmetricOperator, as_operator
 from landscape._settings import check_choice, check_real, check_whole
+from landscape.curvature._linear import SymmetricOperator, as_operator
 from landscape.progress import SILENT, Progress
 from landscape.results import Result, format_value
 

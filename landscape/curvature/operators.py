@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape._subject import Subject, make_subject
 from landscape.curvature import _kinds
 from landscape.curvature._operator import CurvatureOperator
 from landscape.curvature._products import programs_of
-from landscape._subject import Subject, make_subject
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.problem import Problem
 from landscape.tasks import problem_for

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape._checks import check_same_architecture
+from landscape._settings import check_whole
 from landscape._stats import mean_interval
+from landscape._subject import facts_of
 from landscape.checkpoint import Checkpoint, load
 from landscape.curvature._linear import MOST_DENSE
-from landscape._settings import check_whole
-from landscape._subject import facts_of
 from landscape.curvature.operators import hessian
 from landscape.curvature.stochastic import diagonal
 from landscape.errors import InputError

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from landscape._settings import check_choice, check_real, check_whole
 from landscape.curvature import _estimators
 from landscape.curvature._linear import SymmetricOperator, as_operator
-from landscape._settings import check_choice, check_real, check_whole
 from landscape.curvature._tracing import TraceRun, t_interval
 from landscape.curvature.estimates import Diagonal, FrobeniusNorm, Trace
 from landscape.progress import SILENT, Progress

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from landscape._digest import text_digest
-from landscape.checkpoint import Checkpoint, load
 from landscape._settings import check_choice, check_whole
 from landscape._subject import facts_of
+from landscape.checkpoint import Checkpoint, load
 from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.operators import fisher, gauss_newton, hessian
