@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape._compiling import compile_seconds
+from landscape._network import Network, network_of
 from landscape._subject import Subject
+from landscape._subset import stated, subset_of
 from landscape._tree import by_path, map_with_paths
 from landscape.curvature._kinds import Gradient
 from landscape.curvature._linear import SymmetricOperator
-from landscape.curvature._products import Network, Programs, Resident, Streamed, programs_of
-from landscape.errors import ConfigurationError, ProblemError
+from landscape.curvature._products import Programs, Resident, Streamed, programs_of
+from landscape.errors import ProblemError
 from landscape.problem import Problem, device_memory, precision
 
 PyTree = Any
@@ -56,7 +58,7 @@ class CurvatureOperator(SymmetricOperator):
         self._compiling = 0.0
         with self._computing(options["batch_size"]):
             problem.check(subject.point)
-            network = _network(subject, self.dtype)
+            network = network_of(subject, self.dtype)
             self._data = self._batches(programs, network, options["batch_size"])
         self.num_examples = self._data.count
 
@@ -70,7 +72,7 @@ class CurvatureOperator(SymmetricOperator):
                 )
             size = self.problem.resolve_batch_size(self.split, batch_size)
             return Streamed(programs, network, self.problem, self.split, size=size, dtype=self.dtype)
-        arrays = _subset(self.problem.arrays(self.split, dtype=self.dtype), self._subset, self.split)
+        arrays = subset_of(self.problem.arrays(self.split, dtype=self.dtype), self._subset, self.split)
         return Resident(programs, network, arrays, self.subject.layout, batch_size=batch_size)
 
     @contextlib.contextmanager
@@ -141,7 +143,7 @@ class CurvatureOperator(SymmetricOperator):
             "problem": {"name": self.problem.name, "task": self.problem.task},
             "split": self.split,
             "num_examples": self.num_examples,
-            "subset": _stated(self._subset),
+            "subset": stated(self._subset),
             "batch_size": self._data.size,
             "dtype": self.dtype.name,
             "masked": self.subject.free is not None,
@@ -202,43 +204,6 @@ class CurvatureOperator(SymmetricOperator):
                 total += np.concatenate([part.reshape(-1) for part in parts])
         vector: np.ndarray = self.subject.gather(total[None])[0]
         return vector
-
-
-def _network(subject: Subject, dtype: np.dtype) -> Network:
-    cast = map_with_paths(lambda _, leaf: _float(leaf, dtype), subject.params)
-    leaves = by_path(cast)
-    chosen = set(subject.layout.paths)
-    rest = map_with_paths(lambda path, leaf: leaf[:0] if path in chosen and leaf.ndim else leaf, cast)
-    stats = None
-    if subject.batch_stats is not None:
-        stats = map_with_paths(lambda _, leaf: _float(leaf, dtype), subject.batch_stats)
-    return Network({path: leaves[path] for path in subject.layout.paths}, rest, stats)
-
-
-def _float(leaf: Any, dtype: np.dtype) -> jax.Array:
-    array = jnp.asarray(np.asarray(leaf))
-    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
-
-
-def _subset(arrays: PyTree, subset: np.ndarray | None, split: str) -> PyTree:
-    if subset is None:
-        return arrays
-    count = jax.tree.leaves(arrays)[0].shape[0]
-    if not subset.size or int(subset.max()) >= count or int(subset.min()) < 0:
-        raise ConfigurationError(
-            "subset: not examples of the split",
-            expected=f"between 1 and {count:,} examples, numbered from 0",
-            got=f"{subset.size:,} of {split}",
-        )
-    return jax.tree.map(lambda x: x[subset], arrays)
-
-
-def _stated(subset: np.ndarray | None) -> int | list[int] | None:
-    """Return a subset in short: the number of leading examples, or their numbers."""
-    if subset is None:
-        return None
-    leading = np.array_equal(subset, np.arange(len(subset)))
-    return len(subset) if leading else [int(number) for number in subset]
 
 
 def _added(total: np.ndarray | None, part: Any) -> np.ndarray:

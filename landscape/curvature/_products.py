@@ -9,8 +9,6 @@ for convolutions on a CPU (inside a loop they lose their threads) and gained not
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,9 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape._tree import map_with_paths
-from landscape.curvature._kinds import Kind, Leaves
-from landscape.errors import LandscapeError, ProblemError
+from landscape._network import Network, differentiable
+from landscape.curvature._kinds import Kind
 
 if TYPE_CHECKING:
     from landscape.layout import Layout
@@ -35,33 +32,6 @@ _BATCH_BYTES = 2**28
 _KEPT_BYTES = 2**30
 
 _PROGRAMS: weakref.WeakKeyDictionary[Problem, dict[str, Programs]] = weakref.WeakKeyDictionary()
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """The arguments of a program that describe a network: a pytree.
-
-    Attributes
-    ----------
-    leaves : dict of str to array
-        The differentiated leaves by path.
-    rest : pytree
-        All parameters, with zeros of no size in place of the differentiated leaves.
-    stats : pytree or None
-        Batch statistics, held fixed.
-    """
-
-    leaves: dict[str, jax.Array]
-    rest: PyTree
-    stats: PyTree
-
-    def point(self, leaves: Leaves) -> PyTree:
-        """Return what the loss takes first."""
-        params = map_with_paths(leaves.get, self.rest)
-        return params if self.stats is None else (params, self.stats)
-
-
-jax.tree_util.register_dataclass(Network, ["leaves", "rest", "stats"], [])
 
 
 class Programs:
@@ -124,23 +94,6 @@ def _bytes(programs: Programs, network: Network, arrays: PyTree, size: int) -> f
     with differentiable():
         shapes = jax.eval_shape(programs.prepare_batch, network, batch, jax.ShapeDtypeStruct((size,), dtype))
     return float(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes)))
-
-
-@contextlib.contextmanager
-def differentiable() -> Iterator[None]:
-    """Turn jax's errors about missing derivatives into one that says whose they are."""
-    try:
-        yield
-    except LandscapeError:
-        raise
-    except (TypeError, ValueError, NotImplementedError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ProblemError(
-            "loss: cannot be differentiated as this matrix needs",
-            expected="a loss that jax can differentiate, twice for a Hessian",
-            got=lines[0][:200],
-            hint="Write it in jax.numpy, without callbacks or rules that cannot be differentiated.",
-        ) from error
 
 
 class Resident:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from landscape._output_check import checked_outputs
 from landscape._subject import Subject, make_subject
+from landscape._subset import example_numbers
 from landscape.curvature import _kinds
 from landscape.curvature._operator import CurvatureOperator
 from landscape.curvature._products import programs_of
@@ -140,7 +140,7 @@ def gauss_newton(  # noqa: PLR0913
     options = {"split": split, "subset": subset, "batch_size": batch_size, "dtype": dtype}
     problem = problem_for(problem, params)
     subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
-    outputs = _checked_outputs(problem, subject)
+    outputs = checked_outputs(problem, subject.point)
     return _operator(problem, subject, "gauss_newton", lambda: _kinds.GaussNewton(outputs), **options)
 
 
@@ -189,7 +189,7 @@ def fisher(  # noqa: PLR0913
     if labels == "data":
         kind = "empirical_fisher"
         return _operator(problem, subject, kind, lambda: _kinds.EmpiricalFisher(problem.loss), **options)
-    outputs = _checked_outputs(problem, subject)
+    outputs = checked_outputs(problem, subject.point)
     if outputs.likelihood is None:
         raise ProblemError(
             "fisher: the problem names no distribution of labels",
@@ -207,41 +207,5 @@ def _operator(
             "dtype: not a possible value", expected=" or ".join(_DTYPES), got=repr(options["dtype"])
         )
     problem.num_examples(options["split"])  # refuses a split that the problem does not have
-    options["subset"] = _indices(options["subset"])
+    options["subset"] = example_numbers(options["subset"])
     return CurvatureOperator(problem, subject, programs_of(problem, kind, make), kind, **options)
-
-
-def _indices(subset: Any) -> np.ndarray | None:
-    if subset is None:
-        return None
-    found = np.asarray(subset)
-    if found.dtype.kind not in "iu" or found.ndim > 1:
-        raise ConfigurationError(
-            "subset: not whole numbers",
-            expected="a count or a list of example numbers",
-            got=repr(subset)[:60],
-        )
-    return np.arange(int(found)) if found.ndim == 0 else found
-
-
-def _checked_outputs(problem: Problem, subject: Subject) -> Any:
-    """Return the problem's outputs, after checking on a few examples that they compose to its loss."""
-    outputs = problem.outputs
-    if outputs is None:
-        raise ProblemError(
-            "the problem does not say where its outputs are, which this matrix needs",
-            expected="Problem(..., outputs=Outputs(model, loss))",
-            got="a loss alone",
-            hint="Give outputs, or use hessian or fisher(labels='data').",
-        )
-    point, batch = subject.point, jax.tree.map(jnp.asarray, problem.head(4))
-    with jax.disable_jit():
-        whole = np.asarray(problem.loss(point, batch), np.float64)
-        parts = np.asarray(outputs.loss(outputs.model(point, batch), batch), np.float64)
-    if whole.shape != parts.shape or not np.allclose(whole, parts, rtol=1e-3, atol=1e-5, equal_nan=True):
-        raise ProblemError(
-            "outputs: the loss of the model's outputs is not the loss of the problem",
-            expected=f"{whole.flat[0]:.6g} for the first example",
-            got=f"{parts.flat[0]:.6g}" if parts.size else "nothing",
-        )
-    return outputs

@@ -1,0 +1,80 @@
+"""A network as the argument of a compiled program, and errors of programs that cannot be differentiated."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape._subject import Subject
+from landscape._tree import by_path, map_with_paths
+from landscape.errors import LandscapeError, ProblemError
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The arguments of a program that describe a network: a pytree.
+
+    Attributes
+    ----------
+    leaves : dict of str to array
+        The differentiated leaves by path.
+    rest : pytree
+        All parameters, with zeros of no size in place of the differentiated leaves.
+    stats : pytree or None
+        Batch statistics, held fixed.
+    """
+
+    leaves: dict[str, jax.Array]
+    rest: PyTree
+    stats: PyTree
+
+    def point(self, leaves: Mapping[str, Any]) -> PyTree:
+        """Return what the loss takes first."""
+        params = map_with_paths(leaves.get, self.rest)
+        return params if self.stats is None else (params, self.stats)
+
+
+jax.tree_util.register_dataclass(Network, ["leaves", "rest", "stats"], [])
+
+
+def network_of(subject: Subject, dtype: np.dtype) -> Network:
+    """Return the arguments that describe a network, floats as `dtype`."""
+    given = map_with_paths(lambda _, leaf: cast(leaf, dtype), subject.params)
+    leaves = by_path(given)
+    chosen = set(subject.layout.paths)
+    rest = map_with_paths(lambda path, leaf: leaf[:0] if path in chosen and leaf.ndim else leaf, given)
+    stats = None
+    if subject.batch_stats is not None:
+        stats = map_with_paths(lambda _, leaf: cast(leaf, dtype), subject.batch_stats)
+    return Network({path: leaves[path] for path in subject.layout.paths}, rest, stats)
+
+
+def cast(leaf: Any, dtype: np.dtype) -> jax.Array:
+    """Return a leaf on the device, floats as `dtype`."""
+    array = jnp.asarray(np.asarray(leaf))
+    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+@contextlib.contextmanager
+def differentiable() -> Iterator[None]:
+    """Turn jax's errors about missing derivatives into one that says whose they are."""
+    try:
+        yield
+    except LandscapeError:
+        raise
+    except (TypeError, ValueError, NotImplementedError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ProblemError(
+            "loss: cannot be differentiated as this matrix needs",
+            expected="a loss that jax can differentiate, twice for a Hessian",
+            got=lines[0][:200],
+            hint="Write it in jax.numpy, without callbacks or rules that cannot be differentiated.",
+        ) from error

@@ -1,0 +1,40 @@
+"""Whether a problem's outputs are those of its loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape.errors import ProblemError
+
+if TYPE_CHECKING:
+    from landscape._outputs import Outputs
+    from landscape.problem import Problem
+
+PyTree = Any
+
+
+def checked_outputs(problem: Problem, point: PyTree) -> Outputs:
+    """Return the problem's outputs, after checking on a few examples that they compose to its loss."""
+    outputs = problem.outputs
+    if outputs is None:
+        raise ProblemError(
+            "the problem does not say where its outputs are, which this matrix needs",
+            expected="Problem(..., outputs=Outputs(model, loss))",
+            got="a loss alone",
+            hint="Give outputs, or use hessian or fisher(labels='data').",
+        )
+    batch = jax.tree.map(jnp.asarray, problem.head(4))
+    with jax.disable_jit():
+        whole = np.asarray(problem.loss(point, batch), np.float64)
+        parts = np.asarray(outputs.loss(outputs.model(point, batch), batch), np.float64)
+    if whole.shape != parts.shape or not np.allclose(whole, parts, rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise ProblemError(
+            "outputs: the loss of the model's outputs is not the loss of the problem",
+            expected=f"{whole.flat[0]:.6g} for the first example",
+            got=f"{parts.flat[0]:.6g}" if parts.size else "nothing",
+        )
+    return outputs

@@ -1,0 +1,396 @@
+"""The loss around a network: what every flatness measure evaluates."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape._checks import check_same_architecture
+from landscape._compiling import compile_seconds
+from landscape._network import differentiable, network_of
+from landscape._output_check import checked_outputs
+from landscape._settings import check_choice, check_real
+from landscape._subject import Subject, make_subject
+from landscape._subset import example_numbers, stated, subset_of
+from landscape._tree import by_path
+from landscape.errors import ProblemError
+from landscape.flatness._programs import Part, Place, Programs, Values, programs_of
+from landscape.problem import Problem, device_memory, precision
+from landscape.progress import SILENT, Progress
+from landscape.tasks import problem_for
+
+PyTree = Any
+
+SCALES = ("absolute", "weights", "filter")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """On what data and how precisely measures are evaluated; the same keywords in every public function.
+
+    Attributes
+    ----------
+    mask : pytree of bool, False or None
+        Free entries; None takes the checkpoint's, False perturbs the full space.
+    where : str or sequence of str, optional
+        Patterns of tree paths of the layers to perturb.
+    split : str
+        Which data.
+    subset : int or sequence of int, optional
+        The first so many examples, or their numbers.
+    batch_size : int, optional
+        Examples evaluated at once; no value depends on it but for rounding.
+    dtype : {"float32", "float64"}, optional
+        Precision on the device, local to the call.
+    allow_nonfinite : bool
+        Whether NaN and infinite weights are let through.
+    """
+
+    mask: Any = None
+    where: str | Sequence[str] | None = None
+    split: str = "train"
+    subset: int | Sequence[int] | np.ndarray | None = None
+    batch_size: int | None = None
+    dtype: str | None = None
+    allow_nonfinite: bool = False
+
+
+class Surroundings:
+    """A network, its free coordinates, and the loss at offsets from it.
+
+    Attributes
+    ----------
+    problem, subject, options
+        What it is of.
+    size : int
+        Length of the layout's vector; offsets are vectors of that length, zero where not free.
+    dim : int
+        Free coordinates.
+    num_evaluations : int
+        Passes over the data so far (a gradient counts as one).
+    """
+
+    def __init__(
+        self, problem: Problem | None, params: Any, options: Options, *, progress: Progress | None = None
+    ) -> None:
+        check_choice("dtype", options.dtype, (None, "float32", "float64"))
+        self.problem = problem_for(problem, params)
+        self.subject: Subject = make_subject(
+            self.problem,
+            params,
+            mask=options.mask,
+            where=options.where,
+            allow_nonfinite=options.allow_nonfinite,
+        )
+        self.given = params
+        self.options = options
+        self.progress = progress or SILENT
+        self.dtype = np.dtype(options.dtype or "float32")
+        self.layout = self.subject.layout
+        self.size, self.dim = self.layout.size, self.subject.dim
+        self.num_evaluations = 0
+        self.compile_seconds = 0.0
+        self.started = time.perf_counter()
+        self._subset = example_numbers(options.subset)
+        self._shared: dict[str, Any] = {}
+        self._variants: dict[Any, tuple[Programs, list[Part]]] = {}
+        with self.computing():
+            self.problem.check(self.subject.point)
+            self.place = self._place()
+        free = np.ones(self.size, bool)
+        if self.subject.free is not None:
+            free[:] = False
+            free[self.subject.free] = True
+        self.free = free
+        self.count = self._examples()
+
+    def _place(self) -> Place:
+        network = network_of(self.subject, self.dtype)
+        flat = jnp.concatenate([network.leaves[path].reshape(-1) for path in self.layout.paths])
+        return Place(dataclasses.replace(network, leaves={}), flat, self.layout)
+
+    def _examples(self) -> int:
+        total = self.problem.num_examples(self.options.split)  # refuses a split that is not there
+        if self._subset is None:
+            return total
+        if self.stream:
+            raise ProblemError(
+                f"{self.options.split}: a stream has no subsets", hint="Give arrays, or a shorter stream."
+            )
+        with self.computing():
+            subset_of(np.empty((total, 1)), self._subset, self.options.split)
+        return len(self._subset)
+
+    @property
+    def stream(self) -> bool:
+        """Whether the data is read batch by batch."""
+        return self.problem.is_stream(self.options.split)
+
+    @property
+    def batch_size(self) -> int:
+        """Examples evaluated at once."""
+        size = self.problem.resolve_batch_size(self.options.split, self.options.batch_size)
+        return min(size, self.count)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute at this precision; memory errors name the batch size, compile times are added up."""
+        size = self.batch_size if hasattr(self, "count") else 0
+        with precision(self.dtype), device_memory(size), compile_seconds() as spent:
+            yield
+        self.compile_seconds += sum(spent)
+
+    # -- the data ----------------------------------------------------------------------------------
+
+    def _arrays(self) -> PyTree:
+        arrays = self.problem.arrays(self.options.split, dtype=self.dtype)
+        return subset_of(arrays, self._subset, self.options.split)
+
+    def _batches(self, size: int) -> Iterator[tuple[PyTree, jax.Array, int]]:
+        """Yield (batch of exactly `size`, weights that are 1 on real examples, real examples)."""
+        if self.stream:
+            for batch, real in self.problem.stream_batches(self.options.split, size, dtype=self.dtype):
+                yield batch, jnp.asarray(np.arange(size) < real, self.dtype), real
+            return
+        arrays = self._arrays()
+        for start in range(0, self.count, size):
+            real = min(size, self.count - start)
+            index = np.minimum(np.arange(start, start + size), self.count - 1)
+            whole = size == self.count
+            batch = arrays if whole else jax.tree.map(lambda x, i=index: x[i], arrays)
+            yield batch, jnp.asarray(np.arange(size) < real, self.dtype), real
+
+    def parts(self, temperature: float | None = None) -> tuple[Programs, Iterator[Part]]:
+        """Return the programs of a variant of the loss, and the batches with their values at the network."""
+        programs = self._programs(temperature)
+        if self.stream:
+            return programs, self._fresh(programs, self.batch_size)
+        if temperature not in self._variants:
+            self._variants[temperature] = (programs, list(self._fresh(programs, self.batch_size)))
+        return programs, iter(self._variants[temperature][1])
+
+    def _fresh(self, programs: Programs, size: int) -> Iterator[Part]:
+        for batch, weights, _ in self._batches(size):
+            base = programs.base(self.place, batch)
+            yield batch, weights / self.count, base
+
+    def pieces(self, size: int, temperature: float | None = None) -> Iterator[tuple[Part, int]]:
+        """Yield batches of `size` for measures of single batches: weights sum to 1 in each."""
+        programs = self._programs(temperature)
+        for batch, weights, real in self._batches(size):
+            base = programs.base(self.place, batch)
+            yield (batch, weights / real, base), real
+
+    def stacked(self, temperature: float | None = None) -> Part:
+        """Return all batches along a leading axis, for programs that loop over them themselves.
+
+        Raises
+        ------
+        ProblemError
+            If the data is a stream.
+        """
+        if self.stream:
+            raise ProblemError(
+                f"{self.options.split}: a stream of batches, where this measure needs arrays",
+                hint="Give arrays, or a part of the data that fits the memory.",
+            )
+        parts = list(self.parts(temperature)[1])
+        joined: Part = jax.tree.map(lambda *x: jnp.stack(x), *parts)
+        return joined
+
+    def _programs(self, temperature: float | None) -> Programs:
+        if temperature is None:
+            return programs_of(self.problem, "loss", lambda: _plain(self.problem))
+        outputs = checked_outputs(self.problem, self.subject.point)
+        return programs_of(
+            self.problem, f"normalised {temperature!r}", lambda: _normalised(outputs, temperature)
+        )
+
+    # -- what measures ask -------------------------------------------------------------------------
+
+    @functools.cached_property
+    def base(self) -> dict[str, float]:
+        """The mean of the loss and of every metric at the network itself."""
+        with self.computing():
+            totals: dict[str, float] = {}
+            for _, weights, values in self.parts()[1]:
+                wide = np.asarray(weights, np.float64)
+                for name, value in values.items():
+                    totals[name] = totals.get(name, 0.0) + float(wide @ np.asarray(value, np.float64))
+        self.num_evaluations += 1
+        return totals
+
+    def rises(
+        self, direction: jax.Array, steps: Sequence[float], temperature: float | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return by how much the means grow at each ``step * direction`` from the network, {name: [T]}."""
+        pending: list[list[dict[str, jax.Array]]] = [[] for _ in steps]
+        for part in self.parts(temperature)[1]:
+            for found, step in zip(pending, steps, strict=True):
+                length = np.asarray(step, self.dtype)
+                found.append(self._programs(temperature).rise(self.place, direction, length, part))
+        self.num_evaluations += len(steps)
+        names = pending[0][0]
+        return {
+            name: np.array([math.fsum(float(one[name]) for one in found) for found in pending])
+            for name in names
+        }
+
+    def gradient(self) -> np.ndarray:
+        """Return the gradient [size] of the mean loss at the network, zero where not free."""
+        total = np.zeros(self.size)
+        with self.computing(), differentiable():
+            programs, parts = self.parts()
+            for part in parts:
+                slope = programs.gradient(self.place, part)
+                total += np.asarray(slope, np.float64)
+        self.num_evaluations += 1
+        total[~self.free] = 0
+        return total
+
+    def flatten(self, tree: PyTree) -> np.ndarray:
+        """Return the entries [size] of a tree like the parameters, in float64, zero where not free.
+
+        Raises
+        ------
+        ArchitectureMismatchError
+            If the tree has other paths or shapes.
+        """
+        check_same_architecture(self.subject.params, tree, ("params", "the other tree"))
+        leaves = by_path(tree)
+        parts = [np.asarray(leaves[path], np.float64).reshape(-1) for path in self.layout.paths]
+        return np.where(self.free, np.concatenate(parts), 0.0)
+
+    @functools.cached_property
+    def weights(self) -> np.ndarray:
+        """The parameters [size] in float64, zero where not free."""
+        values = np.asarray(self.place.flat, np.float64).copy()
+        values[~self.free] = 0
+        return values
+
+    @property
+    def norm(self) -> float:
+        """Euclidean norm of the free parameters."""
+        return float(np.linalg.norm(self.weights))
+
+    def scale(self, kind: str, *, filter_norm: bool = False, eta: float = 0.0) -> np.ndarray:
+        """Return the size c [size] of a perturbation in each coordinate, zero where not free.
+
+        Parameters
+        ----------
+        kind : {"absolute", "weights", "filter"}
+            1, |θ| or the root mean square of θ over the filter: all entries of a kernel that lead to
+            one output (same last index), or a whole leaf of one axis.
+        filter_norm : bool
+            For ``"filter"``: the norm of the filter instead of its root mean square.
+        eta : float
+            Added to each.
+        """
+        check_choice("scale", kind, SCALES)
+        if kind == "absolute":
+            values = np.ones(self.size)
+        elif kind == "weights":
+            values = np.abs(self.weights)
+        else:
+            values = self._filters(filter_norm=filter_norm)
+        return np.where(self.free, values + eta, 0.0)
+
+    def _filters(self, *, filter_norm: bool) -> np.ndarray:
+        values = np.zeros(self.size)
+        for (_, at), shape in zip(self.layout.slices.items(), self.layout.shapes, strict=True):
+            outputs = shape[-1] if len(shape) > 1 else 1
+            squares = (self.weights[at] ** 2).reshape(-1, outputs)
+            entries = self.free[at].reshape(-1, outputs).sum(0)
+            sizes = np.sqrt(squares.sum(0) / (1 if filter_norm else np.maximum(entries, 1)))
+            values[at] = np.broadcast_to(sizes, squares.shape).reshape(-1)
+        return values
+
+    def shared(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what several measures need, made once."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
+
+    def on_device(self, vector: np.ndarray) -> jax.Array:
+        """Return a vector on the device in this precision."""
+        return jnp.asarray(vector, self.dtype)
+
+    def operator(self, kind: str) -> Any:
+        """Return a curvature matrix (`hessian`, `fisher`) of the same network, data and free entries."""
+        from landscape.curvature import operators
+
+        options = dataclasses.asdict(self.options)
+        build = getattr(operators, kind)
+        return self.shared(f"operator {kind}", lambda: build(self.problem, self.given, **options))
+
+    # -- what results say --------------------------------------------------------------------------
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What was measured on."""
+        checkpoint = self.subject.checkpoint
+        path = checkpoint.path if checkpoint is not None else None
+        return {
+            "checkpoint": str(path.absolute()) if path else None,
+            "problem": {"name": self.problem.name, "task": self.problem.task},
+            "split": self.options.split,
+            "num_examples": self.count,
+            "subset": stated(self._subset),
+            "batch_size": self.batch_size,
+            "dtype": self.dtype.name,
+            "masked": self.subject.free is not None,
+            "where": self.options.where,
+            "batch_stats": "none" if self.subject.batch_stats is None else "stored",
+        }
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counts and seconds."""
+        return {
+            "num_examples": self.count,
+            "num_evaluations": self.num_evaluations,
+            "compile_seconds": self.compile_seconds,
+            "seconds": time.perf_counter() - self.started,
+        }
+
+    def digests(self) -> dict[str, Any]:
+        """Digests of parameters and data."""
+        split = self.options.split
+        return {"params": self.subject.digest, "data": {split: self.problem.data_digest(split)}}
+
+
+def _plain(problem: Problem) -> Values:
+    """Return loss and metrics; the problem itself is not kept alive by them."""
+    functions = {"loss": problem.loss, **{name: metric.fn for name, metric in problem.metrics.items()}}
+
+    def values(point: PyTree, batch: PyTree) -> dict[str, jax.Array]:
+        return {name: fn(point, batch) for name, fn in functions.items()}
+
+    return values
+
+
+def _normalised(outputs: Any, temperature: float) -> Values:
+    """Return the loss of the outputs divided by their norm and the temperature.
+
+    Andriushchenko et al. 2023 (arXiv:2302.07011) normalise logits, since cross-entropy of a network
+    that fits its data falls by mere growth of them.
+    """
+    check_real("temperature", temperature)
+
+    def values(point: PyTree, batch: PyTree) -> dict[str, jax.Array]:
+        logits = outputs.model(point, batch)
+        square = jnp.sum(logits**2, axis=-1, keepdims=True)
+        # The inner choice keeps the derivative at 0 finite.
+        length = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 1)
+        return {"loss": outputs.loss(logits / (temperature * length), batch)}
+
+    return values

@@ -1,0 +1,309 @@
+"""Mean rise of the loss under random perturbations: Gaussian robustness, average-case sharpness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from landscape._settings import check_choice, check_real, check_whole
+from landscape.errors import InputError
+from landscape.flatness._measured import estimate, mean_of
+from landscape.flatness._surroundings import SCALES, Options, Surroundings
+from landscape.flatness.results import FlatnessMeasure
+from landscape.progress import Progress
+
+__all__ = ["average_sharpness", "gaussian_robustness", "search_sharpness"]
+
+# The curve around a radius, in multiples of it.
+MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
+UNITS = {
+    "absolute": "standard deviation of each parameter",
+    "weights": "standard deviation relative to |θ|",
+    "filter": "standard deviation relative to the root mean square of the filter",
+}
+
+
+def gaussian_robustness(
+    problem: Any,
+    params: Any,
+    *,
+    radius: float = 0.05,
+    scale: str = "absolute",
+    radii: Sequence[float] | None = None,
+    draws: int = 32,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> FlatnessMeasure:
+    r"""Measure the mean rise of the loss under Gaussian noise on the parameters.
+
+    :math:`E_{u\sim N(0,I)} L(\theta + \sigma\, c\circ u) - L(\theta)` with σ = `radius` and c = 1, |θ|
+    or the root mean square of θ over each filter. For c = 1 and small σ it is
+    :math:`\tfrac12\sigma^2 \operatorname{tr} H + O(\sigma^4)`. Draws come in pairs ±u, which removes
+    all odd orders.
+
+    Parameters
+    ----------
+    problem : Problem or None
+        The loss and its data; None rebuilds the task that the checkpoint names.
+    params : Checkpoint, path of one, or pytree
+        The network.
+    radius : float
+        σ, a standard deviation (not a variance), of the value.
+    scale : {"absolute", "weights", "filter"}
+        c. Filter: all entries of a kernel that lead to one output; a bias vector counts as one.
+    radii : sequence of float, optional
+        Of the curve in ``details["curve"]``, from the same draws; by default ¼ to 4 times `radius`.
+    draws : int
+        Mirrored pairs; the standard error is over pairs.
+    seed : int
+        Of the draws.
+    progress : Progress, optional
+        Is told of every pair.
+    **options
+        ``mask``, ``where``, ``split``, ``subset``, ``batch_size``, ``dtype``, ``allow_nonfinite``: see
+        `Options`.
+
+    Returns
+    -------
+    FlatnessMeasure
+        With the rise of every metric of the problem beside that of the loss in the curve.
+
+    Raises
+    ------
+    ConfigurationError, InputError, MaskError, NonFiniteError, ProblemError
+        If a setting or the network is refused.
+
+    Notes
+    -----
+    Costs 2 · `draws` evaluations of the data for every radius. The perturbation of every free parameter
+    grows with c alone: the length of the whole is about σ‖c‖.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from landscape import Problem, gaussian_robustness
+    >>> def loss(params, batch):
+    ...     return 0.5 * (batch @ params["w"]) ** 2
+    >>> problem = Problem(loss, train=np.eye(2, dtype=np.float32))
+    >>> found = gaussian_robustness(problem, {"w": np.ones(2, np.float32)}, radius=0.1, draws=500)
+    >>> bool(abs(found.value - 0.005) < 4 * found.standard_error)  # ½ σ² tr H = ½ · 0.01 · 1
+    True
+    """
+    around = Surroundings(problem, params, Options(**options), progress=progress)
+    return gaussian_of(around, radius=radius, scale=scale, radii=radii, draws=draws, seed=seed)
+
+
+_NAMES = {"absolute": "gaussian", "weights": "gaussian_relative", "filter": "gaussian_filter"}
+
+
+def gaussian_of(
+    around: Surroundings,
+    *,
+    radius: float,
+    scale: str,
+    radii: Sequence[float] | None = None,
+    draws: int,
+    seed: int,
+) -> FlatnessMeasure:
+    """Measure `gaussian_robustness` in given surroundings."""
+    check_choice("scale", scale, SCALES)
+    settings = {"radius": radius, "scale": scale, "draws": draws, "seed": seed}
+    vector = around.scale(scale)
+    return _mean_rise(around, _NAMES[scale], vector, radii=radii, settings=settings, units=UNITS[scale])
+
+
+def average_sharpness(  # noqa: PLR0913  one keyword a setting
+    problem: Any,
+    params: Any,
+    *,
+    radius: float = 0.05,
+    adaptive: bool = False,
+    normalise: bool = False,
+    temperature: float = 1.0,
+    draws: int = 32,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> FlatnessMeasure:
+    r"""Measure the average-case sharpness of Andriushchenko et al. 2023.
+
+    :math:`S_{avg}^\rho(w, c) = E_{\delta\sim N(0, \rho^2 \operatorname{diag}(c^2))} L(w+\delta) - L(w)` with
+    c = 1, or c = |w| if `adaptive` [1]_; for small ρ it is
+    :math:`\tfrac12\rho^2\operatorname{tr}(H\circ cc^\top)`. The paper averages over batches of m
+    examples; the expectation of that mean is the same for every m, so all examples are used at once.
+
+    Parameters
+    ----------
+    problem, params
+        As for `gaussian_robustness`.
+    radius : float
+        ρ.
+    adaptive : bool
+        Whether perturbations are relative to |w|.
+    normalise : bool
+        Whether logits are divided by their norm (and `temperature`) before the loss; the problem must
+        say where its outputs are.
+    temperature : float
+        τ of the normalised logits.
+    draws, seed, progress, **options
+        As for `gaussian_robustness`.
+
+    References
+    ----------
+    .. [1] Andriushchenko et al., 2023. A modern look at the relationship between sharpness and
+       generalization. ICML, arXiv:2302.07011.
+    """
+    around = Surroundings(problem, params, Options(**options), progress=progress)
+    return average_of(
+        around,
+        radius=radius,
+        adaptive=adaptive,
+        temperature=check_real("temperature", temperature) if normalise else None,
+        draws=draws,
+        seed=seed,
+    )
+
+
+def average_of(
+    around: Surroundings,
+    *,
+    radius: float,
+    adaptive: bool,
+    temperature: float | None,
+    draws: int,
+    seed: int,
+) -> FlatnessMeasure:
+    """Measure `average_sharpness` in given surroundings."""
+    scale = "weights" if adaptive else "absolute"
+    name = "average_adaptive" if adaptive else "average"
+    settings = {"radius": radius, "scale": scale, "draws": draws, "seed": seed}
+    settings |= {"temperature": temperature}
+    if temperature is not None:
+        name = "average_normalised"
+    return _mean_rise(
+        around,
+        name,
+        around.scale(scale),
+        radii=[radius],
+        settings=settings,
+        units=UNITS[scale],
+        temperature=temperature,
+    )
+
+
+def search_sharpness(
+    problem: Any,
+    params: Any,
+    *,
+    multiple: float = 1.0,
+    draws: int = 32,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> FlatnessMeasure:
+    r"""Measure the mean rise of the loss under an evolution strategy's own search distribution.
+
+    :math:`E_{u\sim N(0,I)} L(\theta + \sigma\circ u) - L(\theta)` with the standard deviations σ that the
+    checkpoint stores: the mean over this distribution is what evolution itself lowers.
+
+    Parameters
+    ----------
+    problem
+        As for `gaussian_robustness`.
+    params : Checkpoint or path of one
+        With ``std``.
+    multiple : float
+        Of σ.
+    draws, seed, progress, **options
+        As for `gaussian_robustness`.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint has no standard deviations.
+    """
+    around = Surroundings(problem, params, Options(**options), progress=progress)
+    return search_of(around, radius=multiple, draws=draws, seed=seed)
+
+
+def search_of(around: Surroundings, *, radius: float, draws: int, seed: int) -> FlatnessMeasure:
+    """Measure `search_sharpness` in given surroundings."""
+    checkpoint = around.subject.checkpoint
+    if checkpoint is None or checkpoint.std is None:
+        raise InputError(
+            f"{around.subject.name}: holds no standard deviations of a search distribution",
+            expected="a checkpoint of an evolution strategy, with std",
+            hint="Leave the measure 'search' out for other networks.",
+        )
+    std = around.flatten(checkpoint.std)
+    settings = {"radius": radius, "draws": draws, "seed": seed}
+    return _mean_rise(
+        around, "search", std, radii=None, settings=settings, units="of the search distribution's σ"
+    )
+
+
+@jax.jit
+def draw(key: jax.Array, number: Any, scale: jax.Array) -> jax.Array:
+    """Return a normal vector with standard deviations `scale` [size]."""
+    noise: jax.Array = jax.random.normal(jax.random.fold_in(key, number), scale.shape, scale.dtype)
+    return scale * noise
+
+
+def mirrored(
+    around: Surroundings,
+    scale: np.ndarray,
+    steps: Sequence[float],
+    *,
+    draws: int,
+    seed: int,
+    temperature: float | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the mean rise of every quantity over each pair ±u, {name: [draws, T]}.
+
+    The same draws serve every step, so that a curve is smooth and radii are compared pair by pair.
+    """
+    signed = [sign * step for step in steps for sign in (1, -1)]
+    rows: list[dict[str, np.ndarray]] = []
+    with around.computing():
+        key, vector = jax.random.key(seed), around.on_device(scale)
+        for number in range(draws):
+            found = around.rises(draw(key, np.uint32(number), vector), signed, temperature)
+            rows.append({name: values.reshape(-1, 2).mean(1) for name, values in found.items()})
+            around.progress.advance(1)
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _mean_rise(
+    around: Surroundings,
+    name: str,
+    scale: np.ndarray,
+    *,
+    radii: Sequence[float] | None,
+    settings: dict[str, Any],
+    units: str,
+    temperature: float | None = None,
+) -> FlatnessMeasure:
+    radius = check_real("radius", settings["radius"])
+    draws = check_whole("draws", settings["draws"], 2)
+    seed = check_whole("seed", settings["seed"], 0)
+    chosen = [radius * k for k in MULTIPLES] if radii is None else [check_real("radii", r) for r in radii]
+    steps = sorted({radius, *chosen})
+    found = mirrored(around, scale, steps, draws=draws, seed=seed, temperature=temperature)
+    curve: dict[str, Any] = {"radii": np.array(steps)}
+    for quantity, values in found.items():
+        summaries = [mean_of(column) for column in values.T]
+        curve[f"{quantity}_rise"] = np.array([mean for mean, _, _ in summaries])
+        curve[f"{quantity}_rise_error"] = np.array([error for _, error, _ in summaries])
+    length = float(np.linalg.norm(scale)) * radius
+    return estimate(
+        around,
+        name,
+        found["loss"][:, steps.index(radius)],
+        radius=radius,
+        details={"units": units, "draws": draws, "expected_length": length, "curve": curve},
+        settings=settings,
+    )
