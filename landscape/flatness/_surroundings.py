@@ -324,13 +324,13 @@ class Surroundings:
         """Return a vector on the device in this precision."""
         return jnp.asarray(vector, self.dtype)
 
-    def operator(self, kind: str) -> Any:
+    def operator(self, kind: str, **more: Any) -> Any:
         """Return a curvature matrix (`hessian`, `fisher`) of the same network, data and free entries."""
         from landscape.curvature import operators
 
-        options = dataclasses.asdict(self.options)
+        options = {field.name: getattr(self.options, field.name) for field in dataclasses.fields(Options)}
         build = getattr(operators, kind)
-        return self.shared(f"operator {kind}", lambda: build(self.problem, self.given, **options))
+        return self.shared(f"{kind} {more}", lambda: build(self.problem, self.given, **options, **more))
 
     # -- what results say --------------------------------------------------------------------------
 

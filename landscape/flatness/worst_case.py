@@ -92,7 +92,13 @@ def keskar_of(
     seed: int,
 ) -> FlatnessMeasure:
     """Measure `keskar_sharpness` in given surroundings."""
-    settings = {"radius": radius, "subspace": subspace, "steps": steps, "starts": starts, "seed": seed}
+    settings: dict[str, Any] = {
+        "radius": radius,
+        "subspace": subspace,
+        "steps": steps,
+        "starts": starts,
+        "seed": seed,
+    }
     _check(settings)
     around.progress.note("maximising")
     with around.computing(), differentiable():
@@ -140,7 +146,7 @@ def _subspace(around: Surroundings, count: int | None, seed: int) -> tuple[np.nd
     return basis, np.abs(coordinates) + 1
 
 
-def sam_sharpness(
+def sam_sharpness(  # noqa: PLR0913  one keyword a setting
     problem: Any,
     params: Any,
     *,
@@ -194,7 +200,7 @@ def sam_of(
     around: Surroundings, *, radius: float, m: int = 128, steps: int = 1, starts: int = 1, seed: int
 ) -> FlatnessMeasure:
     """Measure `sam_sharpness` in given surroundings."""
-    settings = {"radius": radius, "m": m, "steps": steps, "starts": starts, "seed": seed}
+    settings: dict[str, Any] = {"radius": radius, "m": m, "steps": steps, "starts": starts, "seed": seed}
     settings |= {"norm": "l2", "scale": "absolute", "temperature": None}
     name = "sam" if steps == 1 else "sam_ascent"
     return _batches_worst(around, name, around.scale("absolute"), settings, units="ℓ2 length")
@@ -283,7 +289,7 @@ def adaptive_of(  # noqa: PLR0913
 ) -> FlatnessMeasure:
     """Measure `adaptive_sharpness` in given surroundings."""
     check_choice("scale", scale, ("weights", "filter"))
-    settings = {"radius": radius, "m": m, "steps": steps, "starts": starts, "seed": seed}
+    settings: dict[str, Any] = {"radius": radius, "m": m, "steps": steps, "starts": starts, "seed": seed}
     settings |= {"norm": norm, "scale": scale, "eta": eta, "temperature": temperature}
     name = f"adaptive_{norm}" if temperature is None else "adaptive_normalised"
     if eta:

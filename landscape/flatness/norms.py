@@ -1,0 +1,188 @@
+"""Measures that weigh curvature with the parameters themselves: relative flatness, Fisher-Rao norm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from landscape._settings import check_choice, check_whole
+from landscape.errors import ConfigurationError, InputError
+from landscape.flatness._measured import estimate, mean_of, measured
+from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.results import EXACT, FlatnessMeasure
+from landscape.progress import Progress
+
+__all__ = ["fisher_rao_norm", "relative_flatness"]
+
+
+def relative_flatness(
+    problem: Any,
+    params: Any,
+    *,
+    draws: int = 64,
+    feature_std: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> FlatnessMeasure:
+    r"""Measure the relative flatness of Petzka et al. 2021 [1]_ of every kernel, and their sum.
+
+    For a layer with rows :math:`w_s` (one an output)
+    :math:`\kappa = \sum_{s,s'} \langle w_s, w_{s'}\rangle \operatorname{Tr} H_{s,s'}`, H the Hessian of the
+    loss; neither its root nor its square. It is estimated as :math:`E[u^\top H u]` with
+    :math:`u = z\,(r^\top K)`, K the kernel (inputs, outputs) and r, z independent random signs in the
+    inputs' dimension: one Hessian product a draw serves all layers.
+
+    Parameters
+    ----------
+    problem, params
+        As for `gaussian_robustness`; kernels are the leaves of two axes or more, outputs last.
+    draws : int
+        Products.
+    feature_std : mapping of path to array [inputs], optional
+        Standard deviations of the features that enter a layer: it is then measured as if these were
+        scaled to 1 and the kernel in return, as the authors' code does. Without it the measure changes
+        under rescalings of single neurons of the layer before; ``details["features"]`` says which.
+    seed, progress, **options
+        As for `gaussian_robustness`.
+
+    Returns
+    -------
+    FlatnessMeasure
+        ``details["layers"]`` holds value, standard error and interval of each kernel.
+
+    References
+    ----------
+    .. [1] Petzka et al., 2021. Relative flatness and generalization. NeurIPS, arXiv:2001.00939.
+    """
+    around = Surroundings(problem, params, Options(**options), progress=progress)
+    return relative_of(around, draws=draws, feature_std=feature_std, seed=seed)
+
+
+def relative_of(
+    around: Surroundings, *, draws: int = 64, feature_std: Mapping[str, Any] | None = None, seed: int
+) -> FlatnessMeasure:
+    """Measure `relative_flatness` in given surroundings."""
+    check_whole("draws", draws, 2)
+    kernels = {
+        path: shape
+        for path, shape in zip(around.layout.paths, around.layout.shapes, strict=True)
+        if len(shape) > 1 and around.free[around.layout.slices[path]].any()
+    }
+    if not kernels:
+        raise InputError("relative_flatness: no kernels", expected="a free leaf of two axes or more")
+    spreads = _spreads(feature_std, kernels)
+    operator = around.operator("hessian")
+    rng = np.random.default_rng(check_whole("seed", seed, 0))
+    layers: dict[str, list[float]] = {path: [] for path in kernels}
+    totals = []
+    for _ in range(draws):
+        probe = np.zeros(around.size)
+        for path, shape in kernels.items():
+            at = around.layout.slices[path]
+            probe[at] = _probe(around.weights[at].reshape(-1, shape[-1]), spreads[path], rng)
+        probe[~around.free] = 0
+        given = operator.subject.gather(probe[None].astype(around.dtype))
+        product = operator.subject.scatter(operator.rows(given))[0].astype(np.float64)
+        for path, values in layers.items():
+            at = around.layout.slices[path]
+            values.append(float(probe[at] @ product[at]))
+        totals.append(float(probe @ product))
+        around.progress.advance(1)
+    return estimate(
+        around,
+        "relative_flatness",
+        np.array(totals),
+        details={
+            "layers": {path: _layer(values) for path, values in layers.items()},
+            "draws": draws,
+            "features": "as they are" if feature_std is None else "divided by their standard deviation",
+        },
+        settings={"draws": draws, "seed": seed},
+    )
+
+
+def _spreads(given: Mapping[str, Any] | None, kernels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the standard deviations [inputs, 1] of each kernel's features, 1 where none are given."""
+    spreads: dict[str, Any] = dict.fromkeys(kernels, 1.0)
+    for path, values in (given or {}).items():
+        expected = int(np.prod(kernels[path][:-1])) if path in kernels else None
+        array = np.asarray(values, np.float64).reshape(-1)
+        if array.size != expected or not (array > 0).all():
+            raise ConfigurationError(
+                f"feature_std: {path}: not the features of a kernel",
+                expected=f"{expected} positive numbers" if expected else "one of " + ", ".join(kernels),
+                got=f"{array.size} numbers",
+            )
+        spreads[path] = array[:, None]
+    return spreads
+
+
+def _probe(kernel: np.ndarray, spread: Any, rng: np.random.Generator) -> np.ndarray:
+    """Return u = z (rᵀ K), with K scaled up and z down by the features' standard deviations."""
+    r, z = rng.choice((-1.0, 1.0), (2, len(kernel)))
+    probe: np.ndarray = (z[:, None] / spread * (r @ (kernel * spread))).reshape(-1)
+    return probe
+
+
+def _layer(values: list[float]) -> dict[str, Any]:
+    value, error, interval = mean_of(np.array(values))
+    return {"value": value, "standard_error": error, "interval": interval}
+
+
+def fisher_rao_norm(
+    problem: Any,
+    params: Any,
+    *,
+    labels: str = "data",
+    progress: Progress | None = None,
+    **options: Any,
+) -> FlatnessMeasure:
+    r"""Compute the square of the Fisher-Rao norm of Liang et al. 2019 [1]_, exactly.
+
+    :math:`\|\theta\|_{fr}^2 = \langle\theta, I(\theta)\,\theta\rangle` with the Fisher matrix I of the
+    data's labels (empirical) or of the model's own. For a bias-free ReLU network with L + 1 layers it is
+    :math:`(L+1)^2 E\langle\partial\ell/\partial f, f_\theta(x)\rangle^2`.
+
+    Parameters
+    ----------
+    problem, params
+        As for `gaussian_robustness`.
+    labels : {"data", "model"}
+        Whose labels; ``"model"`` needs ``Problem(outputs=Outputs(..., likelihood=...))``.
+    progress, **options
+        As for `gaussian_robustness`.
+
+    Returns
+    -------
+    FlatnessMeasure
+        ``value`` is the square, ``details["norm"]`` its root. It does not change under node-wise
+        rescalings of a ReLU network.
+
+    References
+    ----------
+    .. [1] Liang et al., 2019. Fisher-Rao metric, geometry, and complexity of neural networks. AISTATS,
+       arXiv:1711.01530.
+    """
+    around = Surroundings(problem, params, Options(**options), progress=progress)
+    return fisher_rao_of(around, labels=labels)
+
+
+def fisher_rao_of(around: Surroundings, *, labels: str = "data") -> FlatnessMeasure:
+    """Compute `fisher_rao_norm` in given surroundings."""
+    check_choice("labels", labels, ("data", "model"))
+    operator = around.operator("fisher", labels=labels)
+    vector = operator.subject.gather(around.weights[None].astype(around.dtype))
+    product = operator.rows(vector)[0].astype(np.float64)
+    value = float(vector[0].astype(np.float64) @ product)
+    around.progress.advance(1)
+    return measured(
+        around,
+        "fisher_rao",
+        value,
+        label=EXACT,
+        details={"norm": float(np.sqrt(max(value, 0.0))), "labels": labels},
+        settings={"labels": labels},
+    )

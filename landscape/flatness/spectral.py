@@ -1,0 +1,97 @@
+"""Flatness as curvature: top eigenvalue, trace and mean eigenvalue of the Hessian."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from landscape._settings import check_choice, check_real
+from landscape.flatness._measured import measured
+from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.results import ESTIMATE, EXACT, FlatnessMeasure
+from landscape.progress import Progress
+
+__all__ = ["hessian_flatness"]
+
+SUMMARIES = ("top_eigenvalue", "trace", "mean_eigenvalue")
+
+
+def hessian_flatness(
+    problem: Any,
+    params: Any,
+    *,
+    summary: str = "top_eigenvalue",
+    tolerance: float = 1e-4,
+    relative_error: float = 0.05,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> FlatnessMeasure:
+    """Summarise the Hessian: its largest eigenvalue, its trace, or its trace over the dimension.
+
+    Parameters
+    ----------
+    problem, params
+        As for `gaussian_robustness`.
+    summary : {"top_eigenvalue", "trace", "mean_eigenvalue"}
+        What of it.
+    tolerance : float
+        Of the eigenvalue's residual, see `top_eigenpairs`; the interval is the eigenvalue ± residual,
+        within which an eigenvalue lies for certain.
+    relative_error : float
+        Standard error of the trace asked for, see `trace`.
+    seed, progress, **options
+        As for `gaussian_robustness`.
+    """
+    around = Surroundings(problem, params, Options(**options), progress=progress)
+    return hessian_of(around, summary=summary, tolerance=tolerance, relative_error=relative_error, seed=seed)
+
+
+def hessian_of(
+    around: Surroundings,
+    *,
+    summary: str,
+    tolerance: float = 1e-4,
+    relative_error: float = 0.05,
+    seed: int,
+) -> FlatnessMeasure:
+    """Compute `hessian_flatness` in given surroundings; trace and mean share their products."""
+    from landscape.curvature.eigenpairs import top_eigenpairs
+    from landscape.curvature.stochastic import trace
+
+    check_choice("summary", summary, SUMMARIES)
+    check_real("tolerance", tolerance)
+    settings = {"seed": seed, "summary": summary}
+    operator = around.operator("hessian")
+    if summary == "top_eigenvalue":
+        pairs = top_eigenpairs(operator, 1, tolerance=tolerance, seed=seed)
+        value, residual = float(pairs.eigenvalues[0]), float(pairs.residuals[0])
+        around.progress.advance(1)
+        return measured(
+            around,
+            summary,
+            value,
+            label=EXACT,
+            interval=(value - residual, value + residual),
+            details={"residual": residual, "num_matvecs": pairs.num_matvecs},
+            settings={**settings, "tolerance": tolerance},
+            status=pairs.status,
+            warnings=pairs.warnings,
+        )
+    found = around.shared(
+        f"trace {relative_error} {seed}",
+        lambda: trace(operator, relative_error=relative_error, seed=seed),
+    )
+    by = operator.dim if summary == "mean_eigenvalue" else 1
+    around.progress.advance(1)
+    return measured(
+        around,
+        summary,
+        found.value / by,
+        label=EXACT if found.method == "exact" else ESTIMATE,
+        standard_error=None if not found.standard_error else found.standard_error / by,
+        interval=None if found.interval is None else (found.interval[0] / by, found.interval[1] / by),
+        details={"num_matvecs": found.num_matvecs, "method": found.method},
+        settings={**settings, "relative_error": relative_error},
+        status=found.status,
+        warnings=found.warnings,
+    )
