@@ -86,6 +86,13 @@ class Programs:
         self.rise = jax.jit(self._rise)
         self.gradient = jax.jit(self._gradient)
         self.ascend = jax.jit(self._ascend)
+        self._compiled: dict[str, Any] = {}
+
+    def compiled(self, name: str, make: Callable[[], Callable[..., Any]]) -> Any:
+        """Return a further program on this loss, compiled once."""
+        if name not in self._compiled:
+            self._compiled[name] = jax.jit(make())
+        return self._compiled[name]
 
     def _at(self, place: Place, batch: PyTree) -> dict[str, jax.Array]:
         """Return every quantity of every example, {name: [B]}."""

@@ -44,7 +44,7 @@ MEASURES: dict[str, Entry] = {
     "gaussian_filter": Entry("Gaussian robustness, relative to filters", "gaussian", layer_wise=True),
     "average": Entry("average-case sharpness", "gaussian", counterpart="average_adaptive"),
     "average_adaptive": _invariant("average-case sharpness, adaptive", "gaussian"),
-    "average_normalised": Entry("average-case sharpness, normalised logits", "gaussian"),
+    "average_normalised": _invariant("average-case sharpness, adaptive, normalised logits", "gaussian"),
     "search": Entry("search-distribution sharpness", "gaussian"),
     "keskar": Entry("ε-sharpness", "worst-case"),
     "keskar_subspace": Entry("ε-sharpness in a random subspace", "worst-case"),

@@ -17,13 +17,13 @@ from landscape.flatness.gaussian import draw
 from landscape.flatness.results import ESTIMATE, FlatnessMeasure
 from landscape.progress import Progress
 
-__all__ = ["pac_bayes"]
+__all__ = ["pac_bayes_flatness"]
 
 _FIRST, _LEAST, _MOST = 1e-2, 1e-9, 1e4  # noise: where the bracket starts and ends
 _EPSILON = 1e-3  # of the magnitude-aware noise (Jiang et al.)
 
 
-def pac_bayes(  # noqa: PLR0913  one keyword a setting
+def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     problem: Any,
     params: Any,
     *,
@@ -114,7 +114,7 @@ def pac_bayes_of(
     draws: int = 16,
     seed: int,
 ) -> FlatnessMeasure:
-    """Measure `pac_bayes` in given surroundings."""
+    """Measure `pac_bayes_flatness` in given surroundings."""
     name, sign = chosen_metric(around, metric)
     settings = {"magnitude": magnitude, "target": target, "metric": name, "tolerance": tolerance}
     settings |= {"draws": draws, "seed": seed}

@@ -1,0 +1,341 @@
+r"""Local entropy, relative to a reference stiffness: by Langevin chains, or of the quadratic model.
+
+With :math:`F(\gamma) = \log\int\exp(-L(w') - \tfrac\gamma2\|w-w'\|^2)\,dw'` both measures return
+:math:`F(\gamma) - F(\gamma_0) - \tfrac n2\log(\gamma_0/\gamma)`: the difference from the reference, without
+the volume of the Gaussian, which depends on nothing but the number of parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from landscape._network import differentiable
+from landscape._settings import check_choice, check_real, check_whole
+from landscape.errors import ConfigurationError
+from landscape.flatness._measured import mean_of, measured
+from landscape.flatness._programs import Part, Place, Programs
+from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.results import ESTIMATE, GAUSSIAN, FlatnessMeasure
+from landscape.progress import Progress
+
+__all__ = ["local_entropy"]
+
+_NODES = 6
+_MOST_R_HAT = 1.1
+_ACCEPTED = 0.75  # what the step size is tuned to
+_DENSE_UP_TO = 256
+
+
+def local_entropy(  # noqa: PLR0913  one keyword a setting
+    problem: Any,
+    params: Any,
+    *,
+    gamma: float = 100.0,
+    reference: float = 10_000.0,
+    method: str = "langevin",
+    chains: int = 4,
+    samples: int = 60,
+    probes: int = 10,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> FlatnessMeasure:
+    r"""Measure the local entropy of Chaudhari et al. 2017 [1]_ against that at a reference γ₀.
+
+    With :math:`G(\gamma) = F(\gamma) - \tfrac n2\log(2\pi/\gamma)`, the logarithm of the mean of
+    :math:`e^{-L}` under a Gaussian of variance 1/γ around w, the value is G(γ) − G(γ₀). From
+    :math:`F'(\gamma) = -\tfrac12 E\|w'-w\|^2` and partial integration
+    :math:`dG/d\log\gamma = \tfrac12 E[(w'-w)\cdot\nabla L(w')]`, which is integrated over log γ by Gauss
+    and Legendre's rule.
+
+    Parameters
+    ----------
+    problem : Problem or None
+        The loss and its data (arrays); None rebuilds the task that the checkpoint names.
+    params : Checkpoint, path of one, or pytree
+        The network.
+    gamma : float
+        γ; 1/√γ is the size of the neighbourhood in each parameter.
+    reference : float
+        γ₀, greater than `gamma`.
+    method : {"langevin", "gaussian"}
+        Expectations over Metropolis-adjusted Langevin chains; or of the quadratic model of the loss,
+        :math:`G = -L + \tfrac12 g^\top(H+\gamma I)^{-1}g - \tfrac12\log\det(I + H/\gamma)`, by stochastic
+        Lanczos quadrature.
+    chains : int
+        Independent chains, at least 4; the standard error is between them.
+    samples : int
+        Steps of each at each of six values of γ, after a third as many of burn-in.
+    probes : int
+        Of the quadrature; the standard error is over them.
+    seed, progress, **options
+        As for `gaussian_robustness`.
+
+    Returns
+    -------
+    FlatnessMeasure
+        ``details["volume"]`` is the constant that makes it F(γ) − F(γ₀). Status ``"not-converged"`` where
+        chains disagree (R̂ above 1.1), ``"indefinite"`` and no value where H + γI is not positive.
+
+    Notes
+    -----
+    The chains discretise Langevin's equation half implicitly in the Gaussian part [2]_, so that their
+    step does not shrink with the number of parameters as plain MALA's does; the Metropolis test keeps
+    them exact. The raw F grows with n, which is why a difference is returned.
+
+    References
+    ----------
+    .. [1] Chaudhari et al., 2017. Entropy-SGD: biasing gradient descent into wide valleys. ICLR,
+       arXiv:1611.01838.
+    .. [2] Cotter, Roberts, Stuart and White, 2013. MCMC methods for functions: modifying old algorithms
+       to make them faster. Statistical Science 28(3).
+    """
+    check_choice("method", method, ("langevin", "gaussian"))
+    around = Surroundings(problem, params, Options(**options), progress=progress)
+    if method == "gaussian":
+        return gaussian_entropy_of(around, radius=gamma, reference=reference, probes=probes, seed=seed)
+    return entropy_of(around, radius=gamma, reference=reference, chains=chains, samples=samples, seed=seed)
+
+
+def entropy_of(
+    around: Surroundings,
+    *,
+    radius: float,
+    reference: float,
+    chains: int = 4,
+    samples: int = 60,
+    seed: int,
+) -> FlatnessMeasure:
+    """Measure `local_entropy` by chains in given surroundings; `radius` is γ."""
+    gamma = _check(radius, reference)
+    check_whole("chains", chains, 4)
+    check_whole("samples", samples, 10)
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    half = math.log(reference / gamma) / 2
+    stiffness = np.exp(math.log(gamma) + half * (nodes + 1))[::-1]  # stiff first: it mixes at once
+    around.progress.note("Langevin chains")
+    with around.computing(), differentiable():
+        found = _Chains(around, chains=chains, samples=samples, seed=check_whole("seed", seed, 0))
+        drifts = np.stack([found.run(float(one)) for one in stiffness])  # [K, C, T]
+    around.num_evaluations += drifts.size
+    each = -half * np.einsum("k,kct->c", weights[::-1], drifts) / samples
+    value, error, interval = mean_of(each)
+    worst = max(_r_hat(node) for node in drifts)
+    settings = {"radius": gamma, "reference": reference, "chains": chains, "samples": samples, "seed": seed}
+    agree = worst <= _MOST_R_HAT
+    return measured(
+        around,
+        "local_entropy",
+        value,
+        label=ESTIMATE,
+        standard_error=error,
+        interval=interval,
+        radius=gamma,
+        details={
+            "units": f"γ, against γ₀ = {reference:g}",
+            "volume": 0.5 * around.dim * math.log(reference / gamma),
+            "r_hat": worst,
+            "acceptance": found.acceptance,
+            "chains": chains,
+            "samples": samples,
+        },
+        settings=settings,
+        status="ok" if agree else "not-converged",
+        warnings=[] if agree else [f"local_entropy: chains disagree (R̂ {worst:.2f}): take more samples"],
+    )
+
+
+class _Chains:
+    """Langevin chains that go on from one stiffness to the next."""
+
+    def __init__(self, around: Surroundings, *, chains: int, samples: int, seed: int) -> None:
+        self.around = around
+        programs = around.parts()[0]
+        self.program = programs.compiled("wander", lambda: functools.partial(_wander, programs))
+        self.parts = around.stacked()
+        self.free = around.on_device(around.free)
+        self.keys = jax.random.split(jax.random.key(seed), chains)
+        # One long burn-in to tune the step, short ones as the stiffness changes.
+        self.tuning = np.arange(samples + max(samples // 3, 10)) < max(samples // 3, 10)
+        self.states = jnp.zeros((chains, around.size), around.dtype)
+        self.steps = jnp.full((chains,), 1.0, around.dtype)
+        self.stiffness: float | None = None
+        self.acceptance: list[float] = []
+
+    def run(self, stiffness: float) -> np.ndarray:
+        """Return ½ x·∇L at every step of every chain after burn-in [C, T]."""
+        if self.stiffness is not None:
+            self.states = self.states * math.sqrt(self.stiffness / stiffness)
+        self.stiffness = stiffness
+        gamma = self.around.on_device(np.asarray(stiffness))
+        chain = (self.keys, self.states, self.steps)
+        found = self.program(self.around.place, self.parts, (gamma, self.free, self.tuning), chain)
+        self.keys, self.states, self.steps, drifts, accepted = found
+        self.around.progress.advance(1)
+        kept = ~self.tuning
+        self.acceptance.append(float(np.mean(np.asarray(accepted)[:, kept])))
+        return np.asarray(drifts, np.float64)[:, kept]
+
+
+def _wander(programs: Programs, place: Place, parts: Part, /, *given: Any) -> Any:
+    """Run every chain once through the steps; returns keys, states, steps, drifts and acceptances [C, T].
+
+    For a potential Φ and the prior N(0, C), C = 1/γ on free coordinates, the proposal is
+    ``(2 + δ) x' = (2 − δ) x − 2δ C∇Φ(x) + √(8δ) C^½ ξ`` (Cotter et al. 2013, their preconditioned
+    Crank-Nicolson Langevin proposal), accepted with probability ``min(1, exp(ρ(x, x') − ρ(x', x)))``.
+    """
+    (gamma, free, tuning), chains = given
+    climb = jax.value_and_grad(
+        lambda flat: programs.stacked_loss(dataclasses.replace(place, flat=flat), parts)
+    )
+
+    def at(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value, slope = climb(place.flat + x)
+        return value, slope * free
+
+    def rho(u: tuple[jax.Array, jax.Array, jax.Array], v: jax.Array, delta: jax.Array) -> jax.Array:
+        x, value, slope = u
+        pull = 0.5 * jnp.vdot(v - x, slope) + delta / 4 * jnp.vdot(x + v, slope)
+        total: jax.Array = value + pull + delta / (4 * gamma) * jnp.vdot(slope, slope)
+        return total
+
+    def step(state: Any, tune: jax.Array) -> Any:
+        key, x, value, slope, delta = state
+        key, one, two = jax.random.split(key, 3)
+        noise = jax.random.normal(one, x.shape, x.dtype) * free
+        proposal = ((2 - delta) * x - 2 * delta / gamma * slope + jnp.sqrt(8 * delta / gamma) * noise) / (
+            2 + delta
+        )
+        there = at(proposal)
+        ratio = rho((x, value, slope), proposal, delta) - rho((proposal, *there), x, delta)
+        accept = jnp.log(jax.random.uniform(two, (), x.dtype)) < ratio  # never, if it is not a number
+        x, value, slope = (
+            jnp.where(accept, new, old)
+            for new, old in zip((proposal, *there), (x, value, slope), strict=True)
+        )
+        rate = jnp.clip(jnp.exp(jnp.nan_to_num(ratio, nan=-jnp.inf)), 0, 1)
+        tuned = jnp.clip(delta * jnp.exp(0.3 * (rate - _ACCEPTED)), 1e-5, 2.0)
+        delta = jnp.where(tune, tuned, delta)
+        return (key, x, value, slope, delta), (0.5 * jnp.vdot(x, slope), accept)
+
+    def chain(given: Any) -> Any:
+        key, x, delta = given
+        state = (key, x, *at(x), delta)
+        (key, x, _, _, delta), (drifts, accepted) = lax.scan(step, state, tuning)
+        return key, x, delta, drifts, accepted
+
+    return lax.map(chain, chains)
+
+
+def _r_hat(drifts: np.ndarray) -> float:
+    """Return the potential scale reduction over the halves of all chains [C, T].
+
+    Gelman et al., 2013. Bayesian data analysis, section 11.4.
+    """
+    length = drifts.shape[1] // 2
+    halves = np.concatenate([drifts[:, :length], drifts[:, -length:]])
+    within = float(np.mean(np.var(halves, axis=1, ddof=1)))
+    between = length * float(np.var(halves.mean(axis=1), ddof=1))
+    if within == 0:
+        return 1.0 if between == 0 else math.inf
+    return math.sqrt(((length - 1) / length * within + between / length) / within)
+
+
+def gaussian_entropy_of(
+    around: Surroundings, *, radius: float, reference: float, probes: int = 10, seed: int
+) -> FlatnessMeasure:
+    """Measure `local_entropy` of the quadratic model in given surroundings; `radius` is γ."""
+    gamma = _check(radius, reference)
+    check_whole("probes", probes, 2)
+    settings = {"radius": gamma, "reference": reference, "probes": probes, "seed": seed}
+    operator = around.operator("hessian")
+    slope = operator.gradient()
+    lowest, determinants, solved = _spectral(operator, slope, (gamma, reference), probes=probes, seed=seed)
+    details = {
+        "units": f"γ, against γ₀ = {reference:g}",
+        "volume": 0.5 * around.dim * math.log(reference / gamma),
+        "lowest_eigenvalue": lowest,
+        "exact_determinant": len(determinants) == 1,
+        "gradient_norm": float(np.linalg.norm(slope)),
+    }
+    around.progress.advance(1)
+    common: dict[str, Any] = {"label": GAUSSIAN, "radius": gamma, "details": details, "settings": settings}
+    if not lowest > -gamma:
+        text = f"local_entropy_gaussian: H + γI is not positive (an eigenvalue of H is {lowest:.4g})"
+        return measured(
+            around, "local_entropy_gaussian", None, status="indefinite", warnings=[text], **common
+        )
+    value, error, interval = mean_of(solved - 0.5 * determinants)
+    return measured(
+        around, "local_entropy_gaussian", value, standard_error=error, interval=interval, **common
+    )
+
+
+def _spectral(
+    operator: Any, slope: np.ndarray, stiffness: tuple[float, float], *, probes: int, seed: int
+) -> tuple[float, np.ndarray, float]:
+    """Return the lowest (Ritz) value, the differences of log det(I + H/γ), and of ½ gᵀ(H + γI)⁻¹g."""
+    gamma, reference = stiffness
+
+    def logarithm(values: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found: np.ndarray = np.log1p(values / gamma) - np.log1p(values / reference)
+        return found
+
+    def inverse(values: np.ndarray) -> np.ndarray:
+        found: np.ndarray = 0.5 * (1 / (values + gamma) - 1 / (values + reference))
+        return found
+
+    if operator.dim <= _DENSE_UP_TO:
+        matrix = operator.dense().astype(np.float64)
+        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+        solved = float(inverse(values) @ (vectors.T @ slope) ** 2)
+        return float(values[0]), np.array([logarithm(values).sum()]), solved
+    rng = np.random.default_rng(seed)
+    starts = rng.choice((-1.0, 1.0), (probes, operator.dim))
+    runs = [_quadrature(operator, start, rng) for start in starts]
+    determinants = np.array([operator.dim * float(w @ logarithm(t)) for t, w in runs])
+    square = float(slope @ slope)
+    theta, weights = _quadrature(operator, slope if square else starts[0], rng)
+    lowest = min(float(t.min()) for t, _ in [*runs, (theta, weights)])
+    return lowest, determinants, square * float(weights @ inverse(theta))
+
+
+def _quadrature(
+    operator: Any, start: np.ndarray, rng: np.random.Generator, steps: int = 30
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights of the spectral measure of a vector, by Lanczos."""
+    from landscape.curvature._lanczos import Lanczos
+
+    run = Lanczos(
+        operator.rows,
+        operator.dim,
+        num_vectors=steps + 1,
+        rng=rng,
+        dtype=operator.dtype,
+        start=start[None].astype(operator.dtype),
+    )
+    for _ in range(steps - 1):
+        run.step()
+    run.last_step()
+    theta, coefficients, _ = run.ritz()
+    run.release()
+    return theta, coefficients[0] ** 2
+
+
+def _check(gamma: float, reference: float) -> float:
+    check_real("gamma", gamma)
+    check_real("reference", reference)
+    if not reference > gamma:
+        raise ConfigurationError(
+            "reference: not above gamma", expected=f"more than {gamma:g}", got=f"{reference:g}"
+        )
+    return float(gamma)
