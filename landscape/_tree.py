@@ -104,6 +104,22 @@ def _collect(node: Any, prefix: tuple[str, ...], out: list[tuple[str, Any]]) -> 
         _collect(child, (*prefix, component), out)
 
 
+def empties_by_path(tree: Any) -> dict[str, Any]:
+    """Return what a tree holds beside leaves: each None, empty list and empty mapping, by path."""
+    out: dict[str, Any] = {}
+    _collect_empty(tree, (), out)
+    return out
+
+
+def _collect_empty(node: Any, prefix: tuple[str, ...], out: dict[str, Any]) -> None:
+    children = None if node is None else _children(node)
+    pairs = list(children) if children is not None else None
+    if node is None or pairs == []:
+        out["/".join(prefix)] = None if node is None else ({} if isinstance(node, Mapping) else [])
+    for component, child in pairs or ():
+        _collect_empty(child, (*prefix, component), out)
+
+
 def by_path(tree: Any) -> dict[str, Any]:
     """Return the leaves of `tree` keyed by path.
 

@@ -19,7 +19,7 @@ import numpy as np
 from landscape import _hdf5, _hdf5_write
 from landscape._hdf5_open import boundary
 from landscape._json import dump_json, jsonable
-from landscape._tree import by_path
+from landscape._tree import by_path, empties_by_path
 from landscape.errors import CheckpointError
 
 __all__ = ["Result", "load_result"]
@@ -127,6 +127,7 @@ class Result:
         """
         arrays = {f"data/{name}": value for name, value in by_path(self.data()).items() if _is_array(value)}
         plain = {name: value for name, value in by_path(self.data()).items() if not _is_array(value)}
+        plain |= empties_by_path(self.data())
         texts = {
             "config": dump_json(self.config),
             "provenance": dump_json(

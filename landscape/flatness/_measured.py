@@ -56,9 +56,14 @@ def measured(  # noqa: PLR0913  one keyword a field
 
 
 def mean_of(values: np.ndarray) -> tuple[float, float | None, tuple[float, float] | None]:
-    """Return mean, standard error and Student's t interval over independent draws."""
+    """Return mean, standard error and Student's t interval over independent draws.
+
+    Draws that are not all finite have no mean: NaN.
+    """
     from scipy.special import stdtrit
 
+    if not np.isfinite(values).all():
+        return math.nan, None, None
     count, mean = len(values), float(np.mean(values))
     if count < 2:
         return mean, None, None

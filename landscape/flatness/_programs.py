@@ -24,8 +24,11 @@ Part = tuple[PyTree, jax.Array, dict[str, jax.Array]]  # batch, weights [B], val
 Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
 
 _PROGRAMS: weakref.WeakKeyDictionary[Problem, dict[str, Programs]] = weakref.WeakKeyDictionary()
-_MOMENTUM = 0.5
-_LAST_STEP = 0.05  # of the radius: the schedule goes down to it linearly
+# Steps of the full radius are power iterations on a quadratic; the second half of the schedule goes
+# down linearly to the last step, for maxima inside the ball. Chosen on random quadratics of 30 and 300
+# dimensions: 20 steps from two starts come within 3 % of the maximum (median), 60 within 0.3 %.
+_MOMENTUM = 0.2
+_LAST_STEP = 0.05  # of the radius
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +151,8 @@ class Programs:
             value, slope = climb(z)
             best, first = jnp.fmax(best, value), jnp.where(i == 1, value, first)
             velocity = _MOMENTUM * velocity + direct(slope)
-            length = ball.radius * jnp.maximum(1 - i / ball.steps, _LAST_STEP).astype(dtype)
+            share = jnp.clip(2 * (1 - i / ball.steps), _LAST_STEP, 1).astype(dtype)
+            length = ball.radius * share
             return project(z + length * direct(velocity), ball.radius), velocity, best, first
 
         def run(start: jax.Array) -> tuple[jax.Array, jax.Array]:

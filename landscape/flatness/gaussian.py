@@ -297,7 +297,7 @@ def _mean_rise(
     for quantity, values in found.items():
         summaries = [mean_of(column) for column in values.T]
         curve[f"{quantity}_rise"] = np.array([mean for mean, _, _ in summaries])
-        curve[f"{quantity}_rise_error"] = np.array([error for _, error, _ in summaries])
+        curve[f"{quantity}_rise_error"] = np.array([error for _, error, _ in summaries], float)
     length = float(np.linalg.norm(scale)) * radius
     return estimate(
         around,

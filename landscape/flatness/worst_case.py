@@ -133,7 +133,7 @@ def _subspace(around: Surroundings, count: int | None, seed: int) -> tuple[np.nd
     """Return the basis [p, size] (rows of length 1, zero where not free) and the box's scale [p]."""
     if count is None:
         return None, np.where(around.free, np.abs(around.weights) + 1, 0.0)
-    count = min(check_whole("subspace", count, 1), around.dim)
+    wanted, count = count, min(check_whole("subspace", count, 1), around.dim)
     if count * around.size > _MOST_BASIS:
         raise ConfigurationError(
             f"subspace: {count} vectors of {around.size:,} entries do not fit",
@@ -143,7 +143,9 @@ def _subspace(around: Surroundings, count: int | None, seed: int) -> tuple[np.nd
     basis[:, ~around.free] = 0
     basis /= np.linalg.norm(basis, axis=1, keepdims=True)
     coordinates = np.linalg.solve(basis @ basis.T, basis @ around.weights)
-    return basis, np.abs(coordinates) + 1
+    # Networks with fewer free entries than that keep the shape, and the program.
+    rest = wanted - count
+    return np.pad(basis, ((0, rest), (0, 0))), np.pad(np.abs(coordinates) + 1, (0, rest))
 
 
 def sam_sharpness(  # noqa: PLR0913  one keyword a setting

@@ -1,0 +1,372 @@
+"""Every flatness measure against its closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import norm as normal
+
+import landscape
+from landscape import Checkpoint, Metric, Problem
+from landscape.curvature.operators import hessian
+from landscape.flatness import _measured, worst_case
+from landscape.flatness._surroundings import Options, Surroundings
+from landscape.layout import Layout
+from tests.flatness_samples import (
+    F64,
+    SIZES,
+    linear,
+    quadratic,
+    relu_model,
+    relu_network,
+    relu_problem,
+    trust_region,
+)
+
+# -- mean rises ------------------------------------------------------------------------------------
+
+
+def test_gaussian_robustness_of_a_quadratic_is_half_the_variance_times_the_trace() -> None:
+    problem, params, matrix, _ = quadratic(shift=3.0)
+    sigma = 0.3  # a standard deviation: the variance, 0.09, would give another value
+    found = landscape.gaussian_robustness(problem, params, radius=sigma, draws=400, **F64)
+    expected = 0.5 * sigma**2 * np.trace(matrix)
+    assert found.standard_error is not None
+    theory = 0.5 * sigma**2 * np.sqrt(2 * np.sum(matrix**2) / 400)
+    assert found.standard_error == pytest.approx(theory, rel=0.2)
+    assert abs(found.value - expected) < 4 * theory  # false alarm 6e-5, seed fixed
+
+
+def test_a_relative_perturbation_weighs_the_hessian_with_the_parameters() -> None:
+    problem, params, matrix, _ = quadratic(shift=3.0)
+    found = landscape.gaussian_robustness(problem, params, radius=0.5, scale="weights", draws=400, **F64)
+    expected = 0.5 * 0.25 * np.sum(np.diag(matrix) * params["w"] ** 2)
+    assert abs(found.value - expected) < 4 * (found.standard_error or 0)
+
+
+def test_filters_share_the_root_mean_square_of_their_weights() -> None:
+    params = {"kernel": np.array([[3.0, 1.0], [4.0, 1.0]]), "bias": np.array([2.0, 0.0])}
+    problem = Problem(lambda p, b: b @ p["kernel"].sum(1) + p["bias"].sum(), train=np.ones((3, 2)))
+    around = Surroundings(problem, params, Options(**F64))
+    rms = {"kernel": [[12.5**0.5, 1], [12.5**0.5, 1]], "bias": [2**0.5, 2**0.5]}
+    assert around.scale("filter") == pytest.approx(np.r_[rms["bias"], np.ravel(rms["kernel"])])
+    norms = around.scale("filter", filter_norm=True)
+    assert norms == pytest.approx(np.r_[[2, 2], [5, 2**0.5, 5, 2**0.5]])
+
+
+def test_average_sharpness_is_the_same_expectation_with_its_scales() -> None:
+    problem, params, matrix, _ = quadratic(shift=3.0)
+    for adaptive in (False, True):
+        found = landscape.average_sharpness(problem, params, radius=0.2, adaptive=adaptive, draws=400, **F64)
+        weight = params["w"] ** 2 if adaptive else 1.0
+        expected = 0.5 * 0.04 * np.sum(np.diag(matrix) * weight)
+        assert abs(found.value - expected) < 4 * (found.standard_error or 0)
+
+
+def test_search_sharpness_weighs_the_hessian_with_the_search_variance() -> None:
+    problem, params, matrix, _ = quadratic(shift=3.0)
+    std = {"w": np.linspace(0.1, 0.6, 6)}
+    found = landscape.search_sharpness(problem, Checkpoint(params=params, std=std), draws=400, **F64)
+    expected = 0.5 * np.sum(np.diag(matrix) * std["w"] ** 2)
+    assert abs(found.value - expected) < 4 * (found.standard_error or 0)
+
+
+def test_a_curve_has_the_radii_asked_for_and_the_metrics() -> None:
+    found = landscape.gaussian_robustness(
+        relu_problem(), relu_network(), radius=0.1, radii=[0.05, 0.2], draws=8, **F64
+    )
+    curve = found.details["curve"]
+    assert curve["radii"].tolist() == [0.05, 0.1, 0.2]
+    assert curve["loss_rise"][1] == found.value
+    assert (np.diff(curve["accuracy_rise"]) <= 0).all()
+    assert curve["accuracy_rise"][-1] < 0
+
+
+def test_normalised_logits_do_not_feel_the_size_of_the_logits() -> None:
+    problem, network = relu_problem(), relu_network()
+    larger = {**network, "Dense_2": {"kernel": 10 * network["Dense_2"]["kernel"]}}
+    values = [
+        landscape.average_sharpness(
+            problem, given, adaptive=True, normalise=True, temperature=0.5, draws=10, **F64
+        ).value
+        for given in (network, larger)
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-9)
+    plain = [
+        landscape.average_sharpness(problem, given, adaptive=True, draws=10, **F64).value
+        for given in (network, larger)
+    ]
+    assert plain[1] > 2 * plain[0]
+
+
+def test_intervals_of_mean_rises_cover() -> None:
+    """48 pairs on a spread spectrum: 93-97 % of 1,000 seeds (false alarm 0.3 %)."""
+    eigenvalues = np.linspace(0.5, 1.5, 60)
+    truth, inside = 0.5 * eigenvalues.sum(), 0
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        rises = 0.5 * (rng.standard_normal((48, 60)) ** 2 @ eigenvalues)
+        ends = _measured.mean_of(rises)[2]
+        assert ends is not None
+        inside += ends[0] <= truth <= ends[1]
+    assert 930 <= inside <= 970
+
+
+# -- highest rises ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_keskar_sharpness_of_a_linear_loss_is_the_corner_of_the_box(dtype: str) -> None:
+    problem, params, slopes = linear()
+    found = landscape.keskar_sharpness(problem, params, epsilon=5e-4, dtype=dtype)
+    slope, theta = slopes.mean(0), params["w"]
+    rise = np.sum(np.abs(slope) * 5e-4 * (np.abs(theta) + 1))
+    assert found.value == pytest.approx(
+        100 * rise / (1 + slope @ theta), rel=1e-3 if dtype == "float32" else 1e-9
+    )
+    assert found.label == "lower bound"
+
+
+def test_keskar_sharpness_in_a_subspace_is_the_corner_of_its_box() -> None:
+    problem, params, slopes = linear()
+    found = landscape.keskar_sharpness(problem, params, epsilon=1e-3, subspace=3, seed=4, **F64)
+    around = Surroundings(problem, params, Options(**F64))
+    basis, scale = worst_case._subspace(around, 3, 4)
+    assert basis is not None
+    slope, theta = slopes.mean(0), params["w"]
+    assert scale == pytest.approx(np.abs(np.linalg.pinv(basis.T) @ theta) + 1)
+    assert np.linalg.norm(basis, axis=1) == pytest.approx(np.ones(3))
+    rise = np.sum(np.abs(basis @ slope) * 1e-3 * scale)
+    assert found.value == pytest.approx(100 * rise / (1 + slope @ theta), rel=1e-9)
+
+
+def test_keskar_sharpness_finds_at_least_what_ten_steps_of_lbfgs_find() -> None:
+    problem, network = relu_problem(), relu_network()
+    layout = Layout.of(network)
+    theta = layout.flatten(network)
+    with jax.enable_x64(True):
+        batch = jax.tree.map(jnp.asarray, problem.arrays("train"))
+        fall = jax.jit(
+            jax.value_and_grad(lambda v: -problem.loss(layout.unflatten(v, network), batch).mean())
+        )
+        for epsilon in (1e-3, 0.1):
+            box = epsilon * (np.abs(theta) + 1)
+            oracle = minimize(
+                lambda v: [np.asarray(x, np.float64) for x in fall(jnp.asarray(v))],
+                theta,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=list(zip(theta - box, theta + box, strict=True)),
+                options={"maxiter": 10},
+            )
+            found = landscape.keskar_sharpness(problem, network, epsilon=epsilon, **F64)
+            reached = 100 * (-oracle.fun - found.loss) / (1 + found.loss)
+            assert found.value is not None
+            assert found.value >= 0.999 * reached
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("shift", [0.0, 4.0])
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_ascent_on_a_quadratic_reaches_the_trust_region_solution(
+    seed: int, shift: float, slope: float
+) -> None:
+    problem, params, matrix, gradient = quadratic(size=8, seed=seed, shift=shift, slope=slope)
+    found = landscape.sam_sharpness(problem, params, radius=0.7, m=10, ascent=True, steps=60, starts=6, **F64)
+    exact = trust_region(matrix, gradient, 0.7)
+    assert found.value is not None
+    assert found.value <= exact * (1 + 1e-9)
+    assert found.value == pytest.approx(exact, rel=0.01)
+
+
+def test_first_order_sharpness_is_the_rise_along_the_gradient() -> None:
+    problem, params, matrix, gradient = quadratic()
+    found = landscape.sam_sharpness(problem, params, radius=0.4, m=5, **F64)
+    step = 0.4 * gradient / np.linalg.norm(gradient)
+    assert found.value == pytest.approx(gradient @ step + 0.5 * step @ matrix @ step, rel=1e-9)
+    assert found.details["first_order"] == found.value
+
+
+def test_m_sharpness_maximises_on_every_batch_apart() -> None:
+    problem, params, slopes = linear(examples=5)
+    found = landscape.sam_sharpness(problem, params, radius=0.1, m=2, **F64)
+    parts = [slopes[:2], slopes[2:4], slopes[4:]]
+    expected = 0.1 * sum(len(part) * np.linalg.norm(part.mean(0)) for part in parts) / 5
+    assert found.value == pytest.approx(expected, rel=1e-9)
+    assert found.details["num_batches"] == 3
+    whole = landscape.sam_sharpness(problem, params, radius=0.1, m=100, **F64)
+    assert whole.value == pytest.approx(0.1 * np.linalg.norm(slopes.mean(0)), rel=1e-9)
+
+
+def test_adaptive_sharpness_of_a_linear_loss_is_its_dual_norm() -> None:
+    problem, params, slopes = linear()
+    weighted = slopes.mean(0) * params["w"]
+    box = landscape.adaptive_sharpness(problem, params, radius=0.01, norm="linf", m=9, **F64)
+    assert box.value == pytest.approx(0.01 * np.abs(weighted).sum(), rel=1e-9)
+    ball = landscape.adaptive_sharpness(problem, params, radius=0.5, norm="l2", m=9, **F64)
+    assert ball.value == pytest.approx(0.5 * np.linalg.norm(weighted), rel=1e-9)
+    moved = landscape.adaptive_sharpness(problem, params, radius=0.5, norm="l2", eta=0.1, m=9, **F64)
+    assert moved.value == pytest.approx(
+        0.5 * np.linalg.norm(slopes.mean(0) * (np.abs(params["w"]) + 0.1)), rel=1e-9
+    )
+
+
+def test_at_a_critical_point_worst_case_sharpness_is_half_the_square_times_the_top_eigenvalue() -> None:
+    problem, params, matrix, _ = quadratic(slope=0.0, shift=2.0)
+    found = landscape.sam_sharpness(problem, params, radius=0.01, m=5, ascent=True, steps=60, starts=4, **F64)
+    assert found.value == pytest.approx(0.5e-4 * np.linalg.eigvalsh(matrix)[-1], rel=1e-3)
+    assert found.details["first_order"] == 0.0
+
+
+# -- PAC-Bayes -------------------------------------------------------------------------------------
+
+
+def sign_problem() -> Problem:
+    """Return one parameter whose sign decides: under noise σ accuracy falls by Φ(−|w|/σ)."""
+    return Problem(
+        lambda p, b: (b * p["w"]) ** 2,
+        train=np.ones(50),
+        metrics={"accuracy": Metric(lambda p, b: b * p["w"] > 0, higher_is_better=True)},
+    )
+
+
+def test_pac_bayes_noise_is_where_the_accuracy_falls_by_a_tenth() -> None:
+    found = landscape.pac_bayes_flatness(
+        sign_problem(), {"w": np.array(2.0)}, draws=2000, tolerance=0.002, **F64
+    )
+    sigma = 2 / -normal.ppf(0.1)
+    low, high = found.interval
+    assert low < sigma**-2 < high
+    assert found.details["sigma"] == pytest.approx(sigma, rel=0.08)
+    assert found.value == found.details["sigma"] ** -2
+    assert found.radius == found.details["sigma"]
+    bracket = found.details["bracket"]
+    assert bracket[1] / bracket[0] <= 1.002
+
+
+def test_pac_bayes_bounds_are_those_of_the_formula() -> None:
+    w, start = {"w": np.array(2.0)}, {"w": np.array(0.5)}
+    found = landscape.pac_bayes_flatness(sign_problem(), Checkpoint(params=w, init=start), draws=50, **F64)
+    sigma = found.details["sigma"]
+    assert found.details["complexity_origin"] == pytest.approx(4 / (4 * sigma**2) + np.log(50 / sigma) + 10)
+    complexity = 2.25 / (4 * sigma**2) + np.log(50 / sigma) + 10
+    assert found.details["complexity_init"] == pytest.approx(complexity)
+    assert found.details["bound_init"] == pytest.approx((complexity / 49) ** 0.5)
+
+
+def test_magnitude_aware_noise_grows_with_the_weights() -> None:
+    problem = sign_problem()
+    found = [
+        landscape.pac_bayes_flatness(
+            problem, {"w": np.array(w)}, magnitude=True, draws=200, tolerance=0.002, **F64
+        )
+        for w in (2.0, 200.0)
+    ]
+    assert found[0].value == pytest.approx(found[1].value, rel=1e-2)
+    sigma, square = found[0].details["sigma"], 4.0
+    ratio = (1e-6 + (sigma**2 + 1) * square) / (1e-6 + sigma**2 * square)
+    expected = 0.25 * np.log(ratio) + np.log(50 / sigma) + 10
+    assert found[0].details["complexity_origin"] == pytest.approx(expected)
+
+
+def test_noise_that_never_costs_accuracy_has_no_value() -> None:
+    problem = Problem(
+        lambda p, b: (b * p["w"]) ** 2,
+        train=np.ones(4),
+        metrics={"error": lambda p, b: 0 * b * p["w"]},
+    )
+    found = landscape.pac_bayes_flatness(problem, {"w": np.array(1.0)}, draws=4)
+    assert (found.value, found.status) == (None, "not-found")
+
+
+# -- norms -----------------------------------------------------------------------------------------
+
+
+def petzka(matrix: np.ndarray, network: dict[str, Any], layout: Layout, path: str) -> float:
+    """Return Σ ⟨w_s, w_s'⟩ Tr H_{s,s'} of a kernel (inputs, outputs) from the dense Hessian."""
+    at = layout.slices[path]
+    kernel = network[path.split("/")[0]]["kernel"]
+    blocks = matrix[at, at].reshape(*kernel.shape, *kernel.shape)
+    return float(np.einsum("ks,kt,isit->", kernel, kernel, blocks))
+
+
+def test_relative_flatness_is_the_weighted_sum_of_traces_of_every_kernel() -> None:
+    problem, network = relu_problem(), relu_network()
+    matrix = hessian(problem, network, **F64).dense()
+    layout = Layout.of(network)
+    found = landscape.relative_flatness(problem, network, draws=3000, **F64)
+    layers = found.details["layers"]
+    for path, layer in layers.items():
+        exact = petzka(matrix, network, layout, path)
+        assert abs(layer["value"] - exact) < 4 * layer["standard_error"]
+        assert layer["standard_error"] < 0.2 * abs(exact)
+    assert found.value == pytest.approx(sum(layer["value"] for layer in layers.values()), rel=0.2)
+    total = sum(petzka(matrix, network, layout, path) for path in layers)
+    assert abs(found.value - total) < 4 * (found.standard_error or 0)
+
+
+def test_relative_flatness_of_a_ticket_takes_its_own_entries_only() -> None:
+    problem, network = relu_problem(), relu_network()
+    rng = np.random.default_rng(0)
+    mask = jax.tree.map(lambda x: rng.random(x.shape) < 0.6, network)
+    ticket = jax.tree.map(np.multiply, network, mask)
+    layout = Layout.of(network)
+    free = layout.flatten(mask).astype(bool)
+    matrix = hessian(problem, ticket, **F64).dense() * np.outer(free, free)
+    found = landscape.relative_flatness(problem, ticket, mask=mask, draws=3000, **F64)
+    for path, layer in found.details["layers"].items():
+        exact = petzka(matrix, ticket, layout, path)
+        assert abs(layer["value"] - exact) < 4 * layer["standard_error"]
+
+
+def test_features_scaled_to_one_give_the_relative_flatness_of_the_scaled_network() -> None:
+    problem, network = relu_problem(), relu_network()
+    spread = np.array([0.5, 2.0, 1.0, 4.0])
+    found = landscape.relative_flatness(
+        problem, network, feature_std={"Dense_0/kernel": spread}, draws=50, where="Dense_0/*", **F64
+    )
+    kernel = network["Dense_0"]["kernel"] * spread[:, None]
+    inputs, labels = (np.asarray(x) for x in problem.head(1000))
+    scaled = Problem(problem.loss, train=(inputs / spread, labels))
+    same = landscape.relative_flatness(
+        scaled, {**network, "Dense_0": {"kernel": kernel}}, draws=50, where="Dense_0/*", **F64
+    )
+    assert found.value == pytest.approx(same.value, rel=1e-9)
+    assert found.details["features"] != same.details["features"]
+
+
+@pytest.mark.parametrize("labels", ["data", "model"])
+def test_fisher_rao_norm_of_a_bias_free_network_comes_from_its_outputs(labels: str) -> None:
+    problem, network = relu_problem(), relu_network()
+    found = landscape.fisher_rao_norm(problem, network, labels=labels, **F64)
+    inputs, classes = (np.asarray(x) for x in problem.head(1000))
+    with jax.enable_x64(True):
+        logits = np.asarray(relu_model(network, (jnp.asarray(inputs), classes)))
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    mean = (shares * logits).sum(1)
+    if labels == "data":
+        along = (mean - logits[np.arange(len(logits)), classes]) ** 2
+    else:
+        along = (shares * logits**2).sum(1) - mean**2
+    assert found.value == pytest.approx(9 * along.mean(), rel=1e-10)  # (L + 1)² with three layers
+    assert found.details["norm"] == pytest.approx(3 * along.mean() ** 0.5)
+    assert len(SIZES) == 4
+
+
+def test_hessian_summaries_are_those_of_the_matrix() -> None:
+    problem, params, matrix, _ = quadratic(shift=2.0)
+    expected = {
+        "top_eigenvalue": np.linalg.eigvalsh(matrix)[-1],
+        "trace": np.trace(matrix),
+        "mean_eigenvalue": np.trace(matrix) / 6,
+    }
+    for summary, value in expected.items():
+        found = landscape.hessian_flatness(problem, params, summary=summary, **F64)
+        assert found.value == pytest.approx(value, rel=1e-9)
+        assert found.label == "exact"

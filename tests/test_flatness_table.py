@@ -1,0 +1,390 @@
+"""Tables of flatness: one program for many networks, masks, spaces, ranks, and inputs that are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+import landscape
+from landscape import Checkpoint, Problem, Stream, flatness_table, load_result, measure_flatness
+from landscape._compiling import compile_seconds
+from landscape.errors import (
+    ConfigurationError,
+    DeviceMemoryError,
+    InputError,
+    MaskError,
+    NonFiniteError,
+    ProblemError,
+)
+from landscape.flatness._correlations import correlations, kendall_tau
+from landscape.flatness._programs import Programs
+from landscape.flatness.catalogue import MEASURES
+from tests.curvature_samples import cross_entropy
+from tests.flatness_samples import F64, quadratic, relu_model, relu_network, relu_problem
+
+QUICK = ["gaussian", "sam", "fisher_rao", "top_eigenvalue"]
+EXACT = [
+    "keskar",
+    "sam",
+    "sam_ascent",
+    "adaptive_l2",
+    "adaptive_linf",
+    "fisher_rao",
+    "top_eigenvalue",
+    "trace",
+]
+
+
+def checkpoints(seeds: int = 2, levels: int = 3) -> list[Checkpoint]:
+    found = []
+    for seed in range(seeds):
+        network, rng = relu_network(seed=seed), np.random.default_rng(seed)
+        mask = jax.tree.map(lambda x: np.ones(x.shape, bool), network)
+        for level in range(levels):
+            params = jax.tree.map(np.multiply, network, mask)
+            info = {"method": "es", "seed": seed, "level": level}
+            found.append(Checkpoint(params=params, mask=mask, info=info))
+            mask = jax.tree.map(lambda m, r=rng: m & (r.random(m.shape) < 0.8), mask)
+    return found
+
+
+def values(result: Any) -> dict[str, float]:
+    return {record["measure"]: record["value"] for record in result.records}
+
+
+def test_every_measure_of_the_catalogue_is_measured_and_saved(tmp_path: Path) -> None:
+    network = relu_network()
+    std = jax.tree.map(lambda x: np.full(x.shape, 0.1), network)
+    rng = np.random.default_rng(0)
+    data = (rng.normal(size=(30, 4)), rng.integers(0, 3, 30).astype(np.int32))
+    problem = relu_problem(test=data)
+    found = measure_flatness(problem, Checkpoint(params=network, std=std), draws=4, **F64)
+    assert [record["measure"] for record in found.records] == list(MEASURES) == list(found.measures)
+    assert all(np.isfinite(record["value"]) for record in found.records)
+    assert found.status == "ok", found.warnings
+    assert {curve["measure"] for curve in found.curves} == {
+        "gaussian",
+        "gaussian_relative",
+        "gaussian_filter",
+        "search",
+    }
+    gap = problem.evaluate(network, "test", dtype=np.float64)["loss"] - found.networks[0]["loss"]
+    assert found.networks[0]["gap"] == pytest.approx(gap)
+    path = found.save(tmp_path / "flatness.h5")
+    again = load_result(path)
+    assert json.loads(again.to_json()) == json.loads(found.to_json())
+    assert str(again) == str(found)
+
+
+def test_a_single_measure_is_saved_and_read_again(tmp_path: Path) -> None:
+    found = landscape.gaussian_robustness(relu_problem(), relu_network(), draws=4)
+    again = load_result(found.save(tmp_path / "one.h5"))
+    assert json.loads(again.to_json()) == json.loads(found.to_json())
+    assert "gaussian" in str(again)
+
+
+def test_what_the_problem_does_not_allow_is_left_out_and_said() -> None:
+    problem, params, _, _ = quadratic()
+    found = measure_flatness(problem, params, draws=2)
+    left = set(MEASURES) - set(found.measures)
+    assert left == {
+        "search",
+        "pac_bayes",
+        "pac_bayes_magnitude",
+        "average_normalised",
+        "adaptive_normalised",
+        "relative_flatness",
+    }
+    assert all(any(name in warning for warning in found.warnings) for name in left)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["search", "pac_bayes", "average_normalised"])
+def test_what_was_asked_for_by_name_and_cannot_be_had_is_refused(name: str) -> None:
+    problem, params, _, _ = quadratic()
+    with pytest.raises((InputError, ProblemError)):
+        measure_flatness(problem, params, measures=[name])
+
+
+def test_no_value_depends_on_the_batch_size() -> None:
+    network = relu_network()
+    names = [name for name in MEASURES if name != "search"]
+    found, whole = (
+        measure_flatness(relu_problem(), network, measures=names, draws=3, batch_size=batch, **F64)
+        for batch in (13, None)
+    )
+    for name, value in values(whole).items():
+        # Where chains accept by a hair, rounding may decide: none does here.
+        assert values(found)[name] == pytest.approx(value, rel=1e-7), name
+
+
+def test_a_subset_is_the_problem_with_these_examples() -> None:
+    network = relu_network()
+    inputs, labels = (np.asarray(x) for x in relu_problem().head(1000))
+    small = Problem(relu_problem().loss, train=(inputs[:25], labels[:25]))
+    names = ["gaussian", "sam", "keskar", "trace"]
+    found = measure_flatness(relu_problem(), network, measures=names, subset=25, draws=3, **F64)
+    same = measure_flatness(small, network, measures=names, draws=3, **F64)
+    assert values(found) == pytest.approx(values(same), rel=1e-9)
+
+
+def test_streams_are_measured_as_arrays_are() -> None:
+    network = relu_network()
+    inputs, labels = (np.asarray(x) for x in relu_problem().head(1000))
+    stream = Stream([(inputs[:23], labels[:23]), (inputs[23:], labels[23:])])
+    problem = Problem(relu_problem().loss, train=stream)
+    names = ["gaussian", "sam", "trace"]
+    found = measure_flatness(problem, network, measures=names, draws=3, **F64)
+    same = measure_flatness(relu_problem(), network, measures=names, draws=3, **F64)
+    assert values(found) == pytest.approx(values(same), rel=1e-9)
+    with pytest.raises(ProblemError, match="stream"):
+        landscape.keskar_sharpness(problem, network)
+
+
+def test_a_masked_network_is_measured_as_the_smaller_network_it_is() -> None:
+    network = relu_network(bias=True)
+    mask = jax.tree.map(lambda x: np.ones(x.shape, bool), network)
+    mask["Dense_0"]["kernel"][:, 2] = False  # the third unit of the first layer is gone
+    mask["Dense_0"]["bias"][2] = False
+    mask["Dense_1"]["kernel"][2] = False
+    ticket = jax.tree.map(np.multiply, network, mask)
+    kept = [0, 1, 3, 4]
+    small = {
+        "Dense_0": {
+            "kernel": ticket["Dense_0"]["kernel"][:, kept],
+            "bias": ticket["Dense_0"]["bias"][kept],
+        },
+        "Dense_1": {
+            "kernel": ticket["Dense_1"]["kernel"][kept],
+            "bias": ticket["Dense_1"]["bias"],
+        },
+        "Dense_2": ticket["Dense_2"],
+    }
+    found = measure_flatness(relu_problem(), ticket, mask=mask, measures=EXACT, **F64)
+    same = measure_flatness(relu_problem(), small, measures=EXACT, **F64)
+    assert values(found) == pytest.approx(values(same), rel=1e-6)
+    assert found.networks[0]["dim"] == same.networks[0]["dim"]
+
+
+def test_ticket_and_full_space_are_both_given_on_request() -> None:
+    [_, ticket, _] = checkpoints(seeds=1)
+    found = flatness_table(
+        relu_problem(), [ticket], measures=["gaussian", "trace"], spaces=("ticket", "full"), draws=3
+    )
+    dims = {network["space"]: network["dim"] for network in found.networks}
+    mask = np.concatenate([m.reshape(-1) for m in jax.tree.leaves(ticket.mask)])
+    assert dims == {"ticket": int(mask.sum()), "full": mask.size}
+    assert len(found.records) == 4
+    full = measure_flatness(relu_problem(), ticket, mask=False, measures=["gaussian"], draws=3)
+    assert full.records[0]["space"] == "full"
+    assert full.records[0]["value"] in found.column("gaussian", "full")
+    assert found.column("gaussian", "ticket") != found.column("gaussian", "full")
+
+
+def test_networks_of_one_shape_share_their_programs() -> None:
+    problem = relu_problem()
+    given = checkpoints(seeds=2, levels=2)
+    flatness_table(problem, given[:1], draws=2, measures=[m for m in MEASURES if m != "search"])
+    with compile_seconds() as spent:
+        flatness_table(problem, given[1:], draws=2, measures=[m for m in MEASURES if m != "search"])
+    assert sum(spent) < 1.0
+    assert len(spent) < 60  # small programs that depend on the number of free entries, none of the loss
+
+
+def test_a_seed_reproduces_every_number() -> None:
+    runs = [
+        measure_flatness(relu_problem(), relu_network(), draws=3, seed=seed).to_dict()["data"]
+        for seed in (3, 3, 4)
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_precision_is_local_to_the_call() -> None:
+    found = measure_flatness(relu_problem(), relu_network(), measures=["gaussian"], draws=2, **F64)
+    assert found.provenance["dtype"] == "float64"
+    assert jnp.zeros(1).dtype == np.float32
+
+
+# -- ranks -----------------------------------------------------------------------------------------
+
+
+def test_rank_correlations_are_kendalls() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        x, y = rng.integers(0, 6, (2, 12))
+        assert kendall_tau(x, y) == pytest.approx(kendalltau(x, y).statistic)
+    assert kendall_tau(np.ones(5), np.arange(5)) is None
+
+
+def test_measures_are_ranked_against_each_other_and_the_gap() -> None:
+    rng = np.random.default_rng(0)
+    data = (rng.normal(size=(30, 4)), rng.integers(0, 3, 30).astype(np.int32))
+    found = flatness_table(relu_problem(test=data), checkpoints(5, 2), measures=QUICK, draws=2)
+    pairs = {(entry["a"], entry["b"]): entry for entry in found.correlations}
+    assert ("gaussian", "gap") in pairs
+    entry = pairs["gaussian", "top_eigenvalue"]
+    expected = kendalltau(found.column("gaussian"), found.column("top_eigenvalue")).statistic
+    assert entry["tau"] == pytest.approx(expected)
+    assert (entry["networks"], entry["runs"]) == (10, 5)
+    assert entry["interval"][0] <= entry["tau"] <= entry["interval"][1]
+
+
+def test_few_runs_have_no_interval_and_two_networks_no_rank() -> None:
+    found = flatness_table(relu_problem(), checkpoints(2, 2), measures=QUICK, draws=2)
+    assert all(entry["interval"] is None for entry in found.correlations)
+    assert all(entry["runs"] == 2 for entry in found.correlations)
+    assert not flatness_table(relu_problem(), checkpoints(1, 2), measures=QUICK, draws=2).correlations
+
+
+def test_levels_of_one_run_are_not_taken_for_independent_networks() -> None:
+    """Many levels of few runs: the interval must be wider than one that resampled networks."""
+    rng = np.random.default_rng(0)
+    runs = np.repeat(rng.normal(size=(6, 2)), 20, axis=0)
+    x, y = (runs + 0.01 * rng.normal(size=runs.shape)).T
+    networks = [
+        {"name": str(i), "space": "ticket", "seed": i // 20, "method": "es", "parameter_norm": 1.0, "gap": v}
+        for i, v in enumerate(y)
+    ]
+    records = [
+        {"name": str(i), "space": "ticket", "measure": "m", "value": float(v)} for i, v in enumerate(x)
+    ]
+    entries = correlations(records, networks, seed=0)
+    entry = next(e for e in entries if (e["a"], e["b"]) == ("m", "gap"))
+    assert entry["interval"][1] - entry["interval"][0] > 0.8
+
+
+# -- refusals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.faults
+def test_row_12_weights_that_are_not_finite_are_refused_or_measured_as_such() -> None:
+    network = relu_network()
+    network["Dense_1"]["kernel"][0, 0] = np.nan
+    with pytest.raises(NonFiniteError, match="Dense_1/kernel"):
+        measure_flatness(relu_problem(), network, measures=QUICK)
+    found = measure_flatness(relu_problem(), network, measures=["gaussian", "sam"], allow_nonfinite=True)
+    assert found.status == "non-finite"
+
+
+@pytest.mark.faults
+def test_row_13_a_loss_that_overflows_at_some_radii_marks_them() -> None:
+    problem = Problem(lambda p, b: jnp.exp(b * p["w"] ** 2), train=np.ones(3, np.float32))
+    found = landscape.gaussian_robustness(
+        problem, {"w": np.zeros(1, np.float32)}, radius=0.1, radii=[0.1, 100.0], draws=16
+    )
+    assert found.status == "ok"
+    assert np.isfinite(found.details["curve"]["loss_rise"]).tolist() == [True, False]
+    bad = landscape.gaussian_robustness(problem, {"w": np.zeros(1, np.float32)}, radius=100.0, draws=16)
+    assert bad.status == "non-finite"
+    assert bad.to_dict()["data"]["value"] is None
+
+
+@pytest.mark.faults
+def test_row_14_masks_that_do_not_fit_or_leave_nothing_are_refused() -> None:
+    network = relu_network()
+    nothing = jax.tree.map(lambda x: np.zeros(x.shape, bool), network)
+    with pytest.raises(MaskError, match="nothing is left"):
+        measure_flatness(relu_problem(), network, mask=nothing)
+    with pytest.raises(MaskError):
+        measure_flatness(relu_problem(), network, mask={"w": np.ones(3, bool)})
+
+
+@pytest.mark.faults
+def test_row_15_statistics_of_normalisation_layers_are_held_as_stored() -> None:
+    def loss(given: Any, batch: Any) -> jax.Array:
+        params, stats = given
+        return ((batch - stats["mean"]) @ params["w"]) ** 2
+
+    problem = Problem(
+        loss,
+        train=np.eye(3, dtype=np.float32),
+        update_stats=lambda given, batch: {"mean": batch.mean(0) + 0 * given[0]["w"]},
+    )
+    params, stats = {"w": np.ones(3, np.float32)}, {"mean": np.full(3, 0.5, np.float32)}
+    found = measure_flatness(problem, (params, stats), measures=["trace", "keskar"])
+    shifted = np.eye(3) - 0.5
+    assert values(found)["trace"] == pytest.approx(2 * np.trace(shifted.T @ shifted) / 3, rel=1e-5)
+    assert found.config["batch_stats"] == "stored"
+
+
+@pytest.mark.faults
+def test_row_16_a_loss_that_mixes_examples_is_refused() -> None:
+    problem = Problem(lambda p, b: (b * p["w"]).mean() + 0 * b, train=np.arange(8.0))
+    with pytest.raises(ProblemError):
+        measure_flatness(problem, {"w": np.array(1.0)}, measures=["gaussian"])
+
+
+@pytest.mark.faults
+def test_row_19_one_example_and_batches_larger_than_the_data() -> None:
+    problem = Problem(lambda p, b: (b * p["w"]) ** 2, train=np.ones(1))
+    found = measure_flatness(problem, {"w": np.array(1.0)}, batch_size=50, draws=2, **F64)
+    assert values(found)["trace"] == 2.0
+    assert values(found)["sam"] == pytest.approx(1.05**2 - 1)
+
+
+@pytest.mark.faults
+def test_row_21_memory_that_runs_out_is_told_with_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    original = Programs.__init__
+
+    def broken(self: Programs, given: Any) -> None:
+        original(self, given)
+        self.rise = fail
+
+    monkeypatch.setattr(Programs, "__init__", broken)
+    problem, params, _, _ = quadratic(examples=9)
+    with pytest.raises(DeviceMemoryError, match="--batch-size 4"):
+        measure_flatness(problem, params, measures=["gaussian"], batch_size=8)
+
+
+@pytest.mark.faults
+def test_whole_numbers_among_the_parameters_stay_as_they_are() -> None:
+    def loss(params: Any, batch: Any) -> jax.Array:
+        return (batch * params["w"] * params["n"]) ** 2
+
+    params = {"w": np.array(2.0), "n": np.array(3)}
+    found = measure_flatness(Problem(loss, train=np.ones(2)), params, measures=["trace", "sam"], **F64)
+    assert values(found)["trace"] == 18.0
+    assert values(found)["sam"] == pytest.approx(9 * (2.05**2 - 4))
+    assert any("constants: n" in warning for warning in found.warnings)
+
+
+@pytest.mark.faults
+def test_names_and_radii_that_are_none_are_refused() -> None:
+    problem, params, _, _ = quadratic()
+    with pytest.raises(ConfigurationError, match="'flatnes'"):
+        measure_flatness(problem, params, measures=["flatnes"])
+    with pytest.raises(ConfigurationError, match="takes no radius"):
+        measure_flatness(problem, params, measures=["trace"], radii={"trace": 0.1})
+    with pytest.raises(ConfigurationError, match="not measured"):
+        measure_flatness(problem, params, measures=["trace"], radii={"sam": 0.1})
+    with pytest.raises(ConfigurationError, match="nothing to measure"):
+        flatness_table(problem, [])
+    with pytest.raises(ConfigurationError, match="draws"):
+        landscape.gaussian_robustness(problem, params, draws=1)
+    with pytest.raises(ConfigurationError, match="radius"):
+        landscape.gaussian_robustness(problem, params, radius=-1.0)
+
+
+def test_a_temperature_divides_the_normalised_logits() -> None:
+    problem, network = relu_problem(), relu_network()
+    inputs, labels = (np.asarray(x) for x in problem.head(1000))
+
+    def tempered(params: Any, batch: Any) -> jax.Array:
+        logits = relu_model(params, batch)
+        return cross_entropy(logits / (0.5 * jnp.linalg.norm(logits, axis=-1, keepdims=True)), batch)
+
+    plain = Problem(tempered, train=(inputs, labels))
+    found = landscape.adaptive_sharpness(problem, network, normalise=True, temperature=0.5, **F64)
+    same = landscape.adaptive_sharpness(plain, network, **F64)
+    assert found.value == pytest.approx(same.value, rel=1e-9)
