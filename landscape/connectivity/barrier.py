@@ -158,10 +158,10 @@ class Barrier(Result):
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
-        """Build a barrier from stored fields: what was None is absent there, and tuples are lists."""
+        """Build a barrier from stored fields: tuples are lists there."""
         mended = dict(fields)
         for name in ("interval_above_chord", "interval_above_mean", "endpoints", "densities"):
-            if name in mended:
+            if mended.get(name) is not None:
                 mended[name] = tuple(mended[name])
         stored = fields.get("barriers", {})
         mended["barriers"] = {

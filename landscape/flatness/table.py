@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from landscape._digest import text_digest
-from landscape._settings import check_real, check_whole
 from landscape._subject import facts_of
 from landscape.checkpoint import Checkpoint
 from landscape.errors import ConfigurationError, InputError, LandscapeError, ProblemError
-from landscape.flatness import entropy, gaussian, norms, pac_bayes, spectral, worst_case
 from landscape.flatness._correlations import correlations
+from landscape.flatness._plan import Plan
 from landscape.flatness._surroundings import Options, Surroundings
-from landscape.flatness.catalogue import MEASURES
 from landscape.flatness.results import Flatness, FlatnessMeasure
 from landscape.problem import Problem
 from landscape.progress import SILENT, Progress
@@ -26,60 +23,6 @@ from landscape.tasks import problem_for
 __all__ = ["flatness_table", "measure_flatness"]
 
 SPACES = ("ticket", "full")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Recipe:
-    """How a measure is computed: a function of the surroundings, its radius, and whether it draws pairs."""
-
-    compute: Callable[..., FlatnessMeasure]
-    radius: float | None = None
-    draws: bool = False
-
-
-def _recipe(function: Callable[..., FlatnessMeasure], **fixed: Any) -> Callable[..., FlatnessMeasure]:
-    return functools.partial(function, **fixed)
-
-
-def _without_seed(function: Callable[..., FlatnessMeasure]) -> Callable[..., FlatnessMeasure]:
-    """Return an exact measure as one that takes the seed it does not need."""
-
-    def compute(around: Surroundings, *, seed: int) -> FlatnessMeasure:
-        del seed
-        return function(around)
-
-    return compute
-
-
-def _noise(function: Callable[..., FlatnessMeasure], radius: float, **fixed: Any) -> _Recipe:
-    return _Recipe(_recipe(function, **fixed), radius, draws=True)
-
-
-_RECIPES: dict[str, _Recipe] = {
-    "gaussian": _noise(gaussian.gaussian_of, 0.05, scale="absolute"),
-    "gaussian_relative": _noise(gaussian.gaussian_of, 0.25, scale="weights"),
-    "gaussian_filter": _noise(gaussian.gaussian_of, 0.25, scale="filter"),
-    "average": _noise(gaussian.average_of, 0.05, adaptive=False, temperature=None),
-    "average_adaptive": _noise(gaussian.average_of, 0.25, adaptive=True, temperature=None),
-    "average_normalised": _noise(gaussian.average_of, 0.25, adaptive=True, temperature=1.0),
-    "search": _noise(gaussian.search_of, 1.0),
-    "keskar": _Recipe(worst_case.keskar_of, 1e-3),
-    "keskar_subspace": _Recipe(_recipe(worst_case.keskar_of, subspace=100), 1e-3),
-    "sam": _Recipe(_recipe(worst_case.sam_of, steps=1, starts=1), 0.05),
-    "sam_ascent": _Recipe(_recipe(worst_case.sam_of, steps=20, starts=2), 0.05),
-    "adaptive_l2": _Recipe(_recipe(worst_case.adaptive_of, norm="l2"), worst_case.ADAPTIVE_RADII["l2"]),
-    "adaptive_linf": _Recipe(_recipe(worst_case.adaptive_of, norm="linf"), worst_case.ADAPTIVE_RADII["linf"]),
-    "adaptive_normalised": _Recipe(
-        _recipe(worst_case.adaptive_of, norm="linf", temperature=1.0), worst_case.ADAPTIVE_RADII["linf"]
-    ),
-    "pac_bayes": _Recipe(_recipe(pac_bayes.pac_bayes_of, magnitude=False)),
-    "pac_bayes_magnitude": _Recipe(_recipe(pac_bayes.pac_bayes_of, magnitude=True)),
-    "relative_flatness": _Recipe(norms.relative_of),
-    "fisher_rao": _Recipe(_without_seed(norms.fisher_rao_of)),
-    "local_entropy": _Recipe(_recipe(entropy.entropy_of, reference=1e4), 100.0),
-    "local_entropy_gaussian": _Recipe(_recipe(entropy.gaussian_entropy_of, reference=1e4), 100.0),
-    **{name: _Recipe(_recipe(spectral.hessian_of, summary=name)) for name in spectral.SUMMARIES},
-}
 
 
 def measure_flatness(  # noqa: PLR0913  one keyword a setting
@@ -155,7 +98,7 @@ def measure_flatness(  # noqa: PLR0913  one keyword a setting
         dtype=dtype,
         allow_nonfinite=allow_nonfinite,
     )
-    plan = _Plan.of(measures, radii=radii, draws=draws, seed=seed)
+    plan = Plan.of(measures, radii=radii, draws=draws, seed=seed)
     return _table(
         problem,
         [checkpoint_or_params],
@@ -215,64 +158,16 @@ def flatness_table(  # noqa: PLR0913  one keyword a setting
         dtype=dtype,
         allow_nonfinite=allow_nonfinite,
     )
-    plan = _Plan.of(measures, radii=radii, draws=draws, seed=seed)
+    plan = Plan.of(measures, radii=radii, draws=draws, seed=seed)
     return _table(
         problem, list(checkpoints), plan, spaces=spaces, options=options, names=names, progress=progress
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What to measure, checked."""
-
-    measures: tuple[str, ...]
-    chosen: bool
-    radii: Mapping[str, float]
-    draws: int | None
-    seed: int
-
-    @classmethod
-    def of(
-        cls,
-        measures: Sequence[str] | None,
-        *,
-        radii: Mapping[str, float] | None,
-        draws: int | None,
-        seed: int,
-    ) -> _Plan:
-        names = tuple(MEASURES) if measures is None else tuple(dict.fromkeys(measures))
-        for name in (*names, *(radii or {})):
-            if name not in MEASURES:
-                raise ConfigurationError(
-                    f"measures: {name!r} is none", expected="one of " + ", ".join(MEASURES)
-                )
-        for name, radius in (radii or {}).items():
-            if _RECIPES[name].radius is None or name not in names:
-                raise ConfigurationError(
-                    f"radii: {name} takes no radius" if name in names else f"radii: {name} is not measured",
-                    expected=", ".join(n for n in names if _RECIPES[n].radius is not None),
-                )
-            check_real(f"radius of {name}", radius)
-        if not names:
-            raise ConfigurationError("measures: nothing to measure", expected="at least one name")
-        if draws is not None:
-            check_whole("draws", draws, 2)
-        return cls(names, measures is not None, dict(radii or {}), draws, check_whole("seed", seed, 0))
-
-    def compute(self, around: Surroundings, name: str) -> FlatnessMeasure:
-        recipe = _RECIPES[name]
-        settings: dict[str, Any] = {"seed": self.seed}
-        if recipe.radius is not None:
-            settings["radius"] = self.radii.get(name, recipe.radius)
-        if recipe.draws:
-            settings["draws"] = self.draws or 32
-        return recipe.compute(around, **settings)
-
-
 def _table(
     problem: Problem | None,
     given: Sequence[Any],
-    plan: _Plan,
+    plan: Plan,
     *,
     spaces: Sequence[str],
     options: Options,
@@ -302,7 +197,7 @@ def _table(
 class _Rows:
     """The rows of a table, network by network."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.records: list[dict[str, Any]] = []
         self.networks: list[dict[str, Any]] = []
