@@ -91,6 +91,10 @@ def write_page(result: Result, path: Path, *, plotlyjs: str, force: bool) -> lis
     from landscape.plots import figure_of
     from landscape.plots.page import Page
 
+    if result.kind == "flatness":
+        from landscape.plots.flatness_page import flatness_page
+
+        return flatness_page(result).write(path, plotlyjs=plotlyjs, force=force)
     names = " and ".join(str(name) for name in getattr(result, "endpoints", ()))
     page = Page(result.kind.capitalize(), subtitle=names)
     for warning in result.warnings:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import _device, _options, _outputs, _problem
+from cli import _device, _options, _outputs, _problem, _stored
 from cli._frame import Outcome, Session
 from cli._text import cell, strict
 from cli.barrier import outcome_of
-from landscape.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from landscape.results import Result
@@ -104,7 +102,7 @@ def command(
     standard error and an interval. Several checkpoints of one network share one compiled program.
     """
     if config_file is not None:
-        checkpoints, options = _stored(ctx, config_file, checkpoints, options)
+        checkpoints, options = _stored.restored(ctx, config_file, "curvature", checkpoints, **options)
     if not checkpoints:
         raise click.UsageError("at least one checkpoint is expected", ctx)
     _outputs.check(outputs, force=force, inputs=checkpoints)
@@ -135,28 +133,4 @@ def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Ma
     )
     session.shown.stop()
     session.detail(f"stats: {cell(strict(result.stats))}")
-    names = [str(path.absolute()) for path in paths]
-    command = {"name": "curvature", "checkpoints": names, "options": dict(options)}
-    recorded: Result = dataclasses.replace(result, config={**result.config, "command": command})
-    return recorded
-
-
-def _stored(
-    ctx: click.Context, path: Path, checkpoints: tuple[Path, ...], options: dict[str, Any]
-) -> tuple[tuple[Path, ...], dict[str, Any]]:
-    """Fill what was not given on the command line from a stored result."""
-    from landscape import load_result
-
-    result = load_result(path)
-    command = result.config.get("command")
-    if not isinstance(command, Mapping) or command.get("name") != "curvature":
-        raise ConfigurationError(
-            f"--config {path}: not written by this command", got=f"a result of kind {result.kind!r}"
-        )
-    default = click.core.ParameterSource.DEFAULT
-    taken = {
-        key: value
-        for key, value in command["options"].items()
-        if key in options and ctx.get_parameter_source(key) == default
-    }
-    return checkpoints or tuple(Path(name) for name in command["checkpoints"]), {**options, **taken}
+    return _stored.recorded(result, "curvature", paths, options)

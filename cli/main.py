@@ -28,6 +28,9 @@ COMMANDS = {
     "curvature": Entry(
         "cli.curvature", "Eigenvalues, trace and spectral density of checkpoints, with errors."
     ),
+    "flatness": Entry(
+        "cli.flatness", "Sharpness and flatness of checkpoints, by every measure, with errors."
+    ),
     "info": Entry("cli.info", "Say what is in a checkpoint, a result or a run folder."),
     "diff": Entry("cli.diff", "Say whether two files match, and where they differ."),
     "verify": Entry("cli.verify", "Check files or whole run folders completely against their digests."),

@@ -35,6 +35,9 @@ nav {{ font-size: 15px; margin: 0 0 8px; display: flex; flex-wrap: wrap; gap: 4p
 .warning {{ border-left: 3px solid {COLORS[1]}; background: #fdf4ee; padding: 10px 16px; margin: 0 0 14px;
   white-space: pre-line; max-width: 76ch; overflow-wrap: anywhere; }}
 figure {{ margin: 28px 0 40px; }}
+.pair {{ display: grid; gap: 0 32px;
+  grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }}
+.pair figure {{ min-width: 0; margin-bottom: 16px; }}
 .plot {{ width: 100%; margin: 4px 0 8px; }}
 figcaption, caption {{ font-size: 14.5px; line-height: 1.55; color: #4a515b;
   max-width: 78ch; text-align: left; }}

@@ -146,6 +146,16 @@ class Page:
         self._blocks.append("</figure>")
         return self
 
+    def pair(self, figures: Sequence[tuple[go.Figure, str, str]]) -> Page:
+        """Add figures, each (figure, caption, name), side by side where the screen is wide enough."""
+        if len(figures) > 1:
+            self._blocks.append('<div class="pair">')
+        for fig, caption, name in figures:
+            self.figure(fig, caption, name)
+        if len(figures) > 1:
+            self._blocks.append("</div>")
+        return self
+
     def table(
         self, headers: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "", name: str = "table"
     ) -> Page:

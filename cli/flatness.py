@@ -1,0 +1,191 @@
+"""``landscape flatness``: sharpness and flatness measures of one or many checkpoints."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import _device, _options, _outputs, _problem, _stored
+from cli._frame import Outcome, Session
+from cli._text import cell, strict
+from cli.barrier import outcome_of
+from landscape.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from landscape.results import Result
+
+
+@_options.command(
+    "flatness",
+    examples=(
+        "landscape flatness a.h5",
+        "landscape flatness a.h5 --measures sam,adaptive_l2 --radius sam=0.1",
+        "landscape flatness run/*/seed-*/level-*.h5 -o flatness.html -o flatness.h5",
+    ),
+)
+@click.argument("checkpoints", nargs=-1, type=_options.FilePath(), metavar="CKPT...")
+@click.option(
+    "--measures",
+    multiple=True,
+    metavar="NAME,...",
+    show_default="all that apply",
+    help="What to measure; --list names them all.",
+)
+@click.option("--list", "listed", is_flag=True, help="Print the measures and what leaves them unchanged.")
+@click.option(
+    "--radius",
+    "radii",
+    multiple=True,
+    metavar="NAME=VALUE",
+    show_default="each measure's own",
+    help="Radius of a measure; repeatable.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=2),
+    show_default="32",
+    help="Mirrored pairs of random perturbations.",
+)
+@click.option("--mask/--no-mask", default=True, help="Perturb a ticket in its own subspace.")
+@click.option("--both", is_flag=True, help="Measure the ticket's subspace and the full space.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="PATTERN",
+    show_default="all layers",
+    help="Tree paths of the layers to perturb ('Dense_0/*'); repeatable.",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(min=1),
+    show_default="all of the split",
+    help="Use only the first so many examples.",
+)
+@_options.split
+@_options.seed
+@_options.batch_size
+@_options.dtype
+@_options.problem
+@click.option("--allow-nonfinite", is_flag=True, help="Compute with NaN or infinite weights (exit status 4).")
+@_options.config("A stored result (.h5): the options not given here, and the files, are taken from it.")
+@_options.output_files
+@_options.plotlyjs
+@_options.device
+@_options.force
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    session: Session,
+    *,
+    checkpoints: tuple[Path, ...],
+    outputs: tuple[Path, ...],
+    config_file: Path | None,
+    plotlyjs: str,
+    device: str,
+    force: bool,
+    **options: Any,
+) -> Outcome:
+    """Measure sharpness and flatness of the loss at checkpoints.
+
+    Means over random draws have standard errors and intervals; maximisations are lower bounds and say
+    so. Several checkpoints of one network share their compiled programs; their ranks are compared.
+    """
+    if options.pop("listed"):
+        return _catalogue()
+    if config_file is not None:
+        checkpoints, options = _stored.restored(ctx, config_file, "flatness", checkpoints, **options)
+    if not checkpoints:
+        raise click.UsageError("at least one checkpoint is expected", ctx)
+    _outputs.check(outputs, force=force, inputs=checkpoints)
+    settings = _settings(options)
+    _device.configure(device)
+    result = _compute(session, checkpoints, device, options=options, settings=settings)
+    written = [
+        file
+        for path in outputs
+        for file in _outputs.write_result(result, path, plotlyjs=plotlyjs, force=force)
+    ]
+    return outcome_of(result, written)
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of the library; names are looked at before anything is loaded."""
+    names = [name.strip() for text in options["measures"] for name in text.split(",") if name.strip()]
+    _check_names(names, "--measures")
+    radii = {}
+    for text in options["radii"]:
+        name, _, value = text.partition("=")
+        _check_names([name.strip()], "--radius")
+        try:
+            radii[name.strip()] = float(value)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"--radius {text}: not a measure and its radius", expected="NAME=VALUE, for instance sam=0.1"
+            ) from error
+    kept = ("draws", "split", "seed", "batch_size", "dtype", "allow_nonfinite")
+    spaces = ("ticket", "full") if options["both"] else ("ticket" if options["mask"] else "full",)
+    return {
+        **{key: options[key] for key in kept},
+        "measures": names or None,
+        "radii": radii,
+        "spaces": spaces,
+        "where": tuple(options["where"]) or None,
+        "subset": options["examples"],
+    }
+
+
+def _check_names(names: Iterable[str], option: str) -> None:
+    from landscape.flatness.catalogue import MEASURES
+
+    for name in names:
+        if name not in MEASURES:
+            near = difflib.get_close_matches(name, MEASURES, n=1)
+            raise ConfigurationError(
+                f"{option}: there is no measure {name!r}",
+                expected="a name that landscape flatness --list prints",
+                hint=f"Did you mean {near[0]}?" if near else "landscape flatness --list names them all.",
+            )
+
+
+def _catalogue() -> Outcome:
+    """Return the names, what they are, and which rescalings leave them unchanged."""
+    from landscape.flatness.catalogue import MEASURES, invariances
+
+    rows = invariances()
+    width = max(len(name) for name in MEASURES)
+    lines = []
+    for name, entry in MEASURES.items():
+        kept = "neuron-wise" if entry.neuron_wise else "layer-wise" if entry.layer_wise else "none"
+        lines.append(f"{name:<{width}}  {kept:<11}  {entry.title}")
+    head = f"{'name':<{width}}  {'unchanged':<11}  measure"
+    return Outcome(text="\n".join([head, *lines]), data={"measures": rows})
+
+
+def _compute(
+    session: Session,
+    paths: tuple[Path, ...],
+    device: str,
+    *,
+    options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> Result:
+    """Load all, measure, and record the command in the result."""
+    from landscape import flatness_table, load
+
+    given = [load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths]
+    session.detail(f"device: {_device.require(device)}")
+    result = flatness_table(
+        _problem.load(options["problem"]),
+        given,
+        **settings,
+        names=[str(path) for path in paths],
+        progress=session.progress(),
+    )
+    session.shown.stop()
+    session.detail(f"stats: {cell(strict(result.stats))}")
+    return _stored.recorded(result, "flatness", paths, options)

@@ -1,0 +1,452 @@
+"""Figures of flatness: measures across sparsity, perturbation curves, rank correlations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from landscape.flatness.catalogue import MEASURES
+from landscape.plots._series import mean_at
+from landscape.plots._text import label, shorten, wrapped_label
+from landscape.plots.theme import COLORS, GREY, INK, log_ticks, numbers, style, swatch, tint
+from landscape.plots.tickets import sweep_figure
+
+__all__ = [
+    "correlation_figure",
+    "curve_figure",
+    "flatness_figure",
+    "measure_figure",
+    "sweep_of",
+    "title_of",
+    "values_figure",
+]
+
+Network = Mapping[str, Any]
+
+_LOWER = "lower bound"
+_LEAST_RISE = 1e-9  # of the highest one: smaller rises are rounding
+_WIDE = 20.0  # spread from which an axis of positive values is logarithmic
+
+
+def title_of(measure: str) -> str:
+    """Return how figures and tables call a measure."""
+    return MEASURES[measure].title if measure in MEASURES else measure.replace("_", " ")
+
+
+def flatness_figure(result: Any) -> go.Figure:
+    """Return the figure of a table: all values of one network, or every measure across sparsity.
+
+    Parameters
+    ----------
+    result : Flatness
+        Only its fields are read.
+    """
+    spaces = list(dict.fromkeys(network["space"] for network in result.networks))
+    if len(result.networks) == len(spaces):
+        return values_figure(result)
+    return _panels(result, spaces[0])
+
+
+def values_figure(result: Any) -> go.Figure:
+    """Return every measure of one network with its interval, a row each on a log axis."""
+    measures = [m for m in result.measures if any(_positive(r) for r in result.records if r["measure"] == m)]
+    spaces = list(dict.fromkeys(record["space"] for record in result.records))
+    name = str(result.networks[0]["name"]) if len(result.networks) else ""
+    fig = style(go.Figure(), title=f"Flatness at {shorten(name, 60)}", x="value (log scale)")
+    places = {measure: len(measures) - i for i, measure in enumerate(measures)}
+    for i, space in enumerate(spaces):
+        _dots(fig, [r for r in result.records if r["space"] == space], places, space=space, look=swatch(i))
+    fig.update_yaxes(
+        tickvals=list(places.values()),
+        ticktext=[wrapped_label(title_of(measure), 30) for measure in places],
+        range=[0.3, len(measures) + 0.7],
+    )
+    fig.update_xaxes(type="log", exponentformat="power")
+    fig.update_layout(height=150 + 40 * max(len(measures), 2), showlegend=len(spaces) > 1)
+    return fig
+
+
+def _positive(record: Mapping[str, Any]) -> bool:
+    value = numbers([record["value"]])[0]
+    return value is not None and value != 0
+
+
+def _dots(
+    fig: go.Figure,
+    records: Sequence[Mapping[str, Any]],
+    places: Mapping[str, int],
+    *,
+    space: str,
+    look: Mapping[str, str],
+) -> None:
+    """Draw the sizes of the values; open markers are negative, arrows lower bounds."""
+    shown = [record for record in records if record["measure"] in places and _positive(record)]
+    values = [float(record["value"]) for record in shown]
+    ends = [_sizes(record) for record in shown]
+    texts = [_hover(record) for record in shown]
+    fig.add_scatter(
+        x=[abs(value) for value in values],
+        y=[places[record["measure"]] for record in shown],
+        mode="markers",
+        name=f"{space} space",
+        meta="horizontal",
+        marker={
+            "symbol": [_symbol(record, look["symbol"]) for record in shown],
+            "size": 10,
+            "color": look["color"],
+            "line": {"color": look["color"], "width": 1.5},
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - abs(v) for v, (_, high) in zip(values, ends, strict=True)],
+            "arrayminus": [abs(v) - low for v, (low, _) in zip(values, ends, strict=True)],
+            "color": look["color"],
+            "thickness": 1.5,
+            "width": 4,
+        },
+        customdata=[[value, *_ends(record)] for value, record in zip(values, shown, strict=True)],
+        text=texts,
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _symbol(record: Mapping[str, Any], symbol: str) -> str:
+    if record["label"] == _LOWER:
+        return "triangle-right"
+    return f"{symbol}-open" if float(record["value"]) < 0 else symbol
+
+
+def _ends(record: Mapping[str, Any]) -> list[float | None]:
+    interval = record.get("interval")
+    return [None, None] if interval is None else numbers(interval)
+
+
+def _sizes(record: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the ends of the interval as positions of a log axis of sizes: not beyond zero."""
+    size, (low, high) = abs(float(record["value"])), _ends(record)
+    if low is None or high is None:
+        return size, size
+    near, far = sorted((abs(low), abs(high))) if low * high > 0 else (size / 10, max(abs(low), abs(high)))
+    return min(near, size), max(far, size)
+
+
+def _hover(record: Mapping[str, Any]) -> str:
+    sign = "≥ " if record["label"] == _LOWER else ""
+    low, high = _ends(record)
+    interval = "" if low is None or high is None else f"<br>95 % interval {low:.4g} to {high:.4g}"
+    text = f"<b>{label(title_of(record['measure']))}</b><br>{sign}{float(record['value']):.4g}{interval}"
+    return f"{text}<br>{label(record['label'])}"
+
+
+def sweep_of(result: Any, measure: str, *, space: str | None = None) -> go.Figure | None:
+    """Return a measure (or ``"parameter_norm"``) against weights remaining, one curve a method.
+
+    Parameters
+    ----------
+    result : Flatness
+        Of several networks.
+    measure : str
+        Which one.
+    space : str, optional
+        By default the first that was measured.
+
+    Returns
+    -------
+    Figure or None
+        None where there is nothing to draw: no value, no densities, or one density alone.
+    """
+    space = space or str(result.networks[0]["space"])
+    curves = _curves(result, measure, space)
+    densities = {density for curve in curves for density in curve["densities"]}
+    known = [v for curve in curves for row in curve["values"] for v in row if v is not None]
+    if len(densities) < 2 or not known:
+        return None
+    name = "norm of the parameters" if measure == "parameter_norm" else title_of(measure)
+    bound = any(r["label"] == _LOWER for r in result.records if r["measure"] == measure)
+    fig = sweep_figure(curves, metric=f"{name} (≥)" if bound else name, title=name[:1].upper() + name[1:])
+    fig.update_yaxes(title_text=None)
+    fig.update_layout(height=400)
+    if min(known) > 0 and max(known) > _WIDE * min(known):
+        _log_axis(fig, known)
+    return fig
+
+
+def _log_axis(fig: go.Figure, values: Sequence[float]) -> None:
+    low, high = min(values), max(values)
+    # Intervals that reach below zero would hide the rest of a log axis.
+    span = 0.08 * math.log10(high / low)
+    steps = (1, 2, 5) if high / low < 300 else (1,)
+    ticks = log_ticks(low / 1.2, high * 1.2, steps=steps)
+    fig.update_yaxes(
+        type="log",
+        range=[math.log10(low) - span, math.log10(high) + span],
+        tickvals=ticks,
+        ticktext=[f"{tick:g}" for tick in ticks],
+    )
+    for trace in fig.data:
+        if trace.fill == "toself":
+            trace.y = [None if y is None else max(y, low / 10) for y in trace.y]
+
+
+def _curves(result: Any, measure: str, space: str) -> list[dict[str, Any]]:
+    """Return the values of a measure by method: densities [K] and values [S][K]."""
+    column = (
+        [network["parameter_norm"] for network in result.networks]
+        if measure == "parameter_norm"
+        else result.column(measure)
+    )
+    methods: dict[str, dict[Any, dict[Any, tuple[float, Any]]]] = {}
+    for network, value in zip(result.networks, column, strict=True):
+        if network["space"] != space or not network.get("density"):
+            continue
+        level = network["level"] if network.get("level") is not None else network["density"]
+        runs = methods.setdefault(str(network.get("method") or "networks"), {})
+        runs.setdefault(network.get("seed"), {})[level] = (float(network["density"]), value)
+    curves = []
+    for method, runs in methods.items():
+        levels = sorted({level for run in runs.values() for level in run}, key=float)
+        at = {level: [run[level][0] for run in runs.values() if level in run] for level in levels}
+        order = sorted(levels, key=lambda level: -math.fsum(at[level]) / len(at[level]))
+        curves.append(
+            {
+                "name": method,
+                "densities": [math.fsum(at[level]) / len(at[level]) for level in order],
+                "values": [
+                    numbers([run[level][1] if level in run else None for level in order])
+                    for run in runs.values()
+                ],
+            }
+        )
+    return curves
+
+
+def _panels(result: Any, space: str) -> go.Figure:
+    """Return one figure of all measures, for a notebook: a small panel each."""
+    drawn = [
+        (m, fig) for m in (*result.measures, "parameter_norm") if (fig := sweep_of(result, m, space=space))
+    ]
+    if not drawn:
+        return _by_network(result, space)
+    rows = -(-len(drawn) // 2)
+    titles = [wrapped_label("parameter norm" if m == "parameter_norm" else title_of(m), 40) for m, _ in drawn]
+    fig = make_subplots(rows=rows, cols=2, subplot_titles=titles, vertical_spacing=0.3 / rows)
+    style(fig, title="Flatness across sparsity", height=120 + 260 * rows)
+    for i, (_, panel) in enumerate(drawn):
+        where = {"row": i // 2 + 1, "col": i % 2 + 1}
+        for trace in panel.data:
+            trace.showlegend = bool(i == 0 and trace.showlegend is not False)
+            fig.add_trace(trace, **where)
+        for axis, update in (("xaxis", fig.update_xaxes), ("yaxis", fig.update_yaxes)):
+            given = panel.layout[axis]
+            names = ("type", "range", "tickvals", "ticktext")
+            update({name: given[name] for name in names if given[name] is not None}, **where)
+    return fig
+
+
+def _by_network(result: Any, space: str) -> go.Figure:
+    """Return the values of every network side by side, where there is no sparsity to draw against."""
+    measures = list(result.measures)
+    fig = make_subplots(
+        rows=max(len(measures), 1),
+        cols=1,
+        subplot_titles=[label(title_of(measure)) for measure in measures],
+        vertical_spacing=0.5 / max(len(measures), 2),
+    )
+    style(fig, title="Flatness of networks", height=120 + 220 * max(len(measures), 1))
+    for row, measure in enumerate(measures, start=1):
+        records = [r for r in result.records if r["measure"] == measure and r["space"] == space]
+        fig.add_scatter(
+            x=[label(shorten(str(record["name"]), 30)) for record in records],
+            y=numbers([record["value"] for record in records]),
+            mode="markers",
+            name=label(title_of(measure)),
+            marker={"size": 9, "color": COLORS[0]},
+            customdata=[[record["value"], *_ends(record)] for record in records],
+            text=[_hover(record) if record["value"] is not None else "" for record in records],
+            hovertemplate="%{x}<br>%{text}<extra></extra>",
+            row=row,
+            col=1,
+        )
+    fig.update_layout(showlegend=False)
+    return fig
+
+
+def curve_figure(result: Any, measure: str, *, space: str | None = None) -> go.Figure | None:
+    """Return the rise of the loss against the radius: the densest and sparsest networks of each method.
+
+    Rises at or below zero are left out of the log axis; the band is ± 2 standard errors over draws, or
+    over runs where there are several.
+    """
+    curves = [c for c in result.curves if c["measure"] == measure and space in (None, c["space"])]
+    if not curves:
+        return None
+    fig = style(
+        go.Figure(), title=f"Rise of the loss: {title_of(measure)}", x=str(curves[0].get("units") or "radius")
+    )
+    groups: dict[tuple[str, Any], list[Mapping[str, Any]]] = {}
+    for curve in curves:
+        groups.setdefault((str(curve.get("method") or curve["name"]), curve.get("level")), []).append(curve)
+    chosen = _ends_of_methods(groups)
+    top = max((v for c in curves for v in numbers(c["loss_rise"]) if v is not None), default=1.0)
+    for i, key in enumerate(chosen):
+        _curve(fig, key, groups[key], look=swatch(i), floor=_LEAST_RISE * max(top, 1e-30))
+    fig.update_xaxes(type="log")
+    fig.update_yaxes(type="log", exponentformat="power")
+    fig.update_layout(height=400)
+    return fig
+
+
+def _ends_of_methods(groups: Mapping[tuple[str, Any], Any]) -> list[tuple[str, Any]]:
+    """Return the first and last level of each method, or all where there are few."""
+    if len(groups) <= 4:
+        return list(groups)
+    found: list[tuple[str, Any]] = []
+    for method in dict.fromkeys(method for method, _ in groups):
+        own = [key for key in groups if key[0] == method]
+        found += list(dict.fromkeys((own[0], own[-1])))
+    return found
+
+
+def _curve(
+    fig: go.Figure,
+    key: tuple[str, Any],
+    members: Sequence[Mapping[str, Any]],
+    *,
+    look: Mapping[str, str],
+    floor: float,
+) -> None:
+    radii = numbers(members[0]["radii"])
+    rows = [numbers(member["loss_rise"]) for member in members]
+    means = [mean_at(rows, k) for k in range(len(radii))]
+    if len(members) == 1:
+        errors = [error or 0.0 for error in numbers(members[0]["loss_rise_error"])]
+    else:
+        errors = [_spread([row[k] for row in rows]) for k in range(len(radii))]
+    method, level = key
+    density = members[0].get("density")
+    name = method if density is None or level is None else f"{method}, {100 * float(density):.3g} %"
+    known = [
+        (radius, mean, error)
+        for radius, mean, error in zip(radii, means, errors, strict=True)
+        if mean is not None and mean > floor
+    ]
+    x = [radius for radius, _, _ in known]
+    high = [mean + 2 * error for _, mean, error in known]
+    low = [max(mean - 2 * error, mean / 30) for _, mean, error in known]
+    fig.add_scatter(
+        x=[*x, *x[::-1]],
+        y=[*high, *low[::-1]],
+        mode="lines",
+        fill="toself",
+        fillcolor=tint(look["color"], 0.14),
+        line={"width": 0},
+        legendgroup=name,
+        showlegend=False,
+        hoverinfo="skip",
+        name=f"{label(shorten(name, 40))}, ± 2 standard errors",
+    )
+    fig.add_scatter(
+        x=x,
+        y=[mean for _, mean, _ in known],
+        mode="lines+markers",
+        name=label(shorten(name, 40)),
+        legendgroup=name,
+        line={"color": look["color"], "dash": look["dash"], "width": 2},
+        marker={"symbol": look["symbol"], "size": 7, "color": look["color"]},
+        hovertemplate=f"{label(name)}<br>rise %{{y:.4~g}} at %{{x:.4~g}}<extra></extra>",
+    )
+
+
+def _spread(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.std(known, ddof=1)) / math.sqrt(len(known)) if len(known) > 1 else 0.0
+
+
+def correlation_figure(result: Any, *, space: str | None = None) -> go.Figure | None:
+    """Return Kendall's rank correlations of measures, norm and gap as a matrix, blue to orange."""
+    space = space or (str(result.networks[0]["space"]) if len(result.networks) else None)
+    pairs = [c for c in result.correlations if c["space"] == space and c["tau"] is not None]
+    if not pairs:
+        return None
+    names = list(dict.fromkeys([name for pair in pairs for name in (pair["a"], pair["b"])]))
+    known = {(pair["a"], pair["b"]): pair for pair in pairs}
+    values: list[list[float | None]] = []
+    texts = []
+    for a in names:
+        row = [known.get((a, b)) or known.get((b, a)) for b in names]
+        values.append([None if cell is None else float(cell["tau"]) for cell in row])
+        texts.append([_pair_text(a, b, cell) for b, cell in zip(names, row, strict=True)])
+    shown = [wrapped_label(_short(name), 26) for name in names]
+    fig = style(go.Figure(), title="Rank correlations (Kendall's τ)", height=190 + 30 * len(names))
+    fig.add_heatmap(
+        z=values,
+        x=list(range(len(names))),
+        y=list(range(len(names))),
+        zmin=-1,
+        zmax=1,
+        colorscale=[[0, COLORS[0]], [0.5, "#ffffff"], [1, COLORS[1]]],
+        text=texts,
+        hovertemplate="%{text}<extra></extra>",
+        colorbar={"title": {"text": "τ"}, "thickness": 12, "outlinewidth": 0},
+        xgap=1,
+        ygap=1,
+    )
+    places = list(range(len(names)))
+    fig.update_xaxes(tickvals=places, ticktext=[str(i + 1) for i in places], side="top", showgrid=False)
+    fig.update_yaxes(
+        tickvals=places,
+        ticktext=[f"{text} {i + 1}" for i, text in enumerate(shown)],
+        autorange="reversed",
+        showgrid=False,
+        tickfont={"size": 11.5, "color": INK},
+    )
+    fig.update_layout(plot_bgcolor=tint(GREY, 0.08))
+    return fig
+
+
+def _short(name: str) -> str:
+    return {"gap": "generalisation gap", "parameter_norm": "parameter norm"}.get(name, name.replace("_", " "))
+
+
+def _pair_text(a: str, b: str, pair: Mapping[str, Any] | None) -> str:
+    head = f"<b>{label(_short(a))}</b> and <b>{label(_short(b))}</b>"
+    if pair is None:
+        return head if a != b else f"<b>{label(_short(a))}</b>"
+    interval = pair.get("interval")
+    ends = "" if interval is None else f" [{interval[0]:.3g}, {interval[1]:.3g}]"
+    return f"{head}<br>τ = {pair['tau']:.4g}{ends}<br>{pair['networks']} networks of {pair['runs']} runs"
+
+
+def measure_figure(result: Any) -> go.Figure:
+    """Return the curve of a single measure where it has one, else its value.
+
+    Parameters
+    ----------
+    result : FlatnessMeasure
+        Only its fields are read.
+    """
+    facts = {"name": "network", "space": "network", "measure": result.name, "label": result.label}
+    curve = result.details.get("curve")
+    table = _Table(
+        records=[{**facts, "value": result.value, "interval": result.interval}],
+        networks=[facts],
+        measures=[result.name],
+        curves=[] if curve is None else [{**facts, "units": result.details.get("units"), **curve}],
+    )
+    return curve_figure(table, result.name) or values_figure(table)
+
+
+class _Table:
+    """The fields of a `Flatness` that a single measure has."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.records: list[dict[str, Any]] = fields["records"]
+        self.networks: list[dict[str, Any]] = fields["networks"]
+        self.measures: list[str] = fields["measures"]
+        self.curves: list[dict[str, Any]] = fields["curves"]
