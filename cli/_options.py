@@ -107,6 +107,23 @@ problem = click.option(
     help="A function that returns a landscape.Problem, for training with its init(seed) as a pair: "
     "package.module:function or file.py:function.",
 )
+mask = click.option("--mask/--no-mask", default=True, help="Measure a ticket in its own subspace.")
+where = click.option(
+    "--where",
+    multiple=True,
+    metavar="PATTERN",
+    show_default="all layers",
+    help="Tree paths of the layers to keep ('Dense_0/*'); repeatable.",
+)
+examples = click.option(
+    "--examples",
+    type=click.IntRange(min=1),
+    show_default="all of the split",
+    help="Use only the first so many examples.",
+)
+allow_nonfinite = click.option(
+    "--allow-nonfinite", is_flag=True, help="Compute with NaN or infinite weights (exit status 4)."
+)
 force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 resume = click.option("--resume", is_flag=True, help="Go on with the run in the folder, or extend it.")
 dry_run = click.option(

@@ -50,27 +50,16 @@ if TYPE_CHECKING:
     show_default="32",
     help="Mirrored pairs of random perturbations.",
 )
-@click.option("--mask/--no-mask", default=True, help="Perturb a ticket in its own subspace.")
+@_options.mask
 @click.option("--both", is_flag=True, help="Measure the ticket's subspace and the full space.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="PATTERN",
-    show_default="all layers",
-    help="Tree paths of the layers to perturb ('Dense_0/*'); repeatable.",
-)
-@click.option(
-    "--examples",
-    type=click.IntRange(min=1),
-    show_default="all of the split",
-    help="Use only the first so many examples.",
-)
+@_options.where
+@_options.examples
 @_options.split
 @_options.seed
 @_options.batch_size
 @_options.dtype
 @_options.problem
-@click.option("--allow-nonfinite", is_flag=True, help="Compute with NaN or infinite weights (exit status 4).")
+@_options.allow_nonfinite
 @_options.config("A stored result (.h5): the options not given here, and the files, are taken from it.")
 @_options.output_files
 @_options.plotlyjs

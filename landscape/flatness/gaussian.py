@@ -22,7 +22,7 @@ MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 UNITS = {
     "absolute": "standard deviation of each parameter",
     "weights": "standard deviation relative to |θ|",
-    "filter": "standard deviation relative to the root mean square of the filter",
+    "filter": "standard deviation relative to the filter's RMS",
 }
 
 

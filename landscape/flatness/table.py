@@ -203,7 +203,7 @@ class _Rows:
         self.networks: list[dict[str, Any]] = []
         self.curves: list[dict[str, Any]] = []
         self.warnings: list[str] = []
-        self.left_out: dict[str, str] = {}
+        self.left_out: dict[str, list[str]] = {}
         self.stats: list[Mapping[str, Any]] = []
         self.digests: list[Mapping[str, Any]] = []
         self.config: Mapping[str, Any] = {}
@@ -235,7 +235,7 @@ class _Rows:
         except (InputError, ProblemError) as error:
             if self.plan.chosen or type(error) not in (InputError, ProblemError):
                 raise
-            self.left_out[measure] = _first_line(error)
+            self.left_out.setdefault(measure, []).append(_first_line(error))
             return None
         self.warnings += [f"{where}{text}" for text in found.warnings]
         return found
@@ -259,10 +259,15 @@ class _Rows:
         if curve is not None and len(curve["radii"]) > 1:
             self.curves.append({**facts, "measure": measure, "units": details.get("units"), **curve})
 
+    def _note(self, name: str, reasons: Sequence[str]) -> str:
+        total = len(self.networks)
+        which = "" if len(reasons) == total else f" for {len(reasons)} of {total} networks"
+        return f"{name} is left out{which}: {reasons[0]}"
+
     def result(self, spaces: Sequence[str], *, seconds: float) -> Flatness:
         """Return the table."""
         bad = [record["status"] for record in self.records if record["status"] != "ok"]
-        notes = [f"{name} is left out: {why}" for name, why in self.left_out.items()]
+        notes = [self._note(name, reasons) for name, reasons in self.left_out.items()]
         params = [found["params"] for found in self.digests]
         digest = params[0] if len(params) == 1 else text_digest("".join(params))
         return Flatness(
@@ -270,7 +275,7 @@ class _Rows:
             networks=self.networks,
             curves=self.curves,
             correlations=correlations(self.records, self.networks, seed=self.plan.seed),
-            measures=[name for name in self.plan.measures if name not in self.left_out],
+            measures=[name for name in self.plan.measures if name in {r["measure"] for r in self.records}],
             status=bad[0] if bad else "ok",
             warnings=tuple(dict.fromkeys([*notes, *self.warnings])),
             config={

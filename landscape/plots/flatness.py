@@ -169,12 +169,17 @@ def sweep_of(result: Any, measure: str, *, space: str | None = None) -> go.Figur
         return None
     name = "norm of the parameters" if measure == "parameter_norm" else title_of(measure)
     bound = any(r["label"] == _LOWER for r in result.records if r["measure"] == measure)
-    fig = sweep_figure(curves, metric=f"{name} (≥)" if bound else name, title=name[:1].upper() + name[1:])
+    fig = sweep_figure(curves, metric=f"{name} (≥)" if bound else name, title=_capital(name))
     fig.update_yaxes(title_text=None)
     fig.update_layout(height=400)
     if min(known) > 0 and max(known) > _WIDE * min(known):
         _log_axis(fig, known)
     return fig
+
+
+def _capital(name: str) -> str:
+    """Return a title that begins with a capital, unless it begins with a symbol (``m-sharpness``)."""
+    return name if name[1:2] == "-" else name[:1].upper() + name[1:]
 
 
 def _log_axis(fig: go.Figure, values: Sequence[float]) -> None:
@@ -294,10 +299,14 @@ def curve_figure(result: Any, measure: str, *, space: str | None = None) -> go.F
         groups.setdefault((str(curve.get("method") or curve["name"]), curve.get("level")), []).append(curve)
     chosen = _ends_of_methods(groups)
     top = max((v for c in curves for v in numbers(c["loss_rise"]) if v is not None), default=1.0)
+    methods = list(dict.fromkeys(method for method, _ in chosen))
     for i, key in enumerate(chosen):
-        _curve(fig, key, groups[key], look=swatch(i), floor=_LEAST_RISE * max(top, 1e-30))
-    fig.update_xaxes(type="log")
-    fig.update_yaxes(type="log", exponentformat="power")
+        # Colour is the method; dash and marker tell its levels apart.
+        first = next(j for j, other in enumerate(chosen) if other[0] == key[0])
+        look = {**swatch(i - first), "color": swatch(methods.index(key[0]))["color"]}
+        _curve(fig, key, groups[key], look=look, floor=_LEAST_RISE * max(top, 1e-30))
+    fig.update_xaxes(type="log", dtick="D2")
+    fig.update_yaxes(type="log", exponentformat="power", dtick=1)
     fig.update_layout(height=400)
     return fig
 

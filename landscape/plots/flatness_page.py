@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from landscape.flatness.catalogue import MEASURES, invariances
@@ -59,18 +59,26 @@ def _sweeps(page: Page, result: Any) -> None:
             "Across sparsity" if len(_spaces(result)) == 1 else f"Across sparsity, {space} space",
             "Left what the weights' scale decides as well, right what it does not. Lines: means over runs.",
         )
-        done: set[str] = set()
-        for measure in result.measures:
-            if measure in done:
-                continue
-            other = MEASURES[measure].counterpart if measure in MEASURES else None
-            pair = [measure, *([other] if other in result.measures else [])]
-            done.update(pair[:1] if pair[-1] == "relative_flatness" else pair)
-            figures = [(name, sweep_of(result, name, space=space)) for name in pair]
+        for group in _groups(result.measures):
+            figures = [(name, sweep_of(result, name, space=space)) for name in group]
             page.pair([(fig, _remark(name), f"{space}-{name}") for name, fig in figures if fig is not None])
         norm = sweep_of(result, "parameter_norm", space=space)
         if norm is not None:
             page.figure(norm, "The scale that raw measures are confounded with.", f"{space}-norm")
+
+
+def _groups(measures: Sequence[str]) -> list[list[str]]:
+    """Return raw measures with the scale-relative counterpart that they share behind them, then the rest."""
+    groups: dict[str, list[str]] = {}
+    for measure in measures:
+        entry = MEASURES.get(measure)
+        counterpart = entry.counterpart if entry is not None else None
+        if counterpart in measures and counterpart is not None:
+            groups.setdefault(counterpart, []).append(measure)
+    paired = [[*raw, counterpart] for counterpart, raw in groups.items()]
+    taken = {name for group in paired for name in group}
+    rest = [measure for measure in measures if measure not in taken]
+    return [*paired, *([rest] if rest else [])]
 
 
 def _remark(measure: str) -> str:

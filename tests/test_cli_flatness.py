@@ -1,0 +1,140 @@
+"""``landscape flatness``: arguments in, one call, outputs out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli.main import run
+from landscape import Checkpoint, load_result, save
+from landscape.flatness.catalogue import MEASURES
+from trainers.tasks import load_task
+
+NETWORK = {"kind": "mlp", "widths": [2]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two tickets of the digits task and one network with NaN."""
+    folder = tmp_path_factory.mktemp("flatness")
+    task = load_task("digits", NETWORK)
+    info = {"task": {"name": "digits", "options": {}}, "network": NETWORK, "method": "gd-magnitude"}
+    for seed, name in enumerate(("a.h5", "b.h5", "bad.h5")):
+        params = task.init(seed)
+        mask = {
+            layer: {k: np.ones(np.shape(v), bool) for k, v in leaves.items()}
+            for layer, leaves in params.items()
+        }
+        if name == "b.h5":
+            mask["Dense_0"]["kernel"][:30] = False
+        if name == "bad.h5":
+            params["Dense_0"]["bias"] = np.full(2, np.nan, np.float32)
+        given = Checkpoint(params=params, mask=mask, info={**info, "level": seed, "seed": 0})
+        save(folder / name, given, apply_mask=True)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+QUICK = ["--measures", "gaussian,sam", "--measures", "fisher_rao", "--examples", "40", "--draws", "3", "-q"]
+
+
+def records(capsys: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["data"]["records"]
+    return found
+
+
+def test_values_are_printed_with_their_uncertainty_and_bounds_as_bounds(capsys: Any) -> None:
+    assert run(["flatness", "a.h5", *QUICK]) == 0
+    text = capsys.readouterr().out
+    assert "gaussian" in text
+    assert "standard error" in text
+    assert "≥" in text
+    assert "exact" in text
+
+
+def test_json_is_one_object_with_a_record_a_network_and_measure(capsys: Any) -> None:
+    assert run(["flatness", "a.h5", "b.h5", *QUICK, "--json"]) == 0
+    found = records(capsys)
+    assert [(r["name"], r["measure"]) for r in found] == [
+        (name, measure) for name in ("a.h5", "b.h5") for measure in ("gaussian", "sam", "fisher_rao")
+    ]
+
+
+def test_mask_no_mask_and_both_choose_the_space(capsys: Any) -> None:
+    spaces = {}
+    for flags in ((), ("--no-mask",), ("--both",)):
+        assert run(["flatness", "b.h5", *QUICK, *flags, "--json"]) == 0
+        networks = json.loads(capsys.readouterr().out)["data"]["networks"]
+        spaces[flags] = [(network["space"], network["dim"]) for network in networks]
+    assert spaces[()] == [("ticket", 100)]
+    assert spaces[("--no-mask",)] == [("full", 160)]
+    assert spaces[("--both",)] == [("ticket", 100), ("full", 160)]
+
+
+def test_a_radius_replaces_the_default(capsys: Any) -> None:
+    assert run(["flatness", "a.h5", *QUICK, "--radius", "sam=0.2", "--json"]) == 0
+    assert {r["measure"]: r["radius"] for r in records(capsys)}["sam"] == 0.2
+
+
+def test_a_stored_result_is_loaded_and_run_again_with_changes(folder: Path, capsys: Any) -> None:
+    given = ["flatness", "a.h5", *QUICK, "--seed", "4"]
+    assert run([*given, "-o", "one.h5", "-o", "one.html", "-o", "one.json", "--force"]) == 0
+    stored = load_result(folder / "one.h5")
+    assert stored.config["seed"] == 4
+    assert "plotly" in (folder / "one.html").read_text(encoding="utf-8").lower()
+    capsys.readouterr()
+    assert run(["flatness", "--config", "one.h5", "--json", "-q"]) == 0
+    again = records(capsys)
+    first = json.loads((folder / "one.json").read_text(encoding="utf-8"))["data"]["records"]
+    assert again == [{**record, "name": str(folder / "a.h5")} for record in first]
+    assert run(["flatness", "--config", "one.h5", "--measures", "trace", "--json", "-q"]) == 0
+    assert [r["measure"] for r in records(capsys)] == ["trace"]
+
+
+def test_the_list_names_every_measure_without_a_checkpoint(capsys: Any) -> None:
+    assert run(["flatness", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(MEASURES)
+    assert run(["flatness", "--list", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["data"]["measures"]) == len(MEASURES)
+
+
+@pytest.mark.faults
+def test_row_31_names_that_are_none_are_answered_with_the_nearest(capsys: Any) -> None:
+    assert run(["flatness", "a.h5", "--measures", "gausian"]) == 2
+    assert "Did you mean gaussian?" in capsys.readouterr().err
+    assert run(["flatness", "a.h5", "--radius", "sam"]) == 2
+    assert "sam=0.1" in capsys.readouterr().err
+    assert run(["flatness"]) == 2
+
+
+@pytest.mark.faults
+def test_row_12_weights_that_are_not_finite_are_refused_unless_asked_for(capsys: Any) -> None:
+    assert run(["flatness", "bad.h5", *QUICK]) == 3
+    assert "Dense_0/bias" in capsys.readouterr().err
+    assert run(["flatness", "bad.h5", *QUICK, "--allow-nonfinite", "--json"]) == 4
+    form = json.loads(capsys.readouterr().out)
+    assert form["status"] == "non-finite"
+    assert all(record["value"] is None for record in form["data"]["records"])
+
+
+@pytest.mark.faults
+def test_a_search_distribution_that_is_not_there_is_refused_by_name(capsys: Any) -> None:
+    assert run(["flatness", "a.h5", "--measures", "search"]) == 3
+    assert "Leave the measure" in capsys.readouterr().err
+
+
+def test_a_result_of_another_command_is_no_configuration(folder: Path, capsys: Any) -> None:
+    assert run(["curvature", "a.h5", "--top", "1", "--no-trace", "--examples", "20", "-q", "-o", "c.h5"]) == 0
+    capsys.readouterr()
+    assert run(["flatness", "--config", "c.h5"]) == 2
+    assert "not written by this command" in capsys.readouterr().err
+    assert (folder / "c.h5").exists()

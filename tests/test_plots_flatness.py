@@ -1,0 +1,152 @@
+"""Figures and page of flatness, from plain numbers and in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landscape.plots import figure_of
+from landscape.plots._text import label
+from landscape.plots.flatness import correlation_figure, curve_figure, sweep_of, title_of, values_figure
+from landscape.plots.flatness_page import flatness_page
+from tests.browser import open_page
+from tests.flatness_results import a_measure, a_table
+from tests.plot_samples import ODD_NAME, SHOWN_NAME
+
+
+def drawn(fig: Any) -> list[Any]:
+    return [trace for trace in fig.data if trace.x is not None and len(trace.x)]
+
+
+def test_one_network_shows_every_measure_with_its_interval() -> None:
+    result = a_table(seeds=1, levels=1, methods=("es",))
+    fig = figure_of(result)
+    (trace,) = fig.data
+    assert len(trace.x) == len(result.measures)
+    first = next(i for i, r in enumerate(result.records) if r["measure"] == "gaussian")
+    record = result.records[first]
+    assert trace.customdata[first][0] == record["value"]
+    assert trace.error_x.array[first] == pytest.approx(0.1 * record["value"])
+    bounds = [i for i, r in enumerate(result.records) if r["label"] == "lower bound"]
+    assert all(trace.marker.symbol[i] == "triangle-right" for i in bounds)
+    assert all("≥ " in trace.text[i] for i in bounds)
+    negative = next(i for i, r in enumerate(result.records) if r["measure"] == "local_entropy")
+    assert trace.x[negative] == -record_value(result, "local_entropy")
+    assert trace.marker.symbol[negative].endswith("-open")
+
+
+def record_value(result: Any, measure: str) -> float:
+    return float(next(r["value"] for r in result.records if r["measure"] == measure))
+
+
+def test_values_that_are_not_defined_are_left_out() -> None:
+    fig = values_figure(a_table(seeds=1, levels=1, methods=("es",), missing=("pac_bayes",)))
+    assert not any("PAC-Bayes 1/σ²<" in text for text in fig.layout.yaxis.ticktext)
+
+
+def test_ticket_and_full_space_are_two_series() -> None:
+    fig = figure_of(a_table(seeds=1, levels=1, methods=("es",), spaces=("ticket", "full")))
+    assert [trace.name for trace in fig.data] == ["ticket space", "full space"]
+    assert fig.data[0].marker.color != fig.data[1].marker.color
+
+
+def test_a_sweep_shows_the_mean_over_runs_at_every_density() -> None:
+    result = a_table(seeds=3)
+    fig = sweep_of(result, "gaussian")
+    assert fig is not None
+    lines = {trace.name: trace for trace in fig.data if trace.mode == "lines+markers"}
+    assert set(lines) == {"es-snr", "gd-magnitude"}
+    values = [
+        r["value"]
+        for r in result.records
+        if (r["measure"], r["method"], r["level"]) == ("gaussian", "es-snr", 1)
+    ]
+    assert lines["es-snr"].y[1] == pytest.approx(np.mean(values))
+    assert lines["es-snr"].x[1] == 50
+    assert not any(trace.fill for trace in fig.data)  # three runs: each is shown, there is no interval
+    assert any(trace.fill for trace in sweep_of(a_table(seeds=5), "gaussian").data)  # type: ignore[union-attr]
+
+
+def test_a_sweep_of_one_density_or_of_no_values_is_none() -> None:
+    assert sweep_of(a_table(levels=1), "gaussian") is None
+    assert sweep_of(a_table(density=False), "gaussian") is None
+    assert sweep_of(a_table(missing=("sam",)), "sam") is None
+
+
+def test_lower_bounds_say_so_on_the_hover_of_a_sweep() -> None:
+    fig = sweep_of(a_table(), "sam")
+    assert fig is not None
+    assert any("(≥)" in (trace.hovertemplate or "") for trace in fig.data)
+
+
+def test_several_networks_make_a_panel_a_measure() -> None:
+    fig = figure_of(a_table(measures=("gaussian", "trace")))
+    titles = [annotation.text for annotation in fig.layout.annotations]
+    assert titles == ["Gaussian robustness", "Hessian trace", "parameter norm"]
+    without = figure_of(a_table(measures=("gaussian",), density=False))
+    assert len(without.data[0].x) == 12
+
+
+def test_a_curve_is_logarithmic_and_leaves_out_what_is_not_positive() -> None:
+    result = a_table(seeds=1, levels=1, methods=("es",))
+    result.curves[0]["loss_rise"][0] = -1.0
+    fig = curve_figure(result, result.curves[0]["measure"])
+    assert fig is not None
+    assert fig.layout.xaxis.type == fig.layout.yaxis.type == "log"
+    assert len(fig.data[-1].x) == 2
+    assert curve_figure(result, "sam") is None
+
+
+def test_curves_of_many_levels_show_the_first_and_the_last_of_each_method() -> None:
+    fig = curve_figure(a_table(levels=4), "gaussian")
+    assert fig is not None
+    names = [trace.name for trace in fig.data if trace.showlegend is not False]
+    assert names == ["es-snr, 100 %", "es-snr, 12.5 %", "gd-magnitude, 100 %", "gd-magnitude, 12.5 %"]
+    colors = [trace.line.color for trace in fig.data if trace.showlegend is not False]
+    assert colors[0] == colors[1] != colors[2]
+
+
+def test_correlations_are_a_symmetric_matrix_with_intervals_on_hover() -> None:
+    result = a_table(measures=("gaussian", "sam", "trace"))
+    fig = correlation_figure(result)
+    assert fig is not None
+    (heat,) = fig.data
+    assert np.shape(heat.z) == (4, 4)
+    assert heat.z[0][1] == heat.z[1][0] == result.correlations[0]["tau"]
+    assert heat.z[0][0] is None
+    assert (heat.zmin, heat.zmax) == (-1, 1)
+    assert "12 networks of 4 runs" in heat.text[0][1]
+    assert "[-0.5, 0.5]" in heat.text[0][2]
+    assert correlation_figure(a_table(seeds=1, levels=1, methods=("es",))) is None
+
+
+def test_a_single_measure_shows_its_curve_or_its_value() -> None:
+    assert figure_of(a_measure()).data[-1].y == pytest.approx((1e-4, 1e-2))
+    assert figure_of(a_measure(curve=False)).data[0].x == (0.01,)
+
+
+def test_unknown_measures_keep_their_name() -> None:
+    assert title_of("my_measure") == "my measure"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_draws_every_plot_without_an_error_or_a_sideways_scroll(tmp_path: Path, width: int) -> None:
+    measures = ("gaussian", "gaussian_relative", "sam", "trace")
+    page, *_ = flatness_page(a_table(measures=measures, spaces=("ticket", "full"))).write(tmp_path / "a.html")
+    seen = open_page(page, tmp_path, width=width)
+    assert seen.errors == []
+    assert seen.drawn == seen.plots == 2 * 5 + 2 + 1  # measures and norm, curves, ranks
+    assert seen.content_width <= seen.width
+    assert seen.widest_plot <= seen.width
+
+
+@pytest.mark.faults
+def test_row_33_names_of_files_are_text() -> None:
+    html = flatness_page(a_table(name=ODD_NAME, methods=(ODD_NAME,))).html()
+    assert "<img src=x" not in html
+    fig = figure_of(a_table(seeds=1, levels=1, methods=("es",), name=ODD_NAME))
+    assert "<img" not in fig.layout.title.text
+    assert label(SHOWN_NAME)[:10] in fig.layout.title.text
