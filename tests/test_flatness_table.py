@@ -90,6 +90,24 @@ def test_a_single_measure_is_saved_and_read_again(tmp_path: Path) -> None:
     assert "gaussian" in str(again)
 
 
+def test_a_measure_that_is_not_defined_is_an_answer_of_its_own_record() -> None:
+    problem = Problem(
+        lambda p, b: -5 * (b * p["w"]) ** 2,
+        train=np.ones(4),
+        metrics={"error": lambda p, b: 0 * b * p["w"]},
+    )
+    names = ["pac_bayes", "local_entropy_gaussian", "trace"]
+    given = {"w": np.array(1.0)}
+    found = measure_flatness(problem, given, measures=names, radii={"local_entropy_gaussian": 1.0}, **F64)
+    assert [(r["value"], r["status"]) for r in found.records] == [
+        (None, "not-found"),
+        (None, "indefinite"),
+        (-10.0, "ok"),
+    ]
+    assert found.status == "ok"
+    assert len(found.warnings) == 2
+
+
 def test_what_the_problem_does_not_allow_is_left_out_and_said() -> None:
     problem, params, _, _ = quadratic()
     found = measure_flatness(problem, params, draws=2)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from landscape.flatness.catalogue import title_of
 from landscape.plots import figure_of
 from landscape.plots._text import label
-from landscape.plots.flatness import correlation_figure, curve_figure, sweep_of, title_of, values_figure
+from landscape.plots.flatness import curve_figure, sweep_of, values_figure
 from landscape.plots.flatness_page import flatness_page
+from landscape.plots.flatness_ranks import correlation_figure
 from tests.browser import open_page
 from tests.flatness_results import a_measure, a_table
 from tests.plot_samples import ODD_NAME, SHOWN_NAME

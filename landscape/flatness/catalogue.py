@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["DEFAULT", "MEASURES", "Entry", "invariances"]
+__all__ = ["MEASURES", "Entry", "invariances", "title_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +64,10 @@ MEASURES: dict[str, Entry] = {
     "mean_eigenvalue": Entry("Hessian trace / n", "hessian", counterpart="relative_flatness"),
 }
 
-# What is measured unless told otherwise: all that need nothing but a loss and parameters.
-DEFAULT = tuple(MEASURES)
+
+def title_of(measure: str) -> str:
+    """Return how figures and tables call a measure."""
+    return MEASURES[measure].title if measure in MEASURES else measure.replace("_", " ")
 
 
 def invariances() -> list[dict[str, object]]:

@@ -23,6 +23,8 @@ from landscape.tasks import problem_for
 __all__ = ["flatness_table", "measure_flatness"]
 
 SPACES = ("ticket", "full")
+# That a measure is not defined at a network is an answer: its record says so, the table stands.
+UNDEFINED = ("not-found", "indefinite")
 
 
 def measure_flatness(  # noqa: PLR0913  one keyword a setting
@@ -69,7 +71,7 @@ def measure_flatness(  # noqa: PLR0913  one keyword a setting
     Returns
     -------
     Flatness
-        One record a measure; its status is the first that is not ``"ok"``.
+        One record a measure; its status is the first of theirs that keeps a number from being trusted.
 
     Raises
     ------
@@ -266,7 +268,8 @@ class _Rows:
 
     def result(self, spaces: Sequence[str], *, seconds: float) -> Flatness:
         """Return the table."""
-        bad = [record["status"] for record in self.records if record["status"] != "ok"]
+        answers = ("ok", *UNDEFINED)
+        bad = [record["status"] for record in self.records if record["status"] not in answers]
         notes = [self._note(name, reasons) for name, reasons in self.left_out.items()]
         params = [found["params"] for found in self.digests]
         digest = params[0] if len(params) == 1 else text_digest("".join(params))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landscape.flatness.catalogue import MEASURES, invariances
-from landscape.plots.flatness import correlation_figure, curve_figure, sweep_of, title_of, values_figure
+from landscape.flatness.catalogue import MEASURES, invariances, title_of
+from landscape.plots.flatness import curve_figure, sweep_of, values_figure
+from landscape.plots.flatness_ranks import correlation_figure
 from landscape.plots.page import Page
 
 __all__ = ["flatness_page"]
