@@ -197,7 +197,7 @@ def outcome_of(result: Result, written: list[Path]) -> Outcome:
         provenance=form["provenance"],
         outputs=written,
         exit_code=0 if result.trustworthy else 4,
-        extra={"stats": form["stats"], "config": form["config"]},
+        extra={"schema": form["schema"], "stats": form["stats"], "config": form["config"]},
     )
 
 

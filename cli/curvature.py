@@ -57,6 +57,11 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
     default="hessian",
     help="Which curvature matrix.",
 )
+@click.option(
+    "--scale",
+    is_flag=True,
+    help="Instead: does 1/σ² of an evolution strategy's search distribution follow the Hessian's diagonal?",
+)
 @_options.mask
 @_options.where
 @_options.examples
@@ -96,7 +101,8 @@ def command(
         raise click.UsageError("at least one checkpoint is expected", ctx)
     _outputs.check(outputs, force=force, inputs=checkpoints)
     _device.configure(device)
-    result = _compute(session, checkpoints, device, options)
+    compute = _scale if options["scale"] else _compute
+    result = compute(session, checkpoints, device, options)
     written = [
         file
         for path in outputs
@@ -111,7 +117,9 @@ def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Ma
 
     given = [load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths]
     session.detail(f"device: {_device.require(device)}")
-    settings = {NAMES.get(key, key): value for key, value in options.items() if key != "problem"}
+    settings = {
+        NAMES.get(key, key): value for key, value in options.items() if key not in ("problem", "scale")
+    }
     settings["where"] = tuple(options["where"]) or None
     result: Result = curvature_table(
         _problem.load(options["problem"]),
@@ -122,4 +130,27 @@ def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Ma
     )
     session.shown.stop()
     session.detail(f"stats: {cell(strict(result.stats))}")
+    return _stored.recorded(result, "curvature", paths, options)
+
+
+def _scale(session: Session, paths: tuple[Path, ...], device: str, options: Mapping[str, Any]) -> Result:
+    """Load all, correlate, and record the command in the result."""
+    from landscape import load, scale_curvature
+
+    given = [load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths]
+    session.detail(f"device: {_device.require(device)}")
+    result = scale_curvature(
+        _problem.load(options["problem"]),
+        given,
+        split=options["split"],
+        subset=options["examples"],
+        seed=options["seed"],
+        mask=None if options["mask"] else False,
+        where=tuple(options["where"]) or None,
+        batch_size=options["batch_size"],
+        dtype=options["dtype"],
+        allow_nonfinite=options["allow_nonfinite"],
+        progress=session.progress(),
+    )
+    session.shown.stop()
     return _stored.recorded(result, "curvature", paths, options)

@@ -111,3 +111,39 @@ def test_the_library_gives_the_same_numbers(capsys: Any) -> None:
     shown = json.loads(capsys.readouterr().out)["data"]["records"][0]
     table = landscape.curvature_table(None, [landscape.load("a.h5")], k=2, subset=40, relative_error=0.5)
     np.testing.assert_array_equal(table.records[0]["eigenvalues"], shown["eigenvalues"])
+
+
+def test_scale_compares_the_search_distribution_with_the_diagonal(folder: Path, capsys: Any) -> None:
+    network = landscape.load(folder / "a.h5")
+    rng = np.random.default_rng(0)
+    std = {
+        layer: {name: rng.uniform(0.1, 1, np.shape(leaf)).astype(np.float32) for name, leaf in leaves.items()}
+        for layer, leaves in network.params.items()
+    }
+    save(folder / "es.h5", Checkpoint(params=network.params, std=std, info=network.info), force=True)
+    given = [
+        "curvature",
+        "es.h5",
+        "--scale",
+        "--examples",
+        "40",
+        "-q",
+        "--force",
+        "-o",
+        "s.h5",
+        "-o",
+        "s.html",
+    ]
+    assert run([*given, "--json"]) == 0
+    form = json.loads(capsys.readouterr().out)
+    assert form["schema"] == "landscape.scale_curvature/1"
+    assert form["data"]["records"][0]["layer"] == "all"
+    assert "Search precision" in (folder / "s.html").read_text(encoding="utf-8")
+    assert run(["curvature", "--config", "s.h5", "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["summary"] == form["data"]["summary"]
+
+
+@pytest.mark.faults
+def test_scale_without_a_search_distribution_is_refused(capsys: Any) -> None:
+    assert run(["curvature", "a.h5", "--scale", "-q"]) == 3
+    assert "Leave out the checkpoints of gradient descent" in capsys.readouterr().err

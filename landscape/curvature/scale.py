@@ -116,7 +116,7 @@ def scale_curvature(
     progress : Progress, optional
         Is told of every network.
     **options
-        `where`, `batch_size`, `dtype` of `hessian`.
+        `mask`, `where`, `batch_size`, `dtype`, `allow_nonfinite` of `hessian`.
 
     Raises
     ------
@@ -187,6 +187,7 @@ def _precision(checkpoint: Checkpoint, operator: Any, position: int) -> np.ndarr
         raise InputError(
             f"{name}: holds no standard deviations of a search distribution",
             expected="a checkpoint of an evolution strategy, with std",
+            hint="Leave out the checkpoints of gradient descent.",
         )
     check_same_architecture(checkpoint.params, checkpoint.std, ("params", "std"))
     std = operator.flatten(checkpoint.std).astype(np.float64)
