@@ -96,7 +96,7 @@ def write_page(result: Result, path: Path, *, plotlyjs: str, force: bool) -> lis
 
         return flatness_page(result).write(path, plotlyjs=plotlyjs, force=force)
     names = " and ".join(str(name) for name in getattr(result, "endpoints", ()))
-    page = Page(result.kind.capitalize(), subtitle=names)
+    page = Page(result.kind.replace("_", " ").capitalize(), subtitle=names)
     for warning in result.warnings:
         page.warning(warning)
     page.figure(figure_of(result), "", result.kind)

@@ -23,7 +23,7 @@ _FIGURES = {
     "eigenpairs": ("landscape.plots.curvature", "eigenpairs_figure"),
     "flatness": ("landscape.plots.flatness", "flatness_figure"),
     "flatness_measure": ("landscape.plots.flatness", "measure_figure"),
-    "scale_curvature": ("landscape.plots.curvature", "scale_figure"),
+    "scale_curvature": ("landscape.plots.scale", "scale_figure"),
     "spectral_density": ("landscape.plots.curvature", "spectral_density_figure"),
     "trace": ("landscape.plots.curvature", "trace_figure"),
 }

@@ -18,7 +18,6 @@ __all__ = [
     "curvature_figure",
     "diagonal_figure",
     "eigenpairs_figure",
-    "scale_figure",
     "spectral_density_figure",
     "trace_figure",
 ]
@@ -331,40 +330,4 @@ def alignment_figure(result: Any) -> go.Figure:
         line={"color": GREY, "dash": "dot", "width": 1.5},
     )
     fig.update_yaxes(range=[0, 1.02])
-    return fig
-
-
-def scale_figure(result: Any) -> go.Figure:
-    """Return the rank correlation of every network and layer, and the parameters of the first network."""
-    fig = make_subplots(rows=2, cols=1, vertical_spacing=0.2)
-    style(fig, title="Search precision against curvature", height=780)
-    whole = [record for record in result.records if record["layer"] == "all"]
-    for i, (method, members) in enumerate(_by_method(whole).items()):
-        look = swatch(i)
-        levels = [member.get("level") if member.get("level") is not None else at for at, member in members]
-        fig.add_scatter(
-            x=levels,
-            y=numbers([member.get("rank") for _, member in members]),
-            mode="markers",
-            name=label(method),
-            marker={"symbol": look["symbol"], "size": 8, "color": look["color"]},
-            hovertemplate=f"{label(method)}, level %{{x}}: rank correlation %{{y:.4~g}}<extra></extra>",
-            row=1,
-            col=1,
-        )
-    fig.update_xaxes(title_text="level", row=1, col=1)
-    fig.update_yaxes(title_text="rank correlation", range=[-1.05, 1.05], row=1, col=1)
-    curvature = np.asarray(result.curvature[0])
-    fig.add_scatter(
-        x=numbers(np.where(curvature > _SMALLEST * curvature.max(), curvature, np.nan)),
-        y=numbers(result.precision[0]),
-        mode="markers",
-        name=label(shorten(whole[0]["name"], 40)),
-        marker={"size": 4, "color": tint(INK, 0.35)},
-        hovertemplate="curvature %{x:.4~g}, 1/σ² %{y:.4~g}<extra></extra>",
-        row=2,
-        col=1,
-    )
-    fig.update_xaxes(title_text="Hessian diagonal (positive entries)", type="log", row=2, col=1)
-    fig.update_yaxes(title_text="1/σ²", type="log", row=2, col=1)
     return fig
