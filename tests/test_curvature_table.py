@@ -187,7 +187,7 @@ def test_intervals_are_over_networks_and_only_from_two(tmp_path: Path) -> None:
     three.save(tmp_path / "scale.h5")
     again = landscape.load_result(tmp_path / "scale.h5")
     assert str(again) == str(three)
-    assert len(again.plot().data) == 2
+    assert len(again.plot().data) == 3
 
 
 @pytest.mark.faults
