@@ -183,14 +183,13 @@ def _table(
     started, progress = time.perf_counter(), progress or SILENT
     problem = problem_for(problem, given[0])
     rows = _Rows(plan)
-    progress.start("flatness", total=len(given) * len(spaces))
+    progress.start("flatness", total=len(given) * len(set(spaces)) * len(plan.measures))
     try:
         for i, item in enumerate(given):
             for space in dict.fromkeys(spaces):
                 full = dataclasses.replace(options, mask=False) if space == "full" else options
                 name = names[i] if names else _name(item, i)
-                rows.add(Surroundings(problem, item, full), name, space)
-                progress.advance(1)
+                rows.add(Surroundings(problem, item, full), name, space, progress=progress)
     finally:
         progress.stop()
     return rows.result(spaces, seconds=time.perf_counter() - started)
@@ -211,7 +210,7 @@ class _Rows:
         self.config: Mapping[str, Any] = {}
         self.files: list[str | None] = []
 
-    def add(self, around: Surroundings, name: str, space: str) -> None:
+    def add(self, around: Surroundings, name: str, space: str, *, progress: Progress) -> None:
         """Measure one network in one space."""
         checkpoint = around.subject.checkpoint
         facts = {
@@ -222,9 +221,11 @@ class _Rows:
         }
         self.networks.append({**facts, **_network(around)})
         for measure in self.plan.measures:
+            progress.note(measure.replace("_", " "))
             found = self._measured(around, measure, f"{name}: ")
             if found is not None:
                 self._record(facts, measure, found)
+            progress.advance(1)
         self.stats.append(around.stats)
         self.digests.append(around.digests())
         self.config = around.config
