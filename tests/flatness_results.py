@@ -62,7 +62,7 @@ def a_table(
                         sign = -1 if measure.startswith("local") else 1
                         records.append(record(measure, None if value is None else sign * value, **facts))
                     radii = np.array([0.01, 0.1, 1.0])
-                    for measure in {"gaussian", "gaussian_relative"} & set(measures):
+                    for measure in [m for m in ("gaussian", "gaussian_relative") if m in measures]:
                         curves.append(
                             {
                                 **facts,

@@ -92,23 +92,83 @@ def test_several_networks_make_a_panel_a_measure() -> None:
     assert len(without.data[0].x) == 12
 
 
-def test_a_curve_is_logarithmic_and_leaves_out_what_is_not_positive() -> None:
-    result = a_table(seeds=1, levels=1, methods=("es",))
-    result.curves[0]["loss_rise"][0] = -1.0
-    fig = curve_figure(result, result.curves[0]["measure"])
+def one_curve(**changes: Any) -> Any:
+    result = a_table(seeds=1, levels=1, methods=("es",), measures=("gaussian",))
+    result.curves[0].update(changes)
+    return result
+
+
+def test_a_curve_is_logarithmic_and_draws_what_is_not_positive_on_its_floor() -> None:
+    fig = curve_figure(one_curve(loss_rise=[-1.0, 3e-3, 2.0], loss_rise_error=[0.1, 1e-4, 0.2]), "gaussian")
     assert fig is not None
     assert fig.layout.xaxis.type == fig.layout.yaxis.type == "log"
+    assert fig.layout.yaxis.ticktext[0] == "≤ 0.001"
+    line = fig.data[-1]
+    assert line.y == (0.001, 3e-3, 2.0)
+    assert line.customdata[0][0] == -1.0  # the hover and the CSV give the number itself
+    assert [symbol.endswith("-open") for symbol in line.marker.symbol] == [True, False, False]
+    assert curve_figure(one_curve(), "sam") is None
+
+
+def test_a_curve_that_never_rises_is_drawn() -> None:
+    fig = curve_figure(one_curve(loss_rise=[-1.0, 0.0, -2.0]), "gaussian")
+    assert fig is not None
+    assert set(fig.data[-1].y) == {1e-12}
+
+
+def test_the_band_of_one_network_is_students_interval_over_draws() -> None:
+    result = one_curve(loss_rise=[1.0, 2.0, 3.0], loss_rise_error=[0.1, 0.1, np.nan])
+    result.records[0]["details"] = {"draws": 3}
+    fig = curve_figure(result, "gaussian")
+    assert fig is not None
+    band, line = fig.data
+    assert band.y[0] == pytest.approx(1 + 4.302653 * 0.1)
+    assert len(band.x) == 4  # where the error is not known there is none
+    assert line.y == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize(("seeds", "bands", "markers"), [(2, 0, 2), (5, 1, 0)])
+def test_few_runs_are_markers_and_five_have_an_interval(seeds: int, bands: int, markers: int) -> None:
+    fig = curve_figure(a_table(seeds=seeds, levels=1, methods=("es",)), "gaussian")
+    assert fig is not None
+    assert sum(trace.fill == "toself" for trace in fig.data) == bands
+    assert sum(trace.mode == "markers" for trace in fig.data) == markers
+    assert f"mean of {seeds} runs" in fig.data[-1].hovertemplate
+
+
+@pytest.mark.faults
+def test_row_13_a_rise_that_overflows_in_one_run_has_no_mean() -> None:
+    result = a_table(seeds=2, levels=1, methods=("es",), measures=("gaussian",))
+    result.curves[0]["loss_rise"][2] = np.inf
+    fig = curve_figure(result, "gaussian")
+    assert fig is not None
     assert len(fig.data[-1].x) == 2
-    assert curve_figure(result, "sam") is None
 
 
-def test_curves_of_many_levels_show_the_first_and_the_last_of_each_method() -> None:
-    fig = curve_figure(a_table(levels=4), "gaussian")
+def test_curves_of_many_levels_show_the_densest_and_the_sparsest_of_each_method() -> None:
+    result = a_table(levels=4)
+    result.curves.reverse()  # whatever the order they came in
+    fig = curve_figure(result, "gaussian")
     assert fig is not None
     names = [trace.name for trace in fig.data if trace.showlegend is not False]
-    assert names == ["es-snr, 100 %", "es-snr, 12.5 %", "gd-magnitude, 100 %", "gd-magnitude, 12.5 %"]
+    assert names == ["gd-magnitude, 100 %", "gd-magnitude, 12.5 %", "es-snr, 100 %", "es-snr, 12.5 %"]
     colors = [trace.line.color for trace in fig.data if trace.showlegend is not False]
     assert colors[0] == colors[1] != colors[2]
+
+
+def test_curves_without_densities_are_told_apart_by_level() -> None:
+    fig = curve_figure(a_table(levels=2, methods=("es",), density=False), "gaussian")
+    assert fig is not None
+    assert [t.name for t in fig.data if t.showlegend is not False] == ["es, level 0", "es, level 1"]
+
+
+def test_curves_of_two_spaces_are_not_averaged() -> None:
+    result = a_table(seeds=1, levels=1, methods=("es",), spaces=("ticket", "full"))
+    for space in ("ticket", "full"):
+        fig = curve_figure(result, "gaussian", space=space)
+        (own,) = (c for c in result.curves if (c["measure"], c["space"]) == ("gaussian", space))
+        assert fig is not None
+        np.testing.assert_array_equal(fig.data[-1].y, own["loss_rise"])
 
 
 def test_correlations_are_a_symmetric_matrix_with_intervals_on_hover() -> None:

@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from landscape.flatness.catalogue import title_of
-from landscape.plots._series import mean_at
 from landscape.plots._text import label, shorten, wrapped_label
-from landscape.plots.theme import COLORS, log_ticks, numbers, style, swatch, tint
+from landscape.plots.flatness_curves import curve_figure
+from landscape.plots.theme import COLORS, log_ticks, numbers, style, swatch
 from landscape.plots.tickets import sweep_figure
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
 Network = Mapping[str, Any]
 
 _LOWER = "lower bound"
-_LEAST_RISE = 1e-9  # of the highest one: smaller rises are rounding
 _WIDE = 20.0  # spread from which an axis of positive values is logarithmic
 
 
@@ -273,101 +271,6 @@ def _by_network(result: Any, space: str) -> go.Figure:
         )
     fig.update_layout(showlegend=False)
     return fig
-
-
-def curve_figure(result: Any, measure: str, *, space: str | None = None) -> go.Figure | None:
-    """Return the rise of the loss against the radius: the densest and sparsest networks of each method.
-
-    Rises at or below zero are left out of the log axis; the band is ± 2 standard errors over draws, or
-    over runs where there are several.
-    """
-    curves = [c for c in result.curves if c["measure"] == measure and space in (None, c["space"])]
-    if not curves:
-        return None
-    fig = style(
-        go.Figure(), title=f"Rise of the loss: {title_of(measure)}", x=str(curves[0].get("units") or "radius")
-    )
-    groups: dict[tuple[str, Any], list[Mapping[str, Any]]] = {}
-    for curve in curves:
-        groups.setdefault((str(curve.get("method") or curve["name"]), curve.get("level")), []).append(curve)
-    chosen = _ends_of_methods(groups)
-    top = max((v for c in curves for v in numbers(c["loss_rise"]) if v is not None), default=1.0)
-    methods = list(dict.fromkeys(method for method, _ in chosen))
-    for i, key in enumerate(chosen):
-        # Colour is the method; dash and marker tell its levels apart.
-        first = next(j for j, other in enumerate(chosen) if other[0] == key[0])
-        look = {**swatch(i - first), "color": swatch(methods.index(key[0]))["color"]}
-        _curve(fig, key, groups[key], look=look, floor=_LEAST_RISE * max(top, 1e-30))
-    fig.update_xaxes(type="log", dtick="D2")
-    fig.update_yaxes(type="log", exponentformat="power", dtick=1)
-    fig.update_layout(height=400)
-    return fig
-
-
-def _ends_of_methods(groups: Mapping[tuple[str, Any], Any]) -> list[tuple[str, Any]]:
-    """Return the first and last level of each method, or all where there are few."""
-    if len(groups) <= 4:
-        return list(groups)
-    found: list[tuple[str, Any]] = []
-    for method in dict.fromkeys(method for method, _ in groups):
-        own = [key for key in groups if key[0] == method]
-        found += list(dict.fromkeys((own[0], own[-1])))
-    return found
-
-
-def _curve(
-    fig: go.Figure,
-    key: tuple[str, Any],
-    members: Sequence[Mapping[str, Any]],
-    *,
-    look: Mapping[str, str],
-    floor: float,
-) -> None:
-    radii = numbers(members[0]["radii"])
-    rows = [numbers(member["loss_rise"]) for member in members]
-    means = [mean_at(rows, k) for k in range(len(radii))]
-    if len(members) == 1:
-        errors = [error or 0.0 for error in numbers(members[0]["loss_rise_error"])]
-    else:
-        errors = [_spread([row[k] for row in rows]) for k in range(len(radii))]
-    method, level = key
-    density = members[0].get("density")
-    name = method if density is None or level is None else f"{method}, {100 * float(density):.3g} %"
-    known = [
-        (radius, mean, error)
-        for radius, mean, error in zip(radii, means, errors, strict=True)
-        if mean is not None and mean > floor
-    ]
-    x = [radius for radius, _, _ in known]
-    high = [mean + 2 * error for _, mean, error in known]
-    low = [max(mean - 2 * error, mean / 30) for _, mean, error in known]
-    fig.add_scatter(
-        x=[*x, *x[::-1]],
-        y=[*high, *low[::-1]],
-        mode="lines",
-        fill="toself",
-        fillcolor=tint(look["color"], 0.14),
-        line={"width": 0},
-        legendgroup=name,
-        showlegend=False,
-        hoverinfo="skip",
-        name=f"{label(shorten(name, 40))}, ± 2 standard errors",
-    )
-    fig.add_scatter(
-        x=x,
-        y=[mean for _, mean, _ in known],
-        mode="lines+markers",
-        name=label(shorten(name, 40)),
-        legendgroup=name,
-        line={"color": look["color"], "dash": look["dash"], "width": 2},
-        marker={"symbol": look["symbol"], "size": 7, "color": look["color"]},
-        hovertemplate=f"{label(name)}<br>rise %{{y:.4~g}} at %{{x:.4~g}}<extra></extra>",
-    )
-
-
-def _spread(values: Sequence[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.std(known, ddof=1)) / math.sqrt(len(known)) if len(known) > 1 else 0.0
 
 
 def measure_figure(result: Any) -> go.Figure:
