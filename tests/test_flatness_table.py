@@ -262,6 +262,14 @@ def test_few_runs_have_no_interval_and_two_networks_no_rank() -> None:
     assert not flatness_table(relu_problem(), checkpoints(1, 2), measures=QUICK, draws=2).correlations
 
 
+def test_one_network_given_twice_is_two_rows_of_equal_numbers() -> None:
+    network = Checkpoint(params=relu_network())
+    found = flatness_table(relu_problem(), [network] * 2, measures=QUICK, draws=2, names=["a", "a"])
+    assert [entry["name"] for entry in found.networks] == ["a", "a (2)"]
+    values = found.column("gaussian")
+    assert values[0] == values[1]
+
+
 def test_levels_of_one_run_are_not_taken_for_independent_networks() -> None:
     """Many levels of few runs: the interval must be wider than one that resampled networks."""
     rng = np.random.default_rng(0)

@@ -101,16 +101,14 @@ def _interval(x: np.ndarray, y: np.ndarray, runs: np.ndarray, seed: int) -> list
     Two copies of one network are no pair: they are tied in both, and count in neither scale.
     """
     rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(runs == number) for number in np.unique(runs)]
-    sign = np.sign(np.subtract.outer(x, x)), np.sign(np.subtract.outer(y, y))
-    taus = []
-    for _ in range(_RESAMPLES):
-        drawn = rng.integers(0, len(members), len(members))
-        counts = np.zeros(len(x))
-        for number in drawn:
-            counts[members[number]] += 1
-        weights = np.outer(counts, counts)
-        scale = float((weights * (sign[0] != 0)).sum()) * float((weights * (sign[1] != 0)).sum())
-        if scale:
-            taus.append(float((weights * sign[0] * sign[1]).sum()) / scale**0.5)
-    return [float(end) for end in np.quantile(taus, (0.025, 0.975))] if taus else None
+    numbers, member = np.unique(runs, return_inverse=True)
+    drawn = rng.integers(0, len(numbers), (_RESAMPLES, len(numbers)))
+    times = np.stack([np.bincount(row, minlength=len(numbers)) for row in drawn])[:, member].astype(float)
+    a, b = (np.sign(np.subtract.outer(values, values)) for values in (x, y))
+    # How often each pair was drawn, times what it says: a quadratic form in the numbers of copies.
+    agree, untied_a, untied_b = (
+        np.einsum("rn,rn->r", times @ form, times) for form in (a * b, np.abs(a), np.abs(b))
+    )
+    scale = np.sqrt(untied_a * untied_b)
+    taus = agree[scale > 0] / scale[scale > 0]
+    return [float(end) for end in np.quantile(taus, (0.025, 0.975))] if len(taus) else None

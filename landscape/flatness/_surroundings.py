@@ -210,7 +210,7 @@ class Surroundings:
     def _programs(self, temperature: float | None) -> Programs:
         if temperature is None:
             return programs_of(self.problem, "loss", lambda: _plain(self.problem))
-        outputs = checked_outputs(self.problem, self.subject.point)
+        outputs = self.shared("outputs", lambda: checked_outputs(self.problem, self.subject.point))
         return programs_of(
             self.problem, f"normalised {temperature!r}", lambda: _normalised(outputs, temperature)
         )
@@ -234,10 +234,10 @@ class Surroundings:
     ) -> dict[str, np.ndarray]:
         """Return by how much the means grow at each ``step * direction`` from the network, {name: [T]}."""
         pending: list[list[dict[str, jax.Array]]] = [[] for _ in steps]
-        for part in self.parts(temperature)[1]:
+        programs, parts = self.parts(temperature)
+        for part in parts:
             for found, step in zip(pending, steps, strict=True):
-                length = np.asarray(step, self.dtype)
-                found.append(self._programs(temperature).rise(self.place, direction, length, part))
+                found.append(programs.rise(self.place, direction, np.asarray(step, self.dtype), part))
         self.num_evaluations += len(steps)
         names = pending[0][0]
         return {

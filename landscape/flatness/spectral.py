@@ -35,8 +35,8 @@ def hessian_flatness(
     summary : {"top_eigenvalue", "trace", "mean_eigenvalue"}
         What of it.
     tolerance : float
-        Of the eigenvalue's residual, see `top_eigenpairs`; the interval is the eigenvalue ± residual,
-        within which an eigenvalue lies for certain.
+        Of the eigenvalue's residual, see `top_eigenpairs`: ``details["residual"]``, within which of the
+        value an eigenvalue lies for certain.
     relative_error : float
         Standard error of the trace asked for, see `trace`.
     seed, progress, **options
@@ -71,7 +71,6 @@ def hessian_of(
             summary,
             value,
             label=EXACT,
-            interval=(value - residual, value + residual),
             details={"residual": residual, "num_matvecs": pairs.num_matvecs},
             settings={**settings, "tolerance": tolerance},
             status=pairs.status,

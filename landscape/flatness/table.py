@@ -182,14 +182,14 @@ def _table(
         )
     started, progress = time.perf_counter(), progress or SILENT
     problem = problem_for(problem, given[0])
+    shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     rows = _Rows(plan)
     progress.start("flatness", total=len(given) * len(set(spaces)) * len(plan.measures))
     try:
         for i, item in enumerate(given):
             for space in dict.fromkeys(spaces):
                 full = dataclasses.replace(options, mask=False) if space == "full" else options
-                name = names[i] if names else _name(item, i)
-                rows.add(Surroundings(problem, item, full), name, space, progress=progress)
+                rows.add(Surroundings(problem, item, full), shown[i], space, progress=progress)
     finally:
         progress.stop()
     return rows.result(spaces, seconds=time.perf_counter() - started)
@@ -333,3 +333,13 @@ def _first_line(error: LandscapeError) -> str:
 def _name(item: Any, position: int) -> str:
     path = item.path if isinstance(item, Checkpoint) else item
     return str(path) if isinstance(path, str) or hasattr(path, "__fspath__") else f"network {position + 1}"
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return the names; one that came before has its number behind it."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
