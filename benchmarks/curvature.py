@@ -202,16 +202,24 @@ def coverage(seeds: int) -> None:
         line(f"coverage of 95 % intervals, three outliers: {method}", f"{hits / seeds:.3f} of {seeds} seeds")
 
 
-def sweep(levels: int, seeds: int) -> None:
-    """Measure all levels and seeds of a digits run: top 10 and trace of each."""
+def digits_run(levels: int, seeds: int, *, steps: int) -> tuple[Any, list[Checkpoint]]:
+    """Return the digits task and tickets of all levels and seeds, with random masks."""
     task = load_task("digits", {"kind": "mlp", "widths": [32]})
     layout, rng, given = Layout.of(task.init(0)), np.random.default_rng(0), []
     for seed in range(seeds):
         for level in range(levels):
             free = (rng.random(layout.size) < 0.8**level) | ~layout.prunable()
             mask = layout.unflatten(free)
-            params = trained(task.problem, task.init(seed), steps=30, mask=mask)
-            given.append(Checkpoint(params=params, mask=mask, info={"level": level}))
+            params = trained(task.problem, task.init(seed), steps=steps, mask=mask)
+            std = jax.tree.map(lambda x: np.full(np.shape(x), 0.05, np.float32), params)
+            info = {"level": level, "seed": seed, "method": "gd"}
+            given.append(Checkpoint(params=params, mask=mask, std=std, info=info))
+    return task, given
+
+
+def sweep(levels: int, seeds: int) -> None:
+    """Measure all levels and seeds of a digits run: top 10 and trace of each."""
+    task, given = digits_run(levels, seeds, steps=30)
     table = curvature_table(task.problem, given, k=10, relative_error=0.02)
     text = f"{table.stats['seconds']:.1f} s ({table.status})"
     line(f"digits, {levels} levels x {seeds} seeds: top 10 and trace of each", text, "< 30 s")

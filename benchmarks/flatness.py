@@ -17,13 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.curvature import EXAMPLES, image_task, line, trained
+from benchmarks.curvature import EXAMPLES, digits_run, image_task, line, trained
 from benchmarks.timing import interleaved, machine, median, ratio
-from landscape import Checkpoint, flatness_table, measure_flatness
+from landscape import flatness_table, measure_flatness
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.gaussian import draw, mirrored
-from landscape.layout import Layout
-from trainers.tasks import load_task
 
 DRAWS = 8
 RADII = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -69,16 +67,7 @@ def perturbations(kind: str, repeats: int) -> None:
 
 def family(levels: int, seeds: int) -> None:
     """Measure one digits network by everything, with compilation, and all levels and seeds of a run."""
-    task = load_task("digits", {"kind": "mlp", "widths": [32]})
-    layout, rng, given = Layout.of(task.init(0)), np.random.default_rng(0), []
-    for seed in range(seeds):
-        for level in range(levels):
-            free = (rng.random(layout.size) < 0.8**level) | ~layout.prunable()
-            mask = layout.unflatten(free)
-            params = trained(task.problem, task.init(seed), steps=100, mask=mask)
-            std = jax.tree.map(lambda x: np.full(np.shape(x), 0.05, np.float32), params)
-            info = {"level": level, "seed": seed, "method": "gd"}
-            given.append(Checkpoint(params=params, mask=mask, std=std, info=info))
+    task, given = digits_run(levels, seeds, steps=100)
     began = time.perf_counter()
     found = measure_flatness(task.problem, given[0])
     text = f"{time.perf_counter() - began:.1f} s ({len(found.records)} measures)"

@@ -40,6 +40,22 @@ def pair() -> tuple[Any, Any]:
     return operator, product
 
 
+def lanczos(operator: Any, start: np.ndarray) -> Lanczos:
+    """Return our run of `STEPS` steps from a vector."""
+    run = Lanczos(
+        operator.rows,
+        operator.dim,
+        num_vectors=STEPS + 1,
+        rng=np.random.default_rng(0),
+        dtype=operator.dtype,
+        start=start[None].copy(),
+    )
+    for _ in range(STEPS - 1):
+        run.step()
+    run.last_step()
+    return run
+
+
 def test_products_are_those_of_a_derivation_of_its_own(pair: Any) -> None:
     operator, product = pair
     vector = np.random.default_rng(0).standard_normal(operator.dim)
@@ -51,17 +67,7 @@ def test_products_are_those_of_a_derivation_of_its_own(pair: Any) -> None:
 def test_lanczos_makes_the_tridiagonal_matrix_of_the_other_library(pair: Any) -> None:
     operator, product = pair
     start = np.random.default_rng(1).standard_normal(operator.dim)
-    run = Lanczos(
-        operator.rows,
-        operator.dim,
-        num_vectors=STEPS + 1,
-        rng=np.random.default_rng(0),
-        dtype=operator.dtype,
-        start=start[None].copy(),
-    )
-    for _ in range(STEPS - 1):
-        run.step()
-    run.last_step()
+    run = lanczos(operator, start)
     with jax.enable_x64(True):
         _, dense, *_ = decomp.tridiag_sym(STEPS)(product, jnp.asarray(start / np.linalg.norm(start)))
         expected = np.linalg.eigvalsh(np.asarray(dense))
@@ -71,17 +77,7 @@ def test_lanczos_makes_the_tridiagonal_matrix_of_the_other_library(pair: Any) ->
 def test_quadrature_gives_the_quadratic_form_of_the_other_library(pair: Any) -> None:
     operator, product = pair
     start = np.random.default_rng(2).choice((-1.0, 1.0), operator.dim)
-    run = Lanczos(
-        operator.rows,
-        operator.dim,
-        num_vectors=STEPS + 1,
-        rng=np.random.default_rng(0),
-        dtype=operator.dtype,
-        start=start[None].copy(),
-    )
-    for _ in range(STEPS - 1):
-        run.step()
-    run.last_step()
+    run = lanczos(operator, start)
     theta, coefficients, _ = run.ritz()
     ours = operator.dim * float(coefficients[0] ** 2 @ np.log1p(theta**2))
     with jax.enable_x64(True):
