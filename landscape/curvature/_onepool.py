@@ -26,7 +26,10 @@ def aligned(rows: int, dim: int, dtype: np.dtype) -> np.ndarray:
     """Return finite numbers [rows rounded up, dim] at an address that jax can use without a copy."""
     rows = -(-rows // _ROWS) * _ROWS
     size = rows * dim * np.dtype(dtype).itemsize
-    raw = _SPARE.pop() if _SPARE else np.empty(0, np.uint8)
+    try:
+        raw = _SPARE.pop()
+    except IndexError:  # asked of the list itself: another thread may be asking too
+        raw = np.empty(0, np.uint8)
     if not size + _ALIGNMENT <= raw.nbytes <= 2 * size:
         raw = np.zeros(size + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
