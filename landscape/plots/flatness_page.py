@@ -97,7 +97,10 @@ def _curves(page: Page, result: Any) -> None:
     measures = list(dict.fromkeys(curve["measure"] for curve in result.curves))
     if not measures:
         return
-    page.section("Perturbation curves", "Mean rise of the loss under random noise, with ± 2 standard errors.")
+    page.section(
+        "Perturbation curves",
+        "Mean rise of the loss under random noise; bands are 95 % intervals, over runs where there are five.",
+    )
     figures = [(name, curve_figure(result, name, space=_spaces(result)[0])) for name in measures]
     shown = [(fig, _remark(name), f"curve-{name}") for name, fig in figures if fig is not None]
     for at in range(0, len(shown), 2):
