@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from curvature_samples import cross_entropy
 
 from landscape import Metric, Outputs, Problem
-from tests.curvature_samples import cross_entropy
 
 F64: dict[str, Any] = {"dtype": "float64"}
 

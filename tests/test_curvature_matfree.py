@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from curvature_samples import network_problem
 from matfree import decomp, funm, stochtrace
 
 from landscape import hessian
 from landscape.curvature import _estimators
 from landscape.curvature._lanczos import Lanczos
 from landscape.layout import Layout
-from tests.curvature_samples import network_problem
 
 STEPS = 12
 

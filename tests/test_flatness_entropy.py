@@ -7,11 +7,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flatness_samples import F64, quadratic
 
 from landscape import Problem, local_entropy
 from landscape.errors import ConfigurationError
 from landscape.flatness import entropy
-from tests.flatness_samples import F64, quadratic
 
 
 def closed_form(matrix: np.ndarray, slope: np.ndarray, gamma: float) -> float:

@@ -8,16 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import minimize
-from scipy.stats import norm as normal
-
-import landscape
-from landscape import Checkpoint, Metric, Problem
-from landscape.curvature.operators import hessian
-from landscape.flatness import _measured, worst_case
-from landscape.flatness._surroundings import Options, Surroundings
-from landscape.layout import Layout
-from tests.flatness_samples import (
+from flatness_samples import (
     F64,
     SIZES,
     linear,
@@ -27,6 +18,15 @@ from tests.flatness_samples import (
     relu_problem,
     trust_region,
 )
+from scipy.optimize import minimize
+from scipy.stats import norm as normal
+
+import landscape
+from landscape import Checkpoint, Metric, Problem
+from landscape.curvature.operators import hessian
+from landscape.flatness import _measured, worst_case
+from landscape.flatness._surroundings import Options, Surroundings
+from landscape.layout import Layout
 
 # -- mean rises ------------------------------------------------------------------------------------
 

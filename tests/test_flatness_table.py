@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from curvature_samples import cross_entropy
+from flatness_samples import F64, quadratic, relu_model, relu_network, relu_problem
 from scipy.stats import kendalltau
 
 import landscape
@@ -26,8 +28,6 @@ from landscape.errors import (
 from landscape.flatness._correlations import correlations, kendall_tau
 from landscape.flatness._programs import Programs
 from landscape.flatness.catalogue import MEASURES
-from tests.curvature_samples import cross_entropy
-from tests.flatness_samples import F64, quadratic, relu_model, relu_network, relu_problem
 
 QUICK = ["gaussian", "sam", "fisher_rao", "top_eigenvalue"]
 EXACT = [

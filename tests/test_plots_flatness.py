@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import open_page
+from flatness_results import a_measure, a_table
+from plot_samples import ODD_NAME, SHOWN_NAME
 
 from landscape.flatness.catalogue import title_of
 from landscape.plots import figure_of
@@ -14,9 +17,6 @@ from landscape.plots._text import label
 from landscape.plots.flatness import curve_figure, sweep_of, values_figure
 from landscape.plots.flatness_page import flatness_page
 from landscape.plots.flatness_ranks import correlation_figure
-from tests.browser import open_page
-from tests.flatness_results import a_measure, a_table
-from tests.plot_samples import ODD_NAME, SHOWN_NAME
 
 
 def drawn(fig: Any) -> list[Any]:

@@ -127,11 +127,12 @@ class Lanczos:
         self.projected[old, :old], self.projected[:old, old] = self.coupling[0], self.coupling[0]
         self.projected[old, old] = diagonal
         self.count, self.coupled_from = new, old
-        self.basis[new] = row
         length = lengths[2]
         if length < _DROP * lengths[1] or length <= _tiny(row.dtype) * self.scale:
-            self.basis[new] *= np.float32(length)
+            self.basis[new] = row
             length = self._append()[0, 0]
+        else:
+            np.divide(row, np.float32(length), out=self.basis[new])
         self.coupling = np.zeros((1, new))
         self.coupling[0, old] = length
 

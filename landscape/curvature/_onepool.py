@@ -62,20 +62,22 @@ def advance(
     Returns
     -------
     tuple
-        The orthogonalised vector [n], of length 1; the diagonal entry; and the lengths of the product,
-        of what its neighbours leave of it, and of what all rows leave of that (the first two from the
-        parts that were taken out, which are orthogonal).
+        The orthogonalised vector [n]; the diagonal entry; and the lengths of the product, of what its
+        neighbours leave of it, and of what all rows leave of that (the first two from the parts that
+        were taken out, which are orthogonal).
     """
     import jax
 
     rows = -(-count // _ROWS) * _ROWS
-    known, last, previous = (
-        jax.dlpack.from_dlpack(part) for part in (basis[:rows], basis[count - 1], basis[max(count - 2, 0)])
-    )
-    row, found = _program()(known, (last, previous), products, np.int32(count), before=np.float32(before))
-    diagonal, left, along = (float(number) for number in np.asarray(found, np.float64))
-    near = math.hypot(left, along)
-    return np.asarray(row), diagonal, (math.hypot(diagonal, before, near), near, left)
+    known = jax.dlpack.from_dlpack(basis[:rows])
+    # Sums that enter the projected matrix are NumPy's, which are pairwise: those of jax lose a digit or two
+    # of a length or a diagonal entry, and with them of the eigenvalues.
+    diagonal = float(np.multiply(products, basis[count - 1]).sum())
+    found = _program()(known, products, np.int32(count), np.array([diagonal, before], np.float32))
+    row, along = (np.asarray(part) for part in found)
+    length = math.sqrt(float(np.square(row).sum()))
+    near = math.hypot(length, float(np.linalg.norm(along)))
+    return row, diagonal, (math.hypot(diagonal, before, near), near, length)
 
 
 @functools.cache
@@ -84,14 +86,11 @@ def _program() -> Any:
     import jax.numpy as jnp
 
     @jax.jit
-    def project(known: Any, neighbours: Any, product: Any, count: Any, *, before: Any) -> Any:
-        last, previous = neighbours
-        diagonal = product @ last
-        row = product - diagonal * last - before * previous
+    def project(known: Any, product: Any, count: Any, coupling: Any) -> Any:
+        # Rows are cut out here: on their own they do not lie where jax can use them without a copy.
+        last, previous = known[count - 1], known[jnp.maximum(count - 2, 0)]
+        row = product - coupling[0] * last - coupling[1] * previous
         along = jnp.where(jnp.arange(known.shape[0]) < count, known @ row, 0)
-        row = row - along @ known
-        length = jnp.sqrt(row @ row)  # products of vectors: reductions would run on one thread
-        unit = row / jnp.where(length > 0, length, 1)
-        return unit, jnp.stack([diagonal, length, jnp.sqrt(along @ along)])
+        return row - along @ known, along
 
     return project
