@@ -16,7 +16,7 @@ _INTRODUCTION = (
     "Larger values mean a sharper loss, except for local entropy, where they mean a flatter one. "
     "Worst-case measures are **lower bounds**: the best point that a maximisation found. "
     "A raw measure depends on the scale of the weights, which a rectifier network can change without "
-    "changing its function; a measure relative to the weights does not."
+    "changing its function; the last table says which measures that leaves as they are."
 )
 
 _READING = (
@@ -122,7 +122,8 @@ def _curves(page: Page, result: Any) -> None:
     page.section(
         "Perturbation curves",
         "Mean rise of the loss under random noise. Bands are 95 % intervals: over draws for a single "
-        "network, over runs from five runs on; fewer runs are markers. Open markers lie on the floor.",
+        "network, over runs from five runs on; fewer runs are markers. A rise "
+        "at or below the floor (≤) is an open marker on it.",
     )
     for space in _spaces(result):
         if len(_spaces(result)) > 1:
