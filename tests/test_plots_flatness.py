@@ -79,9 +79,9 @@ def test_an_interval_around_zero_reaches_to_a_tenth_on_the_axis_of_sizes() -> No
 def test_ticket_and_full_space_are_two_series() -> None:
     fig = figure_of(a_table(seeds=1, levels=1, methods=("es",), spaces=("ticket", "full")))
     assert [trace.name for trace in fig.data] == ["ticket space", "full space"]
-    looks = [(t.marker.color, *t.marker.symbol[:1], t.marker.symbol[7]) for t in fig.data]
-    assert all(a != b for a, b in zip(*looks, strict=True))  # bounds too differ in more than colour
-    assert not set(fig.data[0].y) & set(fig.data[1].y)
+    assert fig.data[0].marker.color != fig.data[1].marker.color
+    assert fig.data[0].marker.symbol[0] != fig.data[1].marker.symbol[0]
+    assert not set(fig.data[0].y) & set(fig.data[1].y)  # bounds differ in more than colour too
 
 
 def test_a_sweep_shows_the_mean_over_runs_at_every_density() -> None:
@@ -321,6 +321,14 @@ def test_the_page_says_how_many_warnings_it_leaves_out() -> None:
     assert "warning 11" in html
     assert "warning 12" not in html
     assert "and 8 more warnings" in html
+    assert html.count('class="warning"') == 1
+
+
+def test_the_page_says_at_each_figure_what_its_measure_is() -> None:
+    html = flatness_page(a_table(measures=("sam", "local_entropy", "fisher_rao"))).html(plotlyjs="cdn")
+    assert "Lower bound (≥). Depends on the scale of the weights." in html
+    assert "Larger means flatter. Depends on the scale of the weights." in html
+    assert "<p>Unchanged under layer-wise and neuron-wise rescaling.</p>" in html
 
 
 @pytest.mark.parametrize("width", [390, 1280])

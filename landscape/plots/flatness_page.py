@@ -36,10 +36,12 @@ def flatness_page(result: Any) -> Page:
     """
     names = list(dict.fromkeys(str(network["name"]) for network in result.networks))
     page = Page("Flatness", names[0] if len(names) == 1 else f"{len(names)} networks")
-    for warning in result.warnings[:_MOST_WARNINGS]:
-        page.warning(warning)
+    warnings = [str(warning) for warning in result.warnings[:_MOST_WARNINGS]]
     if len(result.warnings) > _MOST_WARNINGS:
-        page.warning(f"and {len(result.warnings) - _MOST_WARNINGS} more warnings (all in the JSON form)")
+        left = len(result.warnings) - _MOST_WARNINGS
+        warnings.append(f"and {left} more warnings (all in the JSON form)")
+    if warnings:
+        page.warning("\n".join(warnings))
     page.text(_INTRODUCTION)
     if len(names) > 1:
         _comparisons(page, result)
@@ -84,7 +86,7 @@ def _comparisons(page: Page, result: Any) -> None:
 
 def _figures(result: Any, measures: Sequence[str], space: str) -> list[tuple[Any, str, str]]:
     figures = [(name, _comparison(result, name, space)) for name in measures]
-    return [(fig, _remark(name), f"{space}-{name}") for name, fig in figures if fig is not None]
+    return [(fig, _remark(result, name), f"{space}-{name}") for name, fig in figures if fig is not None]
 
 
 def _comparison(result: Any, measure: str, space: str) -> Any:
@@ -104,15 +106,21 @@ def _groups(measures: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
     return list(pairs.items()), [measure for measure in measures if measure not in taken]
 
 
-def _remark(measure: str) -> str:
+def _remark(result: Any, measure: str, *, curve: bool = False) -> str:
+    """Return what kind of number a measure is, and which rescalings leave it unchanged."""
     entry = MEASURES.get(measure)
-    if entry is None:
-        return ""
-    if entry.neuron_wise:
-        return "Unchanged under layer-wise and neuron-wise rescaling."
-    if entry.layer_wise:
-        return "Unchanged under layer-wise rescaling only."
-    return "Depends on the scale of the weights."
+    labels = {record["label"] for record in result.records if record["measure"] == measure}
+    said = ["Lower bound (≥)."] if "lower bound" in labels and not curve else []
+    if entry is not None:
+        said += ["Larger means flatter."] if entry.flat > 0 else []
+        said.append(
+            "Unchanged under layer-wise and neuron-wise rescaling."
+            if entry.neuron_wise
+            else "Unchanged under layer-wise rescaling only."
+            if entry.layer_wise
+            else "Depends on the scale of the weights."
+        )
+    return " ".join(said)
 
 
 def _curves(page: Page, result: Any) -> None:
@@ -129,7 +137,11 @@ def _curves(page: Page, result: Any) -> None:
         if len(_spaces(result)) > 1:
             page.text(f"**{space.capitalize()} space.**")
         figures = [(name, curve_figure(result, name, space=space)) for name in measures]
-        shown = [(fig, _remark(name), f"{space}-curve-{name}") for name, fig in figures if fig is not None]
+        shown = [
+            (fig, _remark(result, name, curve=True), f"{space}-curve-{name}")
+            for name, fig in figures
+            if fig is not None
+        ]
         for at in range(0, len(shown), 2):
             page.pair(shown[at : at + 2])
 

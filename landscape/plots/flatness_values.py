@@ -24,7 +24,7 @@ _FAMILIES = {
     "entropy": "Local entropy",
     "hessian": "Hessian",
 }
-_BOUNDS = ("triangle-right", "arrow-right", "star-triangle-up")  # a space each
+_BOUND = "triangle-right"
 _MOST_NAMES = 20  # rows that have room for their names
 _ROW = 44  # pixels
 
@@ -46,7 +46,7 @@ def values_figure(result: Any) -> go.Figure:
         shown = [r for r in result.records if r["space"] == space and r["measure"] in measures and _drawn(r)]
         at = [places[record["measure"]] - 0.24 * i for record in shown]
         names = [title_of(record["measure"]) for record in shown]
-        _dots(fig, shown, at, name=f"{space} space", rows=names, look={**swatch(i), "bound": _BOUNDS[i % 3]})
+        _dots(fig, shown, at, name=f"{space} space", rows=names, look={**swatch(i), "bound": _BOUND})
     drawn = [abs(x) for trace in fig.data for x in trace.x]
     _row_axis(fig, places, list(rows.values()), heads=[row for row in rows if row not in measures])
     fig.update_xaxes(type="log", **_powers(drawn))
@@ -72,8 +72,7 @@ def networks_figure(result: Any, measure: str, *, space: str | None = None) -> g
         None where no network has a value.
     """
     space = space or str(result.networks[0]["space"])
-    records = [_of_network(result, network, measure) for network in result.networks]
-    records = [r for r in records if r["space"] == space]
+    records = _by_network(result, measure, space)
     places = {i: -float(i) for i in range(len(records))}
     methods: dict[str, list[int]] = {}
     for i, record in enumerate(records):
@@ -100,13 +99,15 @@ def networks_figure(result: Any, measure: str, *, space: str | None = None) -> g
     return fig
 
 
-def _of_network(result: Any, network: Mapping[str, Any], measure: str) -> Record:
-    """Return the record of a measure at a network; of the norm, one made up."""
+def _by_network(result: Any, measure: str, space: str) -> list[Record]:
+    """Return the record of a measure at every network, made up for the norm and where there is none."""
+    networks = [network for network in result.networks if network["space"] == space]
     if measure == "parameter_norm":
-        return {**network, "measure": measure, "value": network["parameter_norm"], "label": "exact"}
-    keys = {"name": network["name"], "space": network["space"], "measure": measure}
-    found = [r for r in result.records if all(r[key] == value for key, value in keys.items())]
-    return found[0] if found else {**network, **keys, "value": None, "label": ""}
+        return [{**n, "measure": measure, "value": n["parameter_norm"], "label": "exact"} for n in networks]
+    own = [r for r in result.records if (r["measure"], r["space"]) == (measure, space)]
+    found = {record["name"]: record for record in own}
+    nothing = {"measure": measure, "value": None, "label": ""}
+    return [found.get(network["name"], {**network, **nothing}) for network in networks]
 
 
 def _rows(measures: Sequence[str]) -> dict[str, str]:
@@ -199,8 +200,8 @@ def _dots(
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [(high - at) or None for at, (_, high) in zip(x, ends, strict=True)],
-            "arrayminus": [(at - low) or None for at, (low, _) in zip(x, ends, strict=True)],
+            "array": [high - at for at, (_, high) in zip(x, ends, strict=True)],
+            "arrayminus": [at - low for at, (low, _) in zip(x, ends, strict=True)],
             "color": look["color"],
             "thickness": 1.5,
             "width": 4,
