@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import _device, _options, _outputs, _problem, _stored
+from cli import _device, _networks, _options, _outputs, _stored
 from cli._frame import Outcome, Session
-from cli._text import cell, strict
-from cli.barrier import outcome_of
 
 if TYPE_CHECKING:
+    from landscape import Checkpoint
+    from landscape.progress import Progress
     from landscape.results import Result
 
 # Options that the library takes under another name; all others are spelt alike.
@@ -101,46 +101,45 @@ def command(
         raise click.UsageError("at least one checkpoint is expected", ctx)
     _outputs.check(outputs, force=force, inputs=checkpoints)
     _device.configure(device)
-    compute = _scale if options["scale"] else _compute
-    result = compute(session, checkpoints, device, options)
-    written = [
-        file
-        for path in outputs
-        for file in _outputs.write_result(result, path, plotlyjs=plotlyjs, force=force)
-    ]
-    return outcome_of(result, written)
 
+    def compute(problem: Any, given: list[Checkpoint]) -> Result:
+        if options["scale"]:
+            return _scale(problem, given, options, progress=session.progress())
+        names = [str(path) for path in checkpoints]
+        return _table(problem, given, options, names=names, progress=session.progress())
 
-def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Mapping[str, Any]) -> Result:
-    """Load all, measure, and record the command in the result."""
-    from landscape import curvature_table, load
-
-    given = [load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths]
-    session.detail(f"device: {_device.require(device)}")
-    settings = {
-        NAMES.get(key, key): value for key, value in options.items() if key not in ("problem", "scale")
-    }
-    settings["where"] = tuple(options["where"]) or None
-    result: Result = curvature_table(
-        _problem.load(options["problem"]),
-        given,
-        **settings,
-        names=[str(path) for path in paths],
-        progress=session.progress(),
+    result = _networks.measured(
+        session, "curvature", checkpoints, device=device, options=options, measure=compute
     )
-    session.shown.stop()
-    session.detail(f"stats: {cell(strict(result.stats))}")
-    return _stored.recorded(result, "curvature", paths, options)
+    return _networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
 
 
-def _scale(session: Session, paths: tuple[Path, ...], device: str, options: Mapping[str, Any]) -> Result:
-    """Load all, correlate, and record the command in the result."""
-    from landscape import load, scale_curvature
+def _table(
+    problem: Any,
+    given: list[Checkpoint],
+    options: Mapping[str, Any],
+    *,
+    names: list[str],
+    progress: Progress,
+) -> Result:
+    """Measure eigenvalues, trace and density."""
+    from landscape import curvature_table
 
-    given = [load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths]
-    session.detail(f"device: {_device.require(device)}")
-    result = scale_curvature(
-        _problem.load(options["problem"]),
+    left_out = ("problem", "scale")
+    settings = {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
+    settings["where"] = tuple(options["where"]) or None
+    result: Result = curvature_table(problem, given, **settings, names=names, progress=progress)
+    return result
+
+
+def _scale(
+    problem: Any, given: list[Checkpoint], options: Mapping[str, Any], *, progress: Progress
+) -> Result:
+    """Correlate the search distributions with the diagonals."""
+    from landscape import scale_curvature
+
+    result: Result = scale_curvature(
+        problem,
         given,
         split=options["split"],
         subset=options["examples"],
@@ -150,7 +149,6 @@ def _scale(session: Session, paths: tuple[Path, ...], device: str, options: Mapp
         batch_size=options["batch_size"],
         dtype=options["dtype"],
         allow_nonfinite=options["allow_nonfinite"],
-        progress=session.progress(),
+        progress=progress,
     )
-    session.shown.stop()
-    return _stored.recorded(result, "curvature", paths, options)
+    return result

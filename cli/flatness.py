@@ -8,15 +8,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
-from cli import _device, _options, _outputs, _problem, _stored
+from cli import _device, _networks, _options, _outputs, _stored
 from cli._frame import Outcome, Session
-from cli._text import cell, strict
-from cli.barrier import outcome_of
 from landscape.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from landscape import Checkpoint
     from landscape.results import Result
+
+
+class Names(click.ParamType[str]):
+    """Text with names of measures in it, which a shell completes."""
+
+    name = "text"
+
+    def __init__(self, after: str) -> None:
+        self.after = after
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """Return the text; the names are looked at when all options are known."""
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Let the shell complete the last name of the list."""
+        from landscape.flatness.catalogue import MEASURES
+
+        before, comma, last = incomplete.rpartition(",")
+        return [
+            CompletionItem(f"{before}{comma}{name}{self.after}", help=entry.title)
+            for name, entry in MEASURES.items()
+            if name.startswith(last)
+        ]
 
 
 @_options.command(
@@ -30,6 +60,7 @@ if TYPE_CHECKING:
 @click.argument("checkpoints", nargs=-1, type=_options.FilePath(), metavar="CKPT...")
 @click.option(
     "--measures",
+    type=Names(after=""),
     multiple=True,
     metavar="NAME,...",
     show_default="all that apply",
@@ -39,6 +70,7 @@ if TYPE_CHECKING:
 @click.option(
     "--radius",
     "radii",
+    type=Names(after="="),
     multiple=True,
     metavar="NAME=VALUE",
     show_default="each measure's own",
@@ -90,42 +122,75 @@ def command(
         checkpoints, options = _stored.restored(ctx, config_file, "flatness", checkpoints, **options)
     if not checkpoints:
         raise click.UsageError("at least one checkpoint is expected", ctx)
+    _one_space(ctx, options)
     _outputs.check(outputs, force=force, inputs=checkpoints)
     settings = _settings(options)
     _device.configure(device)
-    result = _compute(session, checkpoints, device, options=options, settings=settings)
-    written = [
-        file
-        for path in outputs
-        for file in _outputs.write_result(result, path, plotlyjs=plotlyjs, force=force)
-    ]
-    return outcome_of(result, written)
+
+    def compute(problem: Any, given: list[Checkpoint]) -> Result:
+        from landscape import flatness_table
+
+        names = [str(path) for path in checkpoints]
+        return flatness_table(problem, given, **settings, names=names, progress=session.progress())
+
+    result = _networks.measured(
+        session, "flatness", checkpoints, device=device, options=options, measure=compute
+    )
+    return _networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
+
+
+def _one_space(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Refuse ``--both`` beside ``--no-mask``; what is given replaces what a stored result says."""
+    given = {
+        name for name in ("both", "mask") if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
+    }
+    if given == {"both", "mask"} and not options["mask"]:
+        raise click.UsageError("--both and --no-mask exclude each other: both spaces, or the full one", ctx)
+    if given == {"mask"}:
+        options["both"] = False
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keywords of the library; names are looked at before anything is loaded."""
     names = [name.strip() for text in options["measures"] for name in text.split(",") if name.strip()]
     _check_names(names, "--measures")
-    radii = {}
-    for text in options["radii"]:
-        name, _, value = text.partition("=")
-        _check_names([name.strip()], "--radius")
-        try:
-            radii[name.strip()] = float(value)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"--radius {text}: not a measure and its radius", expected="NAME=VALUE, for instance sam=0.1"
-            ) from error
+    if options["measures"] and not names:
+        raise ConfigurationError(
+            "--measures: no name in it",
+            expected="names with commas between them",
+            hint="Leave the option out to measure all that apply.",
+        )
     kept = ("draws", "split", "seed", "batch_size", "dtype", "allow_nonfinite")
     spaces = ("ticket", "full") if options["both"] else ("ticket" if options["mask"] else "full",)
     return {
         **{key: options[key] for key in kept},
         "measures": names or None,
-        "radii": radii,
+        "radii": _radii(options["radii"]),
         "spaces": spaces,
         "where": tuple(options["where"]) or None,
         "subset": options["examples"],
     }
+
+
+def _radii(texts: Iterable[str]) -> dict[str, float]:
+    """Return the radius of each measure named."""
+    radii: dict[str, float] = {}
+    for text in texts:
+        name, _, value = (part.strip() for part in text.partition("="))
+        _check_names([name], "--radius")
+        if name in radii:
+            raise ConfigurationError(
+                f"--radius {text}: a second one of {name}",
+                expected="one radius a measure",
+                got=f"{name}={radii[name]:g} before it",
+            )
+        try:
+            radii[name] = float(value)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"--radius {text}: not a measure and its radius", expected="NAME=VALUE, for instance sam=0.1"
+            ) from error
+    return radii
 
 
 def _check_names(names: Iterable[str], option: str) -> None:
@@ -153,28 +218,3 @@ def _catalogue() -> Outcome:
         lines.append(f"{name:<{width}}  {kept:<11}  {entry.title}")
     head = f"{'name':<{width}}  {'unchanged':<11}  measure"
     return Outcome(text="\n".join([head, *lines]), data={"measures": rows})
-
-
-def _compute(
-    session: Session,
-    paths: tuple[Path, ...],
-    device: str,
-    *,
-    options: Mapping[str, Any],
-    settings: Mapping[str, Any],
-) -> Result:
-    """Load all, measure, and record the command in the result."""
-    from landscape import flatness_table, load
-
-    given = [load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths]
-    session.detail(f"device: {_device.require(device)}")
-    result = flatness_table(
-        _problem.load(options["problem"]),
-        given,
-        **settings,
-        names=[str(path) for path in paths],
-        progress=session.progress(),
-    )
-    session.shown.stop()
-    session.detail(f"stats: {cell(strict(result.stats))}")
-    return _stored.recorded(result, "flatness", paths, options)

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
+from cli.flatness import command
 from cli.main import run
 from landscape import Checkpoint, load_result, save
 from landscape.flatness.catalogue import MEASURES
@@ -79,6 +81,15 @@ def test_mask_no_mask_and_both_choose_the_space(capsys: Any) -> None:
     assert spaces[("--both",)] == [("ticket", 100), ("full", 160)]
 
 
+def test_a_stored_choice_of_spaces_gives_way_to_one_that_is_given(capsys: Any) -> None:
+    quick = ["--measures", "fisher_rao", "--examples", "20", "-q"]
+    assert run(["flatness", "b.h5", *quick, "--both", "-o", "both.h5", "--force"]) == 0
+    capsys.readouterr()
+    for flags, spaces in (((), ["ticket", "full"]), (("--no-mask",), ["full"]), (("--mask",), ["ticket"])):
+        assert run(["flatness", "--config", "both.h5", *flags, "--json", "-q"]) == 0
+        assert [r["space"] for r in records(capsys)] == spaces
+
+
 def test_a_radius_replaces_the_default(capsys: Any) -> None:
     assert run(["flatness", "a.h5", *QUICK, "--radius", "sam=0.2", "--json"]) == 0
     assert {r["measure"]: r["radius"] for r in records(capsys)}["sam"] == 0.2
@@ -114,6 +125,38 @@ def test_row_31_names_that_are_none_are_answered_with_the_nearest(capsys: Any) -
     assert run(["flatness", "a.h5", "--radius", "sam"]) == 2
     assert "sam=0.1" in capsys.readouterr().err
     assert run(["flatness"]) == 2
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--both", "--no-mask"], "exclude each other"),
+        (["--measures", " , "], "no name in it"),
+        (["--radius", "sam=0.1", "--radius", "sam=0.2"], "a second one of sam"),
+        (["--measures", "sam", "--radius", "sam=nan"], "radius of sam"),
+        (["--measures", "sam", "--radius", "sam=-1"], "radius of sam"),
+        (["--measures", "fisher_rao", "--radius", "fisher_rao=1"], "takes no radius"),
+        (["--measures", "fisher_rao", "--radius", "sam=1"], "sam is not measured"),
+        (["--draws", "1"], "--draws"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(arguments: list[str], said: str, capsys: Any) -> None:
+    assert run(["flatness", "a.h5", *arguments, "-q", "-o", "never.h5"]) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("never.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "found"),
+    [("gaussian_", ["gaussian_relative", "gaussian_filter"]), ("sam,fisher", ["sam,fisher_rao"]), ("x", [])],
+)
+def test_names_of_measures_are_completed(incomplete: str, found: list[str]) -> None:
+    params = {param.name: param for param in command.params}
+    ctx = click.Context(command)
+    assert [item.value for item in params["measures"].shell_complete(ctx, incomplete)] == found
+    radii = params["radii"].shell_complete(ctx, incomplete)
+    assert [item.value for item in radii] == [f"{name}=" for name in found]
 
 
 @pytest.mark.faults

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,14 @@ from plot_samples import ODD_NAME, SHOWN_NAME
 
 from landscape.flatness.catalogue import title_of
 from landscape.plots import figure_of
-from landscape.plots._text import label
-from landscape.plots.flatness import curve_figure, sweep_of, values_figure
+from landscape.plots._text import label, shorten
+from landscape.plots.flatness import curve_figure, networks_figure, sweep_of, values_figure
 from landscape.plots.flatness_page import flatness_page
 from landscape.plots.flatness_ranks import correlation_figure
 
 
-def drawn(fig: Any) -> list[Any]:
-    return [trace for trace in fig.data if trace.x is not None and len(trace.x)]
+def words(fig: Any) -> list[str]:
+    return [annotation.text for annotation in fig.layout.annotations]
 
 
 def test_one_network_shows_every_measure_with_its_interval() -> None:
@@ -46,13 +48,40 @@ def record_value(result: Any, measure: str) -> float:
 
 def test_values_that_are_not_defined_are_left_out() -> None:
     fig = values_figure(a_table(seeds=1, levels=1, methods=("es",), missing=("pac_bayes",)))
-    assert not any("PAC-Bayes 1/σ²<" in text for text in fig.layout.yaxis.ticktext)
+    assert "PAC-Bayes 1/σ²" not in words(fig)
+    assert "PAC-Bayes 1/σ′², magnitude-aware" in words(fig)
+    nothing = a_table(seeds=1, levels=1, methods=("es",), measures=("trace",), missing=("trace",))
+    assert figure_of(nothing).data[0].x == ()
+
+
+def test_measures_stand_in_families() -> None:
+    fig = values_figure(a_table(seeds=1, levels=1, methods=("es",), measures=("gaussian", "sam", "average")))
+    assert words(fig) == [
+        "<b>Random perturbations</b>",
+        "Gaussian robustness",
+        "Average-case sharpness",
+        "<b>Worst case</b>",
+        "m-sharpness, first order",
+    ]
+    heights = [annotation.y for annotation in fig.layout.annotations]
+    assert heights == sorted(heights, reverse=True)
+    assert sorted(fig.data[0].y) == sorted(heights[i] for i in (1, 2, 4))
+
+
+def test_an_interval_around_zero_reaches_to_a_tenth_on_the_axis_of_sizes() -> None:
+    result = a_table(seeds=1, levels=1, methods=("es",), measures=("trace",))
+    result.records[0].update(value=2.0, interval=[-1.0, 5.0])
+    (trace,) = values_figure(result).data
+    assert (trace.error_x.arrayminus[0], trace.error_x.array[0]) == pytest.approx((1.8, 3.0))
+    assert list(trace.customdata[0][:3]) == [2.0, -1.0, 5.0]
 
 
 def test_ticket_and_full_space_are_two_series() -> None:
     fig = figure_of(a_table(seeds=1, levels=1, methods=("es",), spaces=("ticket", "full")))
     assert [trace.name for trace in fig.data] == ["ticket space", "full space"]
     assert fig.data[0].marker.color != fig.data[1].marker.color
+    assert fig.data[0].marker.symbol[0] != fig.data[1].marker.symbol[0]
+    assert not set(fig.data[0].y) & set(fig.data[1].y)  # bounds differ in more than colour too
 
 
 def test_a_sweep_shows_the_mean_over_runs_at_every_density() -> None:
@@ -88,8 +117,73 @@ def test_several_networks_make_a_panel_a_measure() -> None:
     fig = figure_of(a_table(measures=("gaussian", "trace")))
     titles = [annotation.text for annotation in fig.layout.annotations]
     assert titles == ["Gaussian robustness", "Hessian trace", "parameter norm"]
-    without = figure_of(a_table(measures=("gaussian",), density=False))
-    assert len(without.data[0].x) == 12
+
+
+def test_runs_of_two_folders_that_share_method_and_seed_are_two_runs() -> None:
+    one, two = (a_table(seeds=1, methods=("es",), name=name, measures=("gaussian",)) for name in "ab")
+    for record in two.records:
+        record["value"] *= 3
+    both = dataclasses.replace(
+        one, records=[*one.records, *two.records], networks=[*one.networks, *two.networks]
+    )
+    fig = sweep_of(both, "gaussian")
+    assert fig is not None
+    mean = next(trace for trace in fig.data if trace.mode == "lines+markers")
+    assert mean.y == pytest.approx([2 * record["value"] for record in one.records])
+    assert sum(trace.mode == "markers" for trace in fig.data) == 2
+
+
+def test_a_sweep_meets_at_densities_not_at_levels() -> None:
+    result = a_table(seeds=2, levels=2, methods=("es",), measures=("gaussian",))
+    for entry in (*result.records[2:], *result.networks[2:]):
+        entry["density"] = 0.8 ** entry["level"]  # the second run pruned less
+    fig = sweep_of(result, "gaussian")
+    assert fig is not None
+    assert fig.data[-1].x == pytest.approx((100, 80, 50))
+
+
+def test_networks_without_a_sweep_are_rows() -> None:
+    table = a_table(measures=("gaussian", "sam"), density=False)
+    fig = networks_figure(table, "gaussian")
+    assert fig is not None
+    assert [len(trace.x) for trace in fig.data] == [6, 6]
+    values = [record["value"] for record in table.records if record["measure"] == "gaussian"]
+    assert [*fig.data[0].x, *fig.data[1].x] == values
+    assert words(fig) == [label(shorten(network["name"], 46)) for network in table.networks]
+    assert fig.data[0].customdata[0][3] == table.networks[0]["name"]
+    bounds = networks_figure(table, "sam")
+    assert bounds is not None
+    assert bounds.layout.xaxis.title.text == "lower bound (≥)"
+    norm = networks_figure(table, "parameter_norm")
+    assert norm is not None
+    assert norm.data[0].x[:3] == (3.0, 4.0, 5.0)
+    whole = figure_of(table)
+    assert [trace.xaxis for trace in whole.data] == ["x", "x", "x2", "x2"]
+
+
+def test_names_that_look_alike_when_shortened_stay_apart() -> None:
+    table = a_table(measures=("gaussian",), density=False, name="a" * 60)
+    fig = networks_figure(table, "gaussian")
+    assert fig is not None
+    assert len({y for trace in fig.data for y in trace.y}) == 12
+
+
+def test_many_networks_are_named_on_hover_only() -> None:
+    fig = networks_figure(a_table(seeds=8, measures=("gaussian",), density=False), "gaussian")
+    assert fig is not None
+    assert not words(fig)
+    assert "level-0.h5" in fig.data[0].text[0]
+
+
+def test_a_measure_that_no_network_has_makes_no_rows() -> None:
+    table = a_table(measures=("gaussian", "sam"), density=False, missing=("sam",))
+    assert networks_figure(table, "sam") is None
+    assert networks_figure(table, "search") is None
+    partly = a_table(measures=("gaussian",), density=False)
+    partly.records[0]["value"] = None
+    fig = networks_figure(partly, "gaussian")
+    assert fig is not None
+    assert len(fig.data[0].x) == 5
 
 
 def one_curve(**changes: Any) -> Any:
@@ -183,6 +277,8 @@ def test_correlations_are_a_symmetric_matrix_with_intervals_on_hover() -> None:
     assert "12 networks of 4 runs" in heat.text[0][1]
     assert "[-0.5, 0.5]" in heat.text[0][2]
     assert correlation_figure(a_table(seeds=1, levels=1, methods=("es",))) is None
+    assert fig.layout.xaxis.ticktext == ("1", "2", "3", "4")
+    assert correlation_figure(a_table()).layout.xaxis.ticktext == ("5", "10", "15", "20")  # type: ignore[union-attr]
 
 
 def test_a_single_measure_shows_its_curve_or_its_value() -> None:
@@ -194,15 +290,72 @@ def test_unknown_measures_keep_their_name() -> None:
     assert title_of("my_measure") == "my measure"
 
 
+def figures(page: Any) -> list[str]:
+    return re.findall(r'<figure id="([^"]+)"', page.html(plotlyjs="cdn"))
+
+
+def test_the_page_shows_a_raw_measure_once_beside_its_counterpart() -> None:
+    measures = ("sam", "sam_ascent", "adaptive_l2", "gaussian", "gaussian_relative")
+    found = figures(flatness_page(a_table(measures=measures)))
+    assert found[:6] == [
+        "ticket-sam",
+        "ticket-adaptive-l2",
+        "ticket-gaussian",
+        "ticket-gaussian-relative",
+        "ticket-sam-ascent",
+        "ticket-norm",
+    ]
+
+
+def test_the_page_of_networks_without_a_sweep_shows_their_values() -> None:
+    found = figures(flatness_page(a_table(measures=("gaussian", "trace"), density=False)))
+    assert found[:3] == ["ticket-gaussian", "ticket-trace", "ticket-norm"]
+
+
+def test_the_page_of_one_network_shows_the_curves_of_every_space() -> None:
+    table = a_table(seeds=1, levels=1, methods=("es",), spaces=("ticket", "full"), measures=("gaussian",))
+    assert figures(flatness_page(table)) == ["sizes", "ticket-curve-gaussian", "full-curve-gaussian"]
+
+
+def test_the_page_says_how_many_warnings_it_leaves_out() -> None:
+    table = dataclasses.replace(a_table(), warnings=tuple(f"warning {i}" for i in range(20)))
+    html = flatness_page(table).html(plotlyjs="cdn")
+    assert "warning 11" in html
+    assert "warning 12" not in html
+    assert "and 8 more warnings" in html
+    assert html.count('class="warning"') == 1
+
+
+def test_the_page_says_at_each_figure_what_its_measure_is() -> None:
+    html = flatness_page(a_table(measures=("sam", "local_entropy", "fisher_rao"))).html(plotlyjs="cdn")
+    assert "Lower bound (≥). Depends on the scale of the weights." in html
+    assert "Larger means flatter. Depends on the scale of the weights." in html
+    assert "<p>Unchanged under layer-wise and neuron-wise rescaling.</p>" in html
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_draws_every_plot_without_an_error_or_a_sideways_scroll(tmp_path: Path, width: int) -> None:
     measures = ("gaussian", "gaussian_relative", "sam", "trace")
     page, *_ = flatness_page(a_table(measures=measures, spaces=("ticket", "full"))).write(tmp_path / "a.html")
     seen = open_page(page, tmp_path, width=width)
     assert seen.errors == []
-    assert seen.drawn == seen.plots == 2 * 5 + 2 + 1  # measures and norm, curves, ranks
+    assert seen.drawn == seen.plots == 2 * 5 + 2 * 2 + 1  # measures and norm, curves, ranks
     assert seen.content_width <= seen.width
     assert seen.widest_plot <= seen.width
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("seeds", "levels"), [(1, 1), (2, 2)])
+def test_rows_of_dots_draw_at_any_width(tmp_path: Path, width: int, seeds: int, levels: int) -> None:
+    methods = ("es",) if seeds == 1 else ("es", "gd")
+    table = a_table(seeds=seeds, levels=levels, methods=methods, density=False, name=ODD_NAME)
+    page, *_ = flatness_page(table).write(tmp_path / "a.html")
+    seen = open_page(page, tmp_path, width=width, script="return window.obeyed === true;")
+    assert seen.errors == []
+    assert seen.drawn == seen.plots
+    assert seen.content_width <= seen.width
+    assert SHOWN_NAME in seen.text
+    assert not seen.answer
 
 
 @pytest.mark.faults

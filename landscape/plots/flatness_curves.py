@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from landscape._stats import mean_interval
 from landscape.flatness.catalogue import title_of
 from landscape.plots._series import FEW_SEEDS
-from landscape.plots._text import label, shorten
+from landscape.plots._text import label, shorten, wrapped_label
 from landscape.plots.theme import log_ticks, numbers, style, swatch, tint
 
 __all__ = ["curve_figure"]
@@ -51,9 +51,8 @@ def curve_figure(result: Any, measure: str, *, space: str | None = None) -> go.F
     curves = [curve for curve in curves if curve["space"] == space]
     if not curves:
         return None
-    fig = style(
-        go.Figure(), title=f"Rise of the loss: {title_of(measure)}", x=str(curves[0].get("units") or "radius")
-    )
+    fig = style(go.Figure(), title=f"Rise of the loss: {title_of(measure)}")
+    units = str(curves[0].get("units") or "radius")
     groups = _ends_of_methods(_groups(curves))
     factor = _critical(result, measure)
     summaries = {key: _summary(members, factor) for key, members in groups.items()}
@@ -65,7 +64,7 @@ def curve_figure(result: Any, measure: str, *, space: str | None = None) -> go.F
         look = {**swatch(i - first), "color": swatch(methods.index(key[0]))["color"]}
         _draw(fig, _name(key, members), members, points=summaries[key], look=look, floor=floor)
     floored = any(mean is not None and mean < floor for points in summaries.values() for mean, *_ in points)
-    fig.update_xaxes(type="log", dtick="D2")
+    fig.update_xaxes(title_text=wrapped_label(units, 38), **_radii_axis(curves))
     fig.update_yaxes(**_axis(floor, top, floored=floored))
     fig.update_layout(height=400)
     return fig
@@ -152,6 +151,13 @@ def _range(curves: Sequence[Curve]) -> tuple[float, float]:
         return 1e-12, 1.0
     least = min(value for value in rises if value > _LEAST_RISE * top)
     return 10.0 ** math.floor(math.log10(least)), top
+
+
+def _radii_axis(curves: Sequence[Curve]) -> dict[str, Any]:
+    radii = [x for curve in curves for x in numbers(curve["radii"]) if x is not None and x > 0] or [1.0]
+    steps = (1, 2, 5) if max(radii) < 100 * min(radii) else (1,)
+    ticks = log_ticks(min(radii) / 1.2, max(radii) * 1.2, steps=steps)
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _axis(floor: float, top: float, *, floored: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from landscape.flatness.catalogue import MEASURES, invariances, title_of
-from landscape.plots.flatness import curve_figure, sweep_of, values_figure
+from landscape.plots.flatness import curve_figure, networks_figure, sweep_of, values_figure
 from landscape.plots.flatness_ranks import correlation_figure
 from landscape.plots.page import Page
 
@@ -16,8 +16,14 @@ _INTRODUCTION = (
     "Larger values mean a sharper loss, except for local entropy, where they mean a flatter one. "
     "Worst-case measures are **lower bounds**: the best point that a maximisation found. "
     "A raw measure depends on the scale of the weights, which a rectifier network can change without "
-    "changing its function; a measure relative to the weights does not."
+    "changing its function; the last table says which measures that leaves as they are."
 )
+
+_READING = (
+    "Against weights remaining, lines are means over runs with Student's 95 % interval from five runs on; "
+    "fewer runs are markers. Without a sweep, each network is a row."
+)
+_MOST_WARNINGS = 12
 
 
 def flatness_page(result: Any) -> Page:
@@ -30,17 +36,21 @@ def flatness_page(result: Any) -> Page:
     """
     names = list(dict.fromkeys(str(network["name"]) for network in result.networks))
     page = Page("Flatness", names[0] if len(names) == 1 else f"{len(names)} networks")
-    for warning in list(result.warnings)[:12]:
-        page.warning(warning)
+    warnings = [str(warning) for warning in result.warnings[:_MOST_WARNINGS]]
+    if len(result.warnings) > _MOST_WARNINGS:
+        left = len(result.warnings) - _MOST_WARNINGS
+        warnings.append(f"and {left} more warnings (all in the JSON form)")
+    if warnings:
+        page.warning("\n".join(warnings))
     page.text(_INTRODUCTION)
-    several = len(names) > 1
-    if several:
-        _sweeps(page, result)
+    if len(names) > 1:
+        _comparisons(page, result)
     else:
         page.section("Values").figure(
             values_figure(result),
-            "Size of each value; triangles are lower bounds, open markers negative values.",
-            "values",
+            "Size of each value with its 95 % interval; arrows are lower bounds, open markers negative "
+            "values. Values of zero have no place on the axis and are in the table.",
+            "sizes",
         )
     _curves(page, result)
     _ranks(page, result)
@@ -53,58 +63,87 @@ def _spaces(result: Any) -> list[str]:
     return list(dict.fromkeys(str(network["space"]) for network in result.networks))
 
 
-def _sweeps(page: Page, result: Any) -> None:
-    """Add every measure against weights remaining; a raw one beside its scale-relative counterpart."""
+def _comparisons(page: Page, result: Any) -> None:
+    """Add every measure of all networks; a raw one beside its scale-relative counterpart."""
+    pairs, rest = _groups(result.measures)
     for space in _spaces(result):
-        page.section(
-            "Across sparsity" if len(_spaces(result)) == 1 else f"Across sparsity, {space} space",
-            "Left what the weights' scale decides as well, right what it does not. Lines: means over runs.",
-        )
-        for group in _groups(result.measures):
-            figures = [(name, sweep_of(result, name, space=space)) for name in group]
-            page.pair([(fig, _remark(name), f"{space}-{name}") for name, fig in figures if fig is not None])
-        norm = sweep_of(result, "parameter_norm", space=space)
+        where = "" if len(_spaces(result)) == 1 else f", {space} space"
+        page.section(f"Measures{where}", _READING)
+        if pairs:
+            page.text(
+                "**Raw and scale-relative.** Left what the scale of the weights decides as well, right "
+                "what it decides less or not at all."
+            )
+        for group in pairs:
+            page.pair(_figures(result, group, space))
+        if pairs and rest:
+            page.text("**The other measures.**")
+        page.pair(_figures(result, rest, space))
+        norm = _comparison(result, "parameter_norm", space)
         if norm is not None:
             page.figure(norm, "The scale that raw measures are confounded with.", f"{space}-norm")
 
 
-def _groups(measures: Sequence[str]) -> list[list[str]]:
-    """Return raw measures with the scale-relative counterpart that they share behind them, then the rest."""
-    groups: dict[str, list[str]] = {}
+def _figures(result: Any, measures: Sequence[str], space: str) -> list[tuple[Any, str, str]]:
+    figures = [(name, _comparison(result, name, space)) for name in measures]
+    return [(fig, _remark(result, name), f"{space}-{name}") for name, fig in figures if fig is not None]
+
+
+def _comparison(result: Any, measure: str, space: str) -> Any:
+    """Return a measure against weights remaining, or network by network where that says nothing."""
+    return sweep_of(result, measure, space=space) or networks_figure(result, measure, space=space)
+
+
+def _groups(measures: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return raw measures with their scale-relative counterparts, each once, and the rest."""
+    pairs: dict[str, str] = {}
     for measure in measures:
         entry = MEASURES.get(measure)
-        counterpart = entry.counterpart if entry is not None else None
-        if counterpart in measures and counterpart is not None:
-            groups.setdefault(counterpart, []).append(measure)
-    paired = [[*raw, counterpart] for counterpart, raw in groups.items()]
-    taken = {name for group in paired for name in group}
-    rest = [measure for measure in measures if measure not in taken]
-    return [*paired, *([rest] if rest else [])]
+        counterpart = None if entry is None else entry.counterpart
+        if counterpart in measures and counterpart is not None and counterpart not in pairs.values():
+            pairs[measure] = counterpart
+    taken = {*pairs, *pairs.values()}
+    return list(pairs.items()), [measure for measure in measures if measure not in taken]
 
 
-def _remark(measure: str) -> str:
+def _remark(result: Any, measure: str, *, curve: bool = False) -> str:
+    """Return what kind of number a measure is, and which rescalings leave it unchanged."""
     entry = MEASURES.get(measure)
-    if entry is None:
-        return ""
-    if entry.neuron_wise:
-        return "Unchanged under layer-wise and neuron-wise rescaling."
-    if entry.layer_wise:
-        return "Unchanged under layer-wise rescaling only."
-    return "Depends on the scale of the weights."
+    labels = {record["label"] for record in result.records if record["measure"] == measure}
+    said = ["Lower bound (≥)."] if "lower bound" in labels and not curve else []
+    if entry is not None:
+        said += ["Larger means flatter."] if entry.flat > 0 else []
+        said.append(
+            "Unchanged under layer-wise and neuron-wise rescaling."
+            if entry.neuron_wise
+            else "Unchanged under layer-wise rescaling only."
+            if entry.layer_wise
+            else "Depends on the scale of the weights."
+        )
+    return " ".join(said)
 
 
 def _curves(page: Page, result: Any) -> None:
-    measures = list(dict.fromkeys(curve["measure"] for curve in result.curves))
+    measures = [m for m in result.measures if any(curve["measure"] == m for curve in result.curves)]
     if not measures:
         return
     page.section(
         "Perturbation curves",
-        "Mean rise of the loss under random noise; bands are 95 % intervals, over runs where there are five.",
+        "Mean rise of the loss under random noise. Bands are 95 % intervals: over draws for a single "
+        "network, over runs from five runs on; fewer runs are markers. A rise "
+        "at or below the floor (≤) is an open marker on it.",
     )
-    figures = [(name, curve_figure(result, name, space=_spaces(result)[0])) for name in measures]
-    shown = [(fig, _remark(name), f"curve-{name}") for name, fig in figures if fig is not None]
-    for at in range(0, len(shown), 2):
-        page.pair(shown[at : at + 2])
+    for space in _spaces(result):
+        if len(_spaces(result)) > 1:
+            page.text(f"**{space.capitalize()} space.**")
+        figures = [(name, curve_figure(result, name, space=space)) for name in measures]
+        shown = [
+            (fig, _remark(result, name, curve=True), f"{space}-curve-{name}")
+            for name, fig in figures
+            if fig is not None
+        ]
+        for at in range(0, len(shown), 2):
+            page.pair(shown[at : at + 2])
 
 
 def _ranks(page: Page, result: Any) -> None:

@@ -12,6 +12,8 @@ from landscape.plots.theme import COLORS, GREY, INK, style, tint
 
 __all__ = ["correlation_figure"]
 
+_MOST_NUMBERS = 12  # columns that are all numbered
+
 
 def correlation_figure(result: Any, *, space: str | None = None) -> go.Figure | None:
     """Return Kendall's rank correlations of measures, norm and gap as a matrix, blue to orange."""
@@ -27,7 +29,7 @@ def correlation_figure(result: Any, *, space: str | None = None) -> go.Figure | 
         row = [known.get((a, b)) or known.get((b, a)) for b in names]
         values.append([None if cell is None else float(cell["tau"]) for cell in row])
         texts.append([_pair_text(a, b, cell) for b, cell in zip(names, row, strict=True)])
-    shown = [wrapped_label(_short(name), 26) for name in names]
+    shown = [wrapped_label(_short(name), 18) for name in names]
     fig = style(go.Figure(), title="Rank correlations (Kendall's τ)", height=190 + 30 * len(names))
     fig.add_heatmap(
         z=values,
@@ -38,17 +40,36 @@ def correlation_figure(result: Any, *, space: str | None = None) -> go.Figure | 
         colorscale=[[0, COLORS[0]], [0.5, "#ffffff"], [1, COLORS[1]]],
         text=texts,
         hovertemplate="%{text}<extra></extra>",
-        colorbar={"title": {"text": "τ"}, "thickness": 12, "outlinewidth": 0},
+        colorbar={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 0,
+            "yanchor": "top",
+            "ypad": 12,
+            "len": 1,
+            "thickness": 12,
+            "outlinewidth": 0,
+        },
         xgap=1,
         ygap=1,
     )
     places = list(range(len(names)))
-    fig.update_xaxes(tickvals=places, ticktext=[str(i + 1) for i in places], side="top", showgrid=False)
+    step = 1 if len(names) <= _MOST_NUMBERS else 5  # a phone has no room for all
+    numbered = [i for i in places if (i + 1) % step == 0]
+    fig.update_xaxes(
+        tickvals=numbered,
+        ticktext=[str(i + 1) for i in numbered],
+        tickangle=0,
+        side="top",
+        showgrid=False,
+    )
     fig.update_yaxes(
         tickvals=places,
         ticktext=[f"{text} {i + 1}" for i, text in enumerate(shown)],
         autorange="reversed",
         showgrid=False,
+        ticks="",
         tickfont={"size": 11.5, "color": INK},
     )
     fig.update_layout(plot_bgcolor=tint(GREY, 0.08))
