@@ -59,7 +59,12 @@ class Hessian:
         def total(x: Leaves) -> jax.Array:
             return jnp.vdot(weights, self.loss(point(x), batch).astype(weights.dtype))
 
-        return jax.linearize(jax.grad(total), leaves)[1]
+        def gradient(x: Leaves) -> Leaves:
+            # jax before 0.10 leaks a tracer where an output does not depend on the input at all, which is
+            # so for a leaf that the loss ignores: 0 times the leaf makes it depend.
+            return jax.tree.map(lambda slope, leaf: slope + 0 * leaf, jax.grad(total)(x), x)
+
+        return jax.linearize(gradient, leaves)[1]
 
     def apply(self, prepared: PyTree, tangent: Leaves) -> Leaves:
         """Return the directional derivative of the gradient."""
