@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape.errors import ProblemError
+from landscape.errors import LandscapeError, ProblemError
 
 PyTree = Any
 Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
@@ -17,6 +20,24 @@ Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
 # Rounding of a float32 network under another order of summation stays far below; statistics taken
 # over a batch, or noise, move a loss by far more.
 _RELATIVE = 1e-3
+
+
+@contextlib.contextmanager
+def users_errors() -> Iterator[None]:
+    """Turn what the user's functions raise into an error that says whose it is."""
+    try:
+        yield
+    except (LandscapeError, MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        text = (str(error).strip().splitlines() or [""])[0]
+        raise ProblemError(
+            f"the problem's loss or a metric raised {type(error).__name__}: {text}".removesuffix(": "),
+            expected="loss(params, batch) -> [B] for these parameters and these data",
+            got=f"the error at {Path(frame.filename).name}:{frame.lineno}",
+            hint="Are the parameters those of this problem? The traceback says where it began (--debug).",
+        ) from error
 
 
 def probe(values: Values, params: PyTree, batch: PyTree) -> bool:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape._outputs import Outputs
-from landscape._probe import probe
+from landscape._probe import probe, users_errors
 from landscape._splits import Split, Stream, make_split
 from landscape.errors import ConfigurationError, DeviceMemoryError, ProblemError
 
@@ -199,11 +199,13 @@ class Problem:
         Raises
         ------
         ProblemError
-            If two calls differ, or an example's value depends on its batch mates or its position.
+            If two calls differ, an example's value depends on its batch mates or its position, or a
+            function raises an error of its own.
         """
         if not self._checked:
             # Values that are not finite prove nothing; the next parameters are probed again.
-            self._checked = probe(self._values, params, self._split("train").head(4))
+            with users_errors():
+                self._checked = probe(self._values, params, self._split("train").head(4))
 
     def per_example(
         self, params: PyTree, split: str = "train", *, batch_size: int | None = None, dtype: Any = None

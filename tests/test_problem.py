@@ -282,3 +282,12 @@ def test_batch_statistics_are_means_over_all_examples() -> None:
     np.testing.assert_allclose(stats["mean"], X.astype(np.float64).mean(0), rtol=1e-5, atol=1e-7)
     with pytest.raises(ProblemError, match="update_stats"):
         make().recompute_stats(PARAMS, {})
+
+
+@pytest.mark.faults
+def test_what_the_users_loss_raises_is_told_as_the_users() -> None:
+    problem = Problem(lambda p, b: b @ p["there"], train=np.ones((3, 2), np.float32))
+    with pytest.raises(ProblemError, match="raised KeyError: 'there'") as caught:
+        problem.evaluate({"elsewhere": np.ones(2, np.float32)})
+    assert "test_problem.py:" in str(caught.value.got)
+    assert isinstance(caught.value.__cause__, KeyError)

@@ -62,7 +62,8 @@ class Hessian:
         def gradient(x: Leaves) -> Leaves:
             # jax before 0.10 leaks a tracer where an output does not depend on the input at all, which is
             # so for a leaf that the loss ignores: 0 times the leaf makes it depend.
-            return jax.tree.map(lambda slope, leaf: slope + 0 * leaf, jax.grad(total)(x), x)
+            slopes: Leaves = jax.tree.map(lambda slope, leaf: slope + 0 * leaf, jax.grad(total)(x), x)
+            return slopes
 
         return jax.linearize(gradient, leaves)[1]
 
