@@ -223,14 +223,14 @@ def test_one_compilation_serves_all_checkpoints_of_a_shape(monkeypatch: pytest.M
     problem = Problem(tanh_loss, train=(INPUTS, LABELS))
     params = tanh_params()
     hessian(problem, params).dense()
-    before = len(_products._PROGRAMS[problem])
-    programs = _products._PROGRAMS[problem]["hessian"]
+    before = len(problem.__dict__["_curvature_programs"])
+    programs = problem.__dict__["_curvature_programs"]["hessian"]
     sizes = programs.prepare._cache_size(), programs.apply._cache_size()
     other = jax.tree.map(lambda x: 2 * x, params)
     mask = jax.tree.map(lambda x: x > 0, params)
     hessian(problem, jax.tree.map(np.multiply, other, mask), mask=mask).dense()
     assert (programs.prepare._cache_size(), programs.apply._cache_size()) == sizes
-    assert len(_products._PROGRAMS[problem]) == before
+    assert len(problem.__dict__["_curvature_programs"]) == before
 
 
 # -- subspaces ----------------------------------------------------------------------------------------

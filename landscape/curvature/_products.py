@@ -9,7 +9,6 @@ for convolutions on a CPU (inside a loop they lose their threads) and gained not
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +29,6 @@ PyTree = Any
 # gains nothing; above the second limit products linearise anew (about a third slower).
 _BATCH_BYTES = 2**28
 _KEPT_BYTES = 2**30
-
-_PROGRAMS: weakref.WeakKeyDictionary[Problem, dict[str, Programs]] = weakref.WeakKeyDictionary()
 
 
 class Programs:
@@ -82,7 +79,8 @@ class Programs:
 
 def programs_of(problem: Problem, key: str, kind: Callable[[], Kind]) -> Programs:
     """Return the programs of a problem, compiled once for as long as it lives."""
-    known = _PROGRAMS.setdefault(problem, {})
+    # On the problem itself: a table beside it would keep alive what the loss refers to, the problem perhaps.
+    known: dict[str, Programs] = problem.__dict__.setdefault("_curvature_programs", {})
     if key not in known:
         known[key] = Programs(kind())
     return known[key]

@@ -7,15 +7,17 @@ flat vector of a `Layout`; a perturbation is an offset in it.
 from __future__ import annotations
 
 import dataclasses
-import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from landscape._network import Network
+from landscape._settings import check_real
+from landscape.errors import ProblemError
 from landscape.layout import Layout
 from landscape.problem import Problem
 
@@ -23,12 +25,11 @@ PyTree = Any
 Part = tuple[PyTree, jax.Array, dict[str, jax.Array]]  # batch, weights [B], values at the network
 Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
 
-_PROGRAMS: weakref.WeakKeyDictionary[Problem, dict[str, Programs]] = weakref.WeakKeyDictionary()
-# Steps of the full radius are power iterations on a quadratic; the second half of the schedule goes
-# down linearly to the last step, for maxima inside the ball. Chosen on random quadratics of 30 and 300
-# dimensions: 20 steps from two starts come within 3 % of the maximum (median), 60 within 0.3 %.
-_MOMENTUM = 0.2
-_LAST_STEP = 0.05  # of the radius
+# Lengths of a step of the ascent, in steps of the full radius: where the loss is convex along the last
+# one, and the bounds of the others. On 120 quadratics of 40 dimensions (positive, negative, indefinite,
+# with outliers) 20 steps from two starts come within 0.1 % of the maximum in nine of ten; the worst case,
+# a maximum inside the ball, missed 18 %.
+_LONG, _SHORTEST, _LONGEST = 4.0, 1e-4, 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,27 @@ class Ball:
 
 jax.tree_util.register_dataclass(Place, ["network", "flat"], ["layout"])
 jax.tree_util.register_dataclass(Ball, ["scale", "basis", "radius", "steps"], ["norm"])
+
+
+class _Climb(NamedTuple):
+    """The state of one ascent: the point and the one before it, the best, and what was not finite."""
+
+    z: jax.Array
+    before: jax.Array
+    slope: jax.Array
+    best: jax.Array
+    best_z: jax.Array
+    best_slope: jax.Array
+    first: jax.Array
+    shrink: jax.Array
+    bad: jax.Array
+
+    @classmethod
+    def at(cls, z: jax.Array, low: jax.Array) -> _Climb:
+        """Return the state before the first evaluation."""
+        zero = jnp.zeros_like(z)
+        one = jnp.ones((), z.dtype)
+        return cls(z, z, zero, low, z, zero, low, one, jnp.zeros((), jnp.int32))
 
 
 class Programs:
@@ -131,38 +153,70 @@ class Programs:
 
     def _ascend(
         self, place: Place, ball: Ball, starts: jax.Array, parts: Part
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Maximise the rise within a ball, from every start [S, p].
 
-        Projected gradient steps with momentum; the first, of the full radius from the start 0, ends at
-        the first-order maximiser. The highest value of all steps counts, wherever they end.
+        Projected gradient steps whose length follows Barzilai and Borwein's two quotients in turn, which
+        estimate the curvature along the last step; where the loss is convex there, steps are long. The
+        first step, of the full radius from the start 0, ends at the first-order maximiser. After a point
+        that is not finite the search goes on from the best one with half the length. The highest value of
+        all steps counts, wherever they end.
 
         Returns
         -------
         tuple
-            The highest rise of each start [S], and the rise after the first step of each [S].
+            The highest rise of each start [S], the rise after the first step of each [S], and how many
+            points were not finite [S].
         """
         project, direct = _BALLS[ball.norm]
         climb = jax.value_and_grad(lambda z: self.stacked_loss(place.moved(ball.offset(z)), parts))
         dtype = place.flat.dtype
+        tiny = float(np.finfo(dtype).tiny)
+        # Length of the radius in the ball's own norm, in units of the Euclidean one.
+        span = jnp.sqrt(jnp.sum(ball.scale != 0).astype(dtype)) if ball.norm == "linf" else 1
 
-        def advance(i: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            z, velocity, best, first = state
-            value, slope = climb(z)
-            best, first = jnp.fmax(best, value), jnp.where(i == 1, value, first)
-            velocity = _MOMENTUM * velocity + direct(slope)
-            share = jnp.clip(2 * (1 - i / ball.steps), _LAST_STEP, 1).astype(dtype)
-            length = ball.radius * share
-            return project(z + length * direct(velocity), ball.radius), velocity, best, first
+        def advance(i: jax.Array, state: _Climb) -> _Climb:
+            value, slope = climb(state.z)
+            fine = jnp.isfinite(value) & jnp.isfinite(slope).all()
+            first = jnp.where(i == 1, value, state.first)
+            better = fine & (value > state.best)
+            best = jnp.where(better, value, state.best)
+            best_z = jnp.where(better, state.z, state.best_z)
+            best_slope = jnp.where(better, slope, state.best_slope)
+            shrink = jnp.where(fine, state.shrink, state.shrink / 2)
+            z, slope = jnp.where(fine, state.z, best_z), jnp.where(fine, slope, best_slope)
+            moved, turned = z - state.before, slope - state.slope
+            bend = -jnp.vdot(moved, turned)  # positive where the loss is concave along the step
+            full = ball.radius * span / jnp.maximum(jnp.sqrt(jnp.vdot(slope, slope)), tiny)
+            long = jnp.vdot(moved, moved) / jnp.where(bend > 0, bend, 1)
+            short = bend / jnp.maximum(jnp.vdot(turned, turned), tiny)
+            length = jnp.where(bend > 0, jnp.where(i % 2 == 1, long, short), _LONG * full)
+            length = shrink * jnp.clip(length, _SHORTEST * full, _LONGEST * full)
+            # The first step is longer than the radius, so that its projection has just that length.
+            step = jnp.where(i == 0, 2 * ball.radius * direct(slope), length * slope)
+            return _Climb(
+                z=project(z + step, ball.radius),
+                before=z,
+                slope=slope,
+                best=best,
+                best_z=best_z,
+                best_slope=best_slope,
+                first=first,
+                shrink=shrink,
+                bad=state.bad + jnp.where(fine, 0, 1),
+            )
 
-        def run(start: jax.Array) -> tuple[jax.Array, jax.Array]:
-            low = jnp.full((), -jnp.inf, dtype)
-            state = (project(start, ball.radius), jnp.zeros_like(start), low, low)
-            z, _, best, first = lax.fori_loop(0, ball.steps, advance, state)
-            last = climb(z)[0]
-            return jnp.fmax(best, last), jnp.where(ball.steps == 1, last, first)
+        def run(start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            z = project(start, ball.radius)
+            begun = _Climb.at(z, jnp.full((), -jnp.inf, dtype))
+            ended = lax.fori_loop(0, ball.steps, advance, begun)
+            last = climb(ended.z)[0]
+            fine = jnp.isfinite(last)
+            best = jnp.where(fine, jnp.maximum(ended.best, last), ended.best)
+            first = jnp.where(ball.steps == 1, last, ended.first)
+            return best, first, ended.bad + jnp.where(fine, 0, 1)
 
-        found: tuple[jax.Array, jax.Array] = lax.map(run, starts)
+        found: tuple[jax.Array, jax.Array, jax.Array] = lax.map(run, starts)
         return found
 
 
@@ -183,8 +237,47 @@ _BALLS: dict[str, tuple[Callable[..., jax.Array], Callable[[jax.Array], jax.Arra
 
 
 def programs_of(problem: Problem, variant: str, make: Callable[[], Values]) -> Programs:
-    """Return the programs of a problem and variant of its loss, kept for as long as the problem lives."""
-    known = _PROGRAMS.setdefault(problem, {})
+    """Return the programs of a problem and variant of its loss.
+
+    They are kept on the problem itself: a table beside it would hold the loss, and with a method of an
+    object that holds the problem, all of them for ever.
+    """
+    known: dict[str, Programs] = problem.__dict__.setdefault("_flatness_programs", {})
     if variant not in known:
         known[variant] = Programs(make())
     return known[variant]
+
+
+def plain(problem: Problem) -> Values:
+    """Return loss and metrics; the problem itself is not kept alive by them."""
+    functions = {"loss": problem.loss, **{name: metric.fn for name, metric in problem.metrics.items()}}
+
+    def values(point: PyTree, batch: PyTree) -> dict[str, jax.Array]:
+        return {name: fn(point, batch) for name, fn in functions.items()}
+
+    return values
+
+
+def normalised(outputs: Any, temperature: float) -> Values:
+    """Return the loss of the outputs divided by their norm and the temperature.
+
+    Andriushchenko et al. 2023 (arXiv:2302.07011) normalise logits, since cross-entropy of a network
+    that fits its data falls by mere growth of them.
+    """
+    check_real("temperature", temperature)
+
+    def values(point: PyTree, batch: PyTree) -> dict[str, jax.Array]:
+        logits = outputs.model(point, batch)
+        if logits.ndim < 2:  # the norm of one number would leave its sign
+            raise ProblemError(
+                "normalised logits: the model gives one number an example",
+                expected="outputs [B, classes]",
+                got=f"shape {logits.shape}",
+                hint="Return the logits of both classes, or measure without normalise.",
+            )
+        square = jnp.sum(logits**2, axis=-1, keepdims=True)
+        # The inner choice keeps the derivative at 0 finite.
+        length = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 1)
+        return {"loss": outputs.loss(logits / (temperature * length), batch)}
+
+    return values

@@ -18,12 +18,12 @@ from landscape._checks import check_same_architecture
 from landscape._compiling import compile_seconds
 from landscape._network import differentiable, network_of
 from landscape._output_check import checked_outputs
-from landscape._settings import check_choice, check_real
+from landscape._settings import check_choice
 from landscape._subject import Subject, make_subject
 from landscape._subset import example_numbers, stated, subset_of
 from landscape._tree import by_path
 from landscape.errors import ProblemError
-from landscape.flatness._programs import Part, Place, Programs, Values, programs_of
+from landscape.flatness._programs import Part, Place, Programs, normalised, plain, programs_of
 from landscape.problem import Problem, device_memory, precision
 from landscape.progress import SILENT, Progress
 from landscape.tasks import problem_for
@@ -209,10 +209,10 @@ class Surroundings:
 
     def _programs(self, temperature: float | None) -> Programs:
         if temperature is None:
-            return programs_of(self.problem, "loss", lambda: _plain(self.problem))
+            return programs_of(self.problem, "loss", lambda: plain(self.problem))
         outputs = self.shared("outputs", lambda: checked_outputs(self.problem, self.subject.point))
         return programs_of(
-            self.problem, f"normalised {temperature!r}", lambda: _normalised(outputs, temperature)
+            self.problem, f"normalised {temperature!r}", lambda: normalised(outputs, temperature)
         )
 
     # -- what measures ask -------------------------------------------------------------------------
@@ -366,31 +366,3 @@ class Surroundings:
         """Digests of parameters and data."""
         split = self.options.split
         return {"params": self.subject.digest, "data": {split: self.problem.data_digest(split)}}
-
-
-def _plain(problem: Problem) -> Values:
-    """Return loss and metrics; the problem itself is not kept alive by them."""
-    functions = {"loss": problem.loss, **{name: metric.fn for name, metric in problem.metrics.items()}}
-
-    def values(point: PyTree, batch: PyTree) -> dict[str, jax.Array]:
-        return {name: fn(point, batch) for name, fn in functions.items()}
-
-    return values
-
-
-def _normalised(outputs: Any, temperature: float) -> Values:
-    """Return the loss of the outputs divided by their norm and the temperature.
-
-    Andriushchenko et al. 2023 (arXiv:2302.07011) normalise logits, since cross-entropy of a network
-    that fits its data falls by mere growth of them.
-    """
-    check_real("temperature", temperature)
-
-    def values(point: PyTree, batch: PyTree) -> dict[str, jax.Array]:
-        logits = outputs.model(point, batch)
-        square = jnp.sum(logits**2, axis=-1, keepdims=True)
-        # The inner choice keeps the derivative at 0 finite.
-        length = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 1)
-        return {"loss": outputs.loss(logits / (temperature * length), batch)}
-
-    return values

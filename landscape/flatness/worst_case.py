@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from landscape._network import differentiable
 from landscape._settings import check_choice, check_real, check_whole
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, ProblemError
+from landscape.flatness._ascents import check_ascent, known_rises, make_ball, make_starts, outcome
 from landscape.flatness._measured import measured
-from landscape.flatness._programs import Ball
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import LOWER_BOUND, FlatnessMeasure
 from landscape.progress import Progress
@@ -99,18 +98,26 @@ def keskar_of(
         "starts": starts,
         "seed": seed,
     }
-    _check(settings)
+    check_ascent(settings)
+    if around.base["loss"] <= -1:
+        raise ProblemError(
+            "ε-sharpness: 1 + loss is not positive, so that its ratio means nothing",
+            expected="a loss above -1",
+            got=f"{around.base['loss']:.6g}",
+            hint="Add a constant to the loss, or measure adaptive_linf.",
+        )
     around.progress.note("maximising")
     with around.computing(), differentiable():
         basis, scale = _subspace(around, subspace, seed)
-        ball = _ball(around, scale, basis, settings, norm="linf")
+        ball = make_ball(around, scale, basis, settings, norm="linf")
         parts = around.stacked()
         programs = around.parts()[0]
-        best, first = programs.ascend(around.place, ball, _starts(ball, starts, seed), parts)
-        found, one = np.asarray(best, np.float64), float(np.asarray(first)[0])
+        climbed = programs.ascend(around.place, ball, make_starts(ball, starts, seed), parts)
+        best, first, bad = (np.asarray(part, np.float64) for part in climbed)
+        found, one = known_rises(best), float(first[0])
     around.num_evaluations += starts * (steps + 1)
     around.progress.advance(starts)
-    high = float(found.max())
+    high = float(np.nanmax(found)) if np.isfinite(found).any() else np.nan
     factor = 100 / (1 + around.base["loss"])
     return measured(
         around,
@@ -126,6 +133,7 @@ def keskar_of(
             "subspace": subspace,
         },
         settings=settings,
+        **outcome(bad, found),
     )
 
 
@@ -155,8 +163,8 @@ def sam_sharpness(  # noqa: PLR0913  one keyword a setting
     radius: float = 0.05,
     m: int = 128,
     ascent: bool = False,
-    steps: int = 20,
-    starts: int = 2,
+    steps: int | None = None,
+    starts: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     **options: Any,
@@ -176,8 +184,8 @@ def sam_sharpness(  # noqa: PLR0913  one keyword a setting
         Examples a batch, in the order of the data; the last batch may be smaller and counts less.
     ascent : bool
         Whether to maximise by projected gradient ascent instead of one first-order step.
-    steps, starts : int
-        Of the ascent; its first step from the first start is the first-order one.
+    steps, starts : int, optional
+        Of the ascent, 20 and 2 unless given; its first step from the first start is the first-order one.
     seed : int
         Of the random starts.
     progress, **options
@@ -188,14 +196,25 @@ def sam_sharpness(  # noqa: PLR0913  one keyword a setting
     FlatnessMeasure
         A lower bound; ``details["first_order"]`` is the value of the first-order step.
 
+    Raises
+    ------
+    ConfigurationError
+        Steps or starts without an ascent.
+
     References
     ----------
     .. [1] Foret et al., 2021. Sharpness-aware minimization for efficiently improving generalization.
        ICLR, arXiv:2010.01412.
     """
     around = Surroundings(problem, params, Options(**options), progress=progress)
-    search = {"steps": steps if ascent else 1, "starts": starts if ascent else 1, "seed": seed}
-    return sam_of(around, radius=radius, m=m, **search)
+    if not ascent:
+        if steps is not None or starts is not None:
+            raise ConfigurationError(
+                "sam_sharpness: steps and starts are of the ascent", hint="Set ascent=True."
+            )
+        return sam_of(around, radius=radius, m=m, seed=seed)
+    steps, starts = 20 if steps is None else steps, 2 if starts is None else starts
+    return sam_of(around, radius=radius, m=m, steps=steps, starts=starts, seed=seed)
 
 
 def sam_of(
@@ -305,26 +324,28 @@ def _batches_worst(
     around: Surroundings, name: str, scale: np.ndarray, settings: dict[str, Any], *, units: str
 ) -> FlatnessMeasure:
     """Maximise on every batch of m examples apart, and average."""
-    _check(settings)
+    check_ascent(settings)
     m = min(check_whole("m", settings["m"], 1), around.count)
-    best, first, sizes = [], [], []
+    best, first, bad, sizes = [], [], [], []
     with around.computing(), differentiable():
-        ball = _ball(around, scale, None, settings, norm=settings["norm"])
+        ball = make_ball(around, scale, None, settings, norm=settings["norm"])
         programs = around.parts(settings["temperature"])[0]
         for number, (part, real) in enumerate(around.pieces(m, settings["temperature"])):
             parts = jax.tree.map(lambda x: x[None], part)
-            starts = _starts(ball, settings["starts"], settings["seed"] + number)
-            found = programs.ascend(around.place, ball, starts, parts)
+            begins = make_starts(ball, settings["starts"], settings["seed"], number)
+            found = programs.ascend(around.place, ball, begins, parts)
             best.append(found[0])
             first.append(found[1])
+            bad.append(found[2])
             sizes.append(real)
             around.progress.advance(1)
     around.num_evaluations += settings["starts"] * (settings["steps"] + 1)
-    highs = np.array([np.asarray(values, np.float64).max() for values in best])
+    highs = known_rises(np.array([np.asarray(values, np.float64).max() for values in best]))
     ones = np.array([float(np.asarray(values)[0]) for values in first])
     share = np.array(sizes) / sum(sizes)
     single = settings["steps"] == 1 and settings["starts"] == 1
-    value = float(share @ (ones if single else highs))
+    chosen = ones if single else highs
+    value = float(share @ chosen)
     return measured(
         around,
         name,
@@ -336,45 +357,10 @@ def _batches_worst(
             "first_order": float(share @ ones),
             "m": m,
             "num_batches": len(sizes),
-            "batches": ones if single else highs,
+            "batches": chosen,
             "steps": settings["steps"],
             "starts": settings["starts"],
         },
         settings=settings,
+        **outcome(np.array([np.asarray(part) for part in bad]), chosen),
     )
-
-
-def _check(settings: dict[str, Any]) -> None:
-    check_real("radius", settings["radius"])
-    check_whole("steps", settings["steps"], 1)
-    check_whole("starts", settings["starts"], 1)
-    check_whole("seed", settings["seed"], 0)
-
-
-def _ball(
-    around: Surroundings,
-    scale: np.ndarray,
-    basis: np.ndarray | None,
-    settings: dict[str, Any],
-    *,
-    norm: str,
-) -> Ball:
-    return Ball(
-        scale=around.on_device(scale),
-        basis=None if basis is None else around.on_device(basis),
-        radius=around.on_device(np.asarray(settings["radius"])),
-        steps=jnp.int32(settings["steps"]),
-        norm=norm,
-    )
-
-
-def _starts(ball: Ball, count: int, seed: int) -> jax.Array:
-    """Return the starts [S, p]: 0 (whose first step is the first-order one), then points of the surface."""
-    size, dtype = ball.scale.shape[0], ball.scale.dtype
-    noise = jax.random.normal(jax.random.key(seed), (count, size), dtype) * (ball.scale != 0)
-    if ball.norm == "linf":
-        points = ball.radius * jnp.sign(noise)
-    else:
-        length = jnp.linalg.norm(noise, axis=1, keepdims=True)
-        points = ball.radius * noise / jnp.where(length > 0, length, 1)
-    return points.at[0].set(0)
