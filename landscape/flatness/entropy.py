@@ -22,6 +22,7 @@ from landscape._settings import check_choice, check_real, check_whole
 from landscape.errors import ConfigurationError
 from landscape.flatness._measured import mean_of, measured
 from landscape.flatness._programs import Part, Place, Programs
+from landscape.flatness._spectrum import spectrum_beside
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import ESTIMATE, GAUSSIAN, FlatnessMeasure
 from landscape.progress import Progress
@@ -31,7 +32,6 @@ __all__ = ["local_entropy"]
 _NODES = 6
 _MOST_R_HAT = 1.1
 _ACCEPTED = 0.75  # what the step size is tuned to
-_DENSE_UP_TO = 256
 
 
 def local_entropy(  # noqa: PLR0913  one keyword a setting
@@ -73,7 +73,7 @@ def local_entropy(  # noqa: PLR0913  one keyword a setting
     chains : int
         Independent chains, at least 4; the standard error is between them.
     samples : int
-        Steps of each at each of six values of γ, after a third as many of burn-in.
+        Steps of each at each value of γ (six, more for a wide range), after a third as many of burn-in.
     probes : int
         Of the quadrature; the standard error is over them.
     seed, progress, **options
@@ -118,14 +118,15 @@ def entropy_of(
     gamma = _check(radius, reference)
     check_whole("chains", chains, 4)
     check_whole("samples", samples, 10)
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    count = max(_NODES, math.ceil(2 * math.log(reference / gamma)))
+    nodes, weights = np.polynomial.legendre.leggauss(count)
     half = math.log(reference / gamma) / 2
     stiffness = np.exp(math.log(gamma) + half * (nodes + 1))[::-1]  # stiff first: it mixes at once
     around.progress.note("Langevin chains")
     with around.computing(), differentiable():
         found = _Chains(around, chains=chains, samples=samples, seed=check_whole("seed", seed, 0))
         drifts = np.stack([found.run(float(one)) for one in stiffness])  # [K, C, T]
-    around.num_evaluations += drifts.size
+    around.num_evaluations += len(stiffness) * chains * (len(found.tuning) + 1)
     each = -half * np.einsum("k,kct->c", weights[::-1], drifts) / samples
     value, error, interval = mean_of(each)
     worst = max(_r_hat(node) for node in drifts)
@@ -136,8 +137,8 @@ def entropy_of(
         "local_entropy",
         value,
         label=ESTIMATE,
-        standard_error=error,
-        interval=interval,
+        standard_error=error if agree else None,
+        interval=interval if agree else None,
         radius=gamma,
         details={
             "units": f"γ, against γ₀ = {reference:g}",
@@ -258,77 +259,32 @@ def gaussian_entropy_of(
     settings = {"radius": gamma, "reference": reference, "probes": probes, "seed": seed}
     operator = around.operator("hessian")
     slope = operator.gradient()
-    lowest, determinants, solved = _spectral(operator, slope, (gamma, reference), probes=probes, seed=seed)
+    found = spectrum_beside(operator, slope, (gamma, reference), probes=probes, seed=seed)
+    around.progress.advance(1)
     details = {
         "units": f"γ, against γ₀ = {reference:g}",
         "volume": 0.5 * around.dim * math.log(reference / gamma),
-        "lowest_eigenvalue": lowest,
-        "exact_determinant": len(determinants) == 1,
+        "lowest_eigenvalue": found.lowest,
+        "exact_determinant": len(found.determinants) == 1,
         "gradient_norm": float(np.linalg.norm(slope)),
     }
-    around.progress.advance(1)
+    name = "local_entropy_gaussian"
     common: dict[str, Any] = {"label": GAUSSIAN, "radius": gamma, "details": details, "settings": settings}
-    if not lowest > -gamma:
-        text = f"local_entropy_gaussian: H + γI is not positive (an eigenvalue of H is {lowest:.4g})"
-        return measured(
-            around, "local_entropy_gaussian", None, status="indefinite", warnings=[text], **common
-        )
-    value, error, interval = mean_of(solved - 0.5 * determinants)
-    return measured(
-        around, "local_entropy_gaussian", value, standard_error=error, interval=interval, **common
-    )
-
-
-def _spectral(
-    operator: Any, slope: np.ndarray, stiffness: tuple[float, float], *, probes: int, seed: int
-) -> tuple[float, np.ndarray, float]:
-    """Return the lowest (Ritz) value, the differences of log det(I + H/γ), and of ½ gᵀ(H + γI)⁻¹g."""
-    gamma, reference = stiffness
-
-    def logarithm(values: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found: np.ndarray = np.log1p(values / gamma) - np.log1p(values / reference)
-        return found
-
-    def inverse(values: np.ndarray) -> np.ndarray:
-        found: np.ndarray = 0.5 * (1 / (values + gamma) - 1 / (values + reference))
-        return found
-
-    if operator.dim <= _DENSE_UP_TO:
-        matrix = operator.dense().astype(np.float64)
-        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-        solved = float(inverse(values) @ (vectors.T @ slope) ** 2)
-        return float(values[0]), np.array([logarithm(values).sum()]), solved
-    rng = np.random.default_rng(seed)
-    starts = rng.choice((-1.0, 1.0), (probes, operator.dim))
-    runs = [_quadrature(operator, start, rng) for start in starts]
-    determinants = np.array([operator.dim * float(w @ logarithm(t)) for t, w in runs])
-    square = float(slope @ slope)
-    theta, weights = _quadrature(operator, slope if square else starts[0], rng)
-    lowest = min(float(t.min()) for t, _ in [*runs, (theta, weights)])
-    return lowest, determinants, square * float(weights @ inverse(theta))
-
-
-def _quadrature(
-    operator: Any, start: np.ndarray, rng: np.random.Generator, steps: int = 30
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes and weights of the spectral measure of a vector, by Lanczos."""
-    from landscape.curvature._lanczos import Lanczos
-
-    run = Lanczos(
-        operator.rows,
-        operator.dim,
-        num_vectors=steps + 1,
-        rng=rng,
-        dtype=operator.dtype,
-        start=start[None].astype(operator.dtype),
-    )
-    for _ in range(steps - 1):
-        run.step()
-    run.last_step()
-    theta, coefficients, _ = run.ritz()
-    run.release()
-    return theta, coefficients[0] ** 2
+    if found.status == "non-finite":
+        text = f"{name}: a product with the Hessian is not finite"
+        return measured(around, name, None, status="non-finite", warnings=[text], **common)
+    if not found.lowest > -gamma:
+        text = f"{name}: H + γI is not positive (an eigenvalue of H is {found.lowest:.4g})"
+        return measured(around, name, None, status="indefinite", warnings=[text], **common)
+    value, error, interval = mean_of(found.solved - 0.5 * found.determinants)
+    if found.truncation > 0.2 * (error or 0.0) and found.truncation > 1e-3 * abs(value):
+        text = f"the quadrature of {found.steps} steps still moves by {found.truncation:.2g}"
+    elif found.undecided:
+        text = f"whether H + γI is positive is not certain: the lowest eigenvalue found is {found.lowest:.4g}"
+    else:
+        return measured(around, name, value, standard_error=error, interval=interval, **common)
+    warnings = [f"{name}: {text}; the spectrum is wide beside γ"]
+    return measured(around, name, value, status="not-converged", warnings=warnings, **common)
 
 
 def _check(gamma: float, reference: float) -> float:

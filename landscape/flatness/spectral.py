@@ -6,6 +6,7 @@ from typing import Any
 
 from landscape._settings import check_choice, check_real
 from landscape.flatness._measured import measured
+from landscape.flatness._spectrum import FINEST
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import ESTIMATE, EXACT, FlatnessMeasure
 from landscape.progress import Progress
@@ -64,17 +65,42 @@ def hessian_of(
     operator = around.operator("hessian")
     if summary == "top_eigenvalue":
         pairs = top_eigenpairs(operator, 1, tolerance=tolerance, seed=seed)
-        value, residual = float(pairs.eigenvalues[0]), float(pairs.residuals[0])
         around.progress.advance(1)
+        settings = {**settings, "tolerance": tolerance}
+        if not len(pairs.eigenvalues):
+            return measured(
+                around,
+                summary,
+                None,
+                label=ESTIMATE,
+                settings=settings,
+                status=pairs.status,
+                warnings=pairs.warnings,
+            )
+        # The tolerance is relative to the largest size, which may be that of a negative eigenvalue.
+        for _ in range(2):
+            value, residual = float(pairs.eigenvalues[0]), float(pairs.residuals[0])
+            if residual <= tolerance * abs(value) or value == 0:
+                break
+            finer = max(0.5 * tolerance * abs(value) / pairs.scale, FINEST[around.dtype.name])
+            pairs = top_eigenpairs(operator, 1, tolerance=finer, seed=seed)
+        value, residual = float(pairs.eigenvalues[0]), float(pairs.residuals[0])
+        warnings = list(pairs.warnings)
+        if residual > 0.1 * abs(value):
+            warnings.append(
+                f"top_eigenvalue: {value:.3g} has a residual of {residual:.2g}, beside an eigenvalue of size "
+                f"{pairs.scale:.3g}"
+            )
+        exact = bool(pairs.complete_probe.get("exact"))
         return measured(
             around,
             summary,
             value,
-            label=EXACT,
+            label=EXACT if exact else ESTIMATE,
             details={"residual": residual, "num_matvecs": pairs.num_matvecs},
-            settings={**settings, "tolerance": tolerance},
+            settings=settings,
             status=pairs.status,
-            warnings=pairs.warnings,
+            warnings=warnings,
         )
     found = around.shared(
         f"trace {relative_error} {seed}",
