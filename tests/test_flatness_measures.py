@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from curvature_samples import INPUTS, LABELS, tanh_params, tanh_problem
 from flatness_samples import (
     F64,
     SIZES,
@@ -370,3 +371,50 @@ def test_hessian_summaries_are_those_of_the_matrix() -> None:
         found = landscape.hessian_flatness(problem, params, summary=summary, **F64)
         assert found.value == pytest.approx(value, rel=1e-9)
         assert found.label == "exact"
+
+
+# -- small radii of a network, against the curvature operators ----------------------------------------
+
+
+def test_mean_rises_of_small_radius_are_half_the_weighted_trace_of_the_hessian() -> None:
+    # Weight decay beside the network's own loss: its trace alone is near zero.
+    problem, network = tanh_problem(), tanh_params()
+
+    def loss(params: Any, batch: Any) -> jax.Array:
+        decay = 0.5 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+        return problem.loss(params, batch) + decay
+
+    decayed = landscape.Problem(loss, train=(INPUTS, LABELS))
+    operator = hessian(decayed, network, **F64)
+    exact = landscape.diagonal(operator, method="exact").values
+    theta = operator.flatten(network)
+    for adaptive, weight in ((False, 1.0), (True, theta**2)):
+        found = landscape.average_sharpness(
+            decayed, network, radius=1e-3, adaptive=adaptive, draws=3000, **F64
+        )
+        expected = 0.5e-6 * float(np.sum(weight * exact))
+        assert abs(found.value - expected) < 4 * (found.standard_error or 0)
+        assert (found.standard_error or 1) < 0.1 * abs(expected)
+
+
+def test_highest_rises_of_small_radius_are_the_dual_norms_of_the_gradient() -> None:
+    problem, network = tanh_problem(), tanh_params()
+    operator = hessian(problem, network, **F64)
+    slope, theta = operator.gradient(), operator.flatten(network)
+    options: dict[str, Any] = {"m": 1000, **F64}
+    plain = landscape.sam_sharpness(problem, network, radius=1e-6, **options)
+    assert plain.value == pytest.approx(1e-6 * np.linalg.norm(slope), rel=1e-5)
+    ball = landscape.adaptive_sharpness(problem, network, radius=1e-6, norm="l2", **options)
+    assert ball.value == pytest.approx(1e-6 * np.linalg.norm(slope * theta), rel=1e-5)
+    box = landscape.adaptive_sharpness(problem, network, radius=1e-6, norm="linf", **options)
+    assert box.value == pytest.approx(1e-6 * np.abs(slope * theta).sum(), rel=1e-5)
+
+
+def test_local_entropy_of_a_stiff_reference_is_that_of_the_curvature() -> None:
+    problem, network = tanh_problem(), tanh_params()
+    matrix = hessian(problem, network, **F64)
+    eigenvalues, slope = np.linalg.eigvalsh(matrix.dense()), matrix.gradient()
+    found = landscape.local_entropy(problem, network, gamma=1e5, reference=1e7, chains=32, samples=300, **F64)
+    inverse = 0.5 * (np.sum(slope**2) * (1e-5 - 1e-7))  # H is nothing beside γ
+    expected = inverse - 0.5 * float(np.sum(np.log1p(eigenvalues / 1e5) - np.log1p(eigenvalues / 1e7)))
+    assert abs(found.value - expected) < 4 * (found.standard_error or 0) + 1e-3 * abs(expected)

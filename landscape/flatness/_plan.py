@@ -89,7 +89,8 @@ class Plan:
         seed: int,
     ) -> Plan:
         """Check names, radii and draws."""
-        names = tuple(MEASURES) if measures is None else tuple(dict.fromkeys(measures))
+        asked = [measures] if isinstance(measures, str) else measures
+        names = tuple(MEASURES) if asked is None else tuple(dict.fromkeys(asked))
         for name in (*names, *(radii or {})):
             if name not in MEASURES:
                 raise ConfigurationError(

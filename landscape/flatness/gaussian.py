@@ -304,6 +304,6 @@ def _mean_rise(
         name,
         found["loss"][:, steps.index(radius)],
         radius=radius,
-        details={"units": units, "draws": draws, "expected_length": length, "curve": curve},
+        details={"units": units, "draws": draws, "rms_length": length, "curve": curve},
         settings=settings,
     )

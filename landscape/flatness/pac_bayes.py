@@ -74,7 +74,7 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     -------
     FlatnessMeasure
         ``value`` is 1/σ²; its interval is where the 95 % interval of the drop meets `target`. Status
-        ``"not-found"`` and no value where no noise up to 1e4 costs that much.
+        ``"not-found"`` and no value where no noise up to 1e4 costs that much, or the least noise more.
 
     Raises
     ------
@@ -124,6 +124,9 @@ def pac_bayes_of(
     found = search.crossing(lambda drop: mean_of(drop)[0])
     label = "pac_bayes_magnitude" if magnitude else "pac_bayes"
     if found is None:
+        text = f"no noise up to {_MOST:g} lowers the accuracy by {target:g}"
+        if search.too_sharp:
+            text = f"even noise of {_LEAST:g} lowers the accuracy by more than {target:g}"
         return measured(
             around,
             label,
@@ -131,7 +134,7 @@ def pac_bayes_of(
             label=ESTIMATE,
             settings=settings,
             status="not-found",
-            warnings=[f"{label}: no noise up to {_MOST:g} lowers the accuracy by {target:g}"],
+            warnings=[f"{label}: {text}"],
         )
     low, high = found
     sigma = math.sqrt(low * high)
@@ -140,7 +143,7 @@ def pac_bayes_of(
     most = search.crossing(lambda drop: (mean_of(drop)[2] or (-math.inf, 0))[0])
     ends = (least[0] if least else None, most[1] if most else None)
     interval = None if None in ends else (ends[1] ** -2, ends[0] ** -2)  # type: ignore[operator]
-    drop, error, drop_interval = mean_of(search.drops(low))
+    drop, error, drop_interval = mean_of(search.drops(sigma))
     details = {
         "sigma": sigma,
         "sigma_interval": list(ends),
@@ -170,6 +173,13 @@ def chosen_metric(around: Surroundings, metric: str | None) -> tuple[str, float]
     metrics = around.problem.metrics
     names = [metric] if metric is not None else ["accuracy", "error"]
     for name in names:
+        if name in metrics and name == "accuracy" and not metrics[name].higher_is_better:
+            raise ProblemError(
+                "pac_bayes: the metric 'accuracy' is said to be better where it is lower",
+                expected="Metric(fn, higher_is_better=True)",
+                got="a bare function, which counts as lower is better",
+                hint="Wrap it in landscape.Metric, or name another metric.",
+            )
         if name in metrics:
             return name, -1.0 if metrics[name].higher_is_better else 1.0
     raise ProblemError(
@@ -191,6 +201,7 @@ class _Search:
         self.draws = check_whole("draws", settings["draws"], 2)
         self.seed = check_whole("seed", settings["seed"], 0)
         self.known: dict[float, np.ndarray] = {}
+        self.too_sharp = False  # whether the least noise cost too much already
 
     def drops(self, sigma: float) -> np.ndarray:
         """Return the mean drop over each mirrored pair [draws]."""
@@ -222,7 +233,8 @@ class _Search:
         low = _FIRST
         while exceeds(low) and low > _LEAST:
             low /= 4
-        if low <= _LEAST:
+        if exceeds(low):
+            self.too_sharp = True
             return None
         high = 2 * low
         while not exceeds(high):

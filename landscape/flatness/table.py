@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from landscape._digest import text_digest
+from landscape._json import dump_json
 from landscape._subject import facts_of
-from landscape.checkpoint import Checkpoint
+from landscape.checkpoint import Checkpoint, load_info
 from landscape.errors import ConfigurationError, InputError, LandscapeError, ProblemError
 from landscape.flatness._correlations import correlations
 from landscape.flatness._plan import Plan
@@ -181,6 +182,10 @@ def _table(
             "flatness: nothing to measure", expected="a checkpoint, and spaces of ticket and full"
         )
     started, progress = time.perf_counter(), progress or SILENT
+    if names is not None and len(names) != len(given):
+        raise ConfigurationError("names: not one a network", expected=str(len(given)), got=str(len(names)))
+    if problem is None:
+        _check_tasks(given)
     problem = problem_for(problem, given[0])
     shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     rows = _Rows(plan)
@@ -336,10 +341,37 @@ def _name(item: Any, position: int) -> str:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Return the names; one that came before has its number behind it."""
-    seen: dict[str, int] = {}
-    found = []
+    """Return the names; one that came before has a number behind it."""
+    taken = set(names)
+    found: list[str] = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        chosen, number = name, 2
+        while chosen in found or (chosen != name and chosen in taken):
+            chosen, number = f"{name} ({number})", number + 1
+        found.append(chosen)
     return found
+
+
+def _check_tasks(given: Sequence[Any]) -> None:
+    """Refuse checkpoints of several tasks: one problem would be taken for all.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the first two that differ.
+    """
+    tasks: dict[str, str] = {}
+    for i, item in enumerate(given):
+        if isinstance(item, str) or hasattr(item, "__fspath__"):
+            info: Mapping[str, Any] = load_info(item)
+        else:
+            info = (item.info if isinstance(item, Checkpoint) else None) or {}
+        if info.get("task"):
+            tasks.setdefault(dump_json(info["task"]), _name(item, i))
+    if len(tasks) > 1:
+        first, second = list(tasks.values())[:2]
+        raise ConfigurationError(
+            f"{first} and {second} name different tasks",
+            expected="networks of one task, or problem=",
+            hint="Measure them apart, or say on which problem all are measured.",
+        )
