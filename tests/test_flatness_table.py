@@ -270,21 +270,53 @@ def test_one_network_given_twice_is_two_rows_of_equal_numbers() -> None:
     assert values[0] == values[1]
 
 
-def test_levels_of_one_run_are_not_taken_for_independent_networks() -> None:
-    """Many levels of few runs: the interval must be wider than one that resampled networks."""
-    rng = np.random.default_rng(0)
-    runs = np.repeat(rng.normal(size=(6, 2)), 20, axis=0)
-    x, y = (runs + 0.01 * rng.normal(size=runs.shape)).T
+def _ranked(x: np.ndarray, y: np.ndarray, runs: np.ndarray) -> dict[str, Any]:
+    """Return the correlation of a measure with the gap over networks of the runs."""
     networks = [
-        {"name": str(i), "space": "ticket", "seed": i // 20, "method": "es", "parameter_norm": 1.0, "gap": v}
-        for i, v in enumerate(y)
+        {"name": str(i), "space": "ticket", "seed": int(run), "method": "es", "parameter_norm": 1.0, "gap": v}
+        for i, (run, v) in enumerate(zip(runs, y, strict=True))
     ]
     records = [
         {"name": str(i), "space": "ticket", "measure": "m", "value": float(v)} for i, v in enumerate(x)
     ]
-    entries = correlations(records, networks, seed=0)
-    entry = next(e for e in entries if (e["a"], e["b"]) == ("m", "gap"))
-    assert entry["interval"][1] - entry["interval"][0] > 0.8
+    return next(e for e in correlations(records, networks) if (e["a"], e["b"]) == ("m", "gap"))
+
+
+def test_levels_of_one_run_are_not_taken_for_independent_networks() -> None:
+    """Many levels of few runs: the interval must be wider than one that counted networks."""
+    rng = np.random.default_rng(0)
+    runs = np.repeat(rng.normal(size=(6, 2)), 20, axis=0)
+    x, y = (runs + 0.01 * rng.normal(size=runs.shape)).T
+    interval = _ranked(x, y, np.repeat(np.arange(6), 20))["interval"]
+    assert interval[1] - interval[0] > 0.8
+
+
+@pytest.mark.parametrize(("runs", "levels"), [(5, 6), (12, 6), (8, 1)])
+@pytest.mark.parametrize("shared", [0.0, 0.8, -0.8])
+def test_the_interval_of_a_rank_correlation_covers_that_of_many_runs(
+    runs: int, levels: int, shared: float
+) -> None:
+    """Gaussian runs and levels have τ = 2/π arcsin ρ between runs; levels of one run may turn it round."""
+    rng = np.random.default_rng(0)
+    trials, inside = 300, 0
+    expected = 2 / np.pi * np.arcsin((shared + 0.4) / 2)  # variances 1 of runs and of levels
+    for _ in range(trials):
+        effect, level = rng.normal(size=(2, runs, 1)), rng.normal(size=(2, runs, levels))
+        x, a = effect[0], level[0]
+        y = shared * effect[0] + (1 - shared**2) ** 0.5 * effect[1]
+        b = 0.4 * level[0] + 0.84**0.5 * level[1]
+        entry = _ranked((x + a).ravel(), (y + b).ravel(), np.repeat(np.arange(runs), levels))
+        assert entry["interval"][0] <= entry["tau"] <= entry["interval"][1]
+        inside += entry["interval"][0] <= expected <= entry["interval"][1]
+    assert inside / trials >= 0.93, inside / trials
+
+
+def test_runs_that_all_agree_have_no_interval() -> None:
+    """Ranks that never disagree say nothing of how often they would."""
+    x = np.arange(12.0)
+    entry = _ranked(x, x**3, np.arange(12) % 6)
+    assert entry["tau"] == 1
+    assert entry["interval"] is None
 
 
 # -- refusals --------------------------------------------------------------------------------------

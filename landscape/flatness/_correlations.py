@@ -12,7 +12,6 @@ __all__ = ["correlations", "kendall_tau"]
 
 _FEWEST = 3  # networks below which a rank correlation says nothing
 FEW_RUNS = 5
-_RESAMPLES = 1000
 
 
 def kendall_tau(x: np.ndarray, y: np.ndarray) -> float | None:
@@ -34,7 +33,7 @@ def kendall_tau(x: np.ndarray, y: np.ndarray) -> float | None:
 
 
 def correlations(
-    records: Sequence[Mapping[str, Any]], networks: Sequence[Mapping[str, Any]], *, seed: int
+    records: Sequence[Mapping[str, Any]], networks: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return Kendall's τ of every pair of measures, the norm and the gap, over the networks of a space.
 
@@ -42,8 +41,6 @@ def correlations(
     ----------
     records, networks
         As in `Flatness`.
-    seed : int
-        Of the resampling.
     """
     found = []
     for space in dict.fromkeys(network["space"] for network in networks):
@@ -51,7 +48,7 @@ def correlations(
         columns = _columns([r for r in records if r["space"] == space], here)
         runs = _runs(here)
         found += [
-            {"a": a, "b": b, "space": space, **_pair(columns[a], columns[b], runs, seed)}
+            {"a": a, "b": b, "space": space, **_pair(columns[a], columns[b], runs)}
             for a, b in itertools.combinations(columns, 2)
         ]
     return [entry for entry in found if entry["networks"] >= _FEWEST]
@@ -84,31 +81,49 @@ def _runs(networks: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return np.array([order[key] for key in keys])
 
 
-def _pair(x: np.ndarray, y: np.ndarray, runs: np.ndarray, seed: int) -> dict[str, Any]:
+def _pair(x: np.ndarray, y: np.ndarray, runs: np.ndarray) -> dict[str, Any]:
     known = np.isfinite(x) & np.isfinite(y)
     x, y, runs = x[known], y[known], runs[known]
-    numbers = np.unique(runs)
+    count = len(np.unique(runs))
     tau = kendall_tau(x, y) if len(x) >= _FEWEST else None
-    interval = None
-    if tau is not None and len(numbers) >= FEW_RUNS:
-        interval = _interval(x, y, runs, seed)
-    return {"tau": tau, "interval": interval, "networks": len(x), "runs": len(numbers)}
+    interval = None if tau is None or count < FEW_RUNS else _interval(x, y, runs, tau)
+    return {"tau": tau, "interval": interval, "networks": len(x), "runs": count}
 
 
-def _interval(x: np.ndarray, y: np.ndarray, runs: np.ndarray, seed: int) -> list[float] | None:
-    """Return the 95 % percentile interval over resampled runs.
+def _interval(x: np.ndarray, y: np.ndarray, runs: np.ndarray, tau: float) -> list[float] | None:
+    r"""Return a 95 % interval of the τ that many such runs would have; None where every pair agrees.
 
-    Two copies of one network are no pair: they are tied in both, and count in neither scale.
+    Two networks of many runs are nearly always of different runs, so pairs within a run do not count:
+    Student's interval about Fisher's z of :math:`\tau_b` over the other pairs, with the standard error of
+    the jackknife that leaves out whole runs (Arvesen, 1969. Jackknifing U-statistics. Ann. Math. Statist.
+    40(6)). It is widened to hold ``tau``, which is of all pairs. Percentiles of resampled runs will not
+    do: a run drawn twice is paired with itself, and of nominally 95 % they cover from 10 to 90 %.
     """
-    rng = np.random.default_rng(seed)
-    numbers, member = np.unique(runs, return_inverse=True)
-    drawn = rng.integers(0, len(numbers), (_RESAMPLES, len(numbers)))
-    times = np.stack([np.bincount(row, minlength=len(numbers)) for row in drawn])[:, member].astype(float)
-    a, b = (np.sign(np.subtract.outer(values, values)) for values in (x, y))
-    # How often each pair was drawn, times what it says: a quadratic form in the numbers of copies.
-    agree, untied_a, untied_b = (
-        np.einsum("rn,rn->r", times @ form, times) for form in (a * b, np.abs(a), np.abs(b))
-    )
+    from scipy.special import stdtrit
+
+    order = np.argsort(runs, kind="stable")
+    numbers, starts = np.unique(runs[order], return_index=True)
+    a, b = (np.sign(np.subtract.outer(v, v)) for v in (x[order], y[order]))
+    agree, untied_a, untied_b = (_between_runs(form, starts) for form in (a * b, np.abs(a), np.abs(b)))
     scale = np.sqrt(untied_a * untied_b)
-    taus = agree[scale > 0] / scale[scale > 0]
-    return [float(end) for end in np.quantile(taus, (0.025, 0.975))] if len(taus) else None
+    if not (scale > 0).all():
+        return None
+    taus = agree / scale  # of all runs, then without each
+    limit = (
+        1 - 2 / scale[0]
+    )  # one pair in disagreement has a finite z, and the error of the rest is then kept
+    z = np.arctanh(np.clip(taus, -limit, limit))
+    count = len(numbers)
+    error = np.sqrt((count - 1) / count * np.sum((z[1:] - z[1:].mean()) ** 2))
+    if not error:
+        return None
+    half = float(stdtrit(count - 1, 0.975)) * error
+    low, high = np.tanh((z[0] - half, z[0] + half))
+    return [float(min(low, tau)), float(max(high, tau))]
+
+
+def _between_runs(form: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the sum of a symmetric form [n, n] over pairs of different runs: of all, then without each."""
+    blocks = np.add.reduceat(np.add.reduceat(form, starts, axis=0), starts, axis=1)
+    np.fill_diagonal(blocks, 0)
+    return np.concatenate([[blocks.sum()], blocks.sum() - 2 * blocks.sum(axis=1)])

@@ -94,7 +94,7 @@ class Flatness(Result):
         metric, ``<metric>_rise`` and ``<metric>_rise_error``.
     correlations : list of dict
         Kendall's rank correlations across networks: ``a``, ``b`` (measures, ``"gap"``,
-        ``"parameter_norm"``), ``space``, ``tau``, ``interval`` (over runs, None for fewer than 5),
+        ``"parameter_norm"``), ``space``, ``tau``, ``interval`` (for many such runs; None for fewer than 5),
         ``networks``, ``runs``.
     measures : list of str
         What was measured, in order.

@@ -150,8 +150,8 @@ def flatness_table(  # noqa: PLR0913  one keyword a setting
     Flatness
         With Kendall's rank correlations between measures, with the parameters' norm and with the
         generalisation gap, from three networks on (Jiang et al. 2020, arXiv:1912.02178). Their
-        intervals resample whole runs (a method and seed), never levels of one; fewer than five runs
-        have none.
+        intervals are for many runs like these: a jackknife that leaves out whole runs (a method and
+        seed), never levels of one. Fewer than five runs have none.
     """
     options = Options(
         where=where if where is None or isinstance(where, str) else tuple(where),
@@ -283,7 +283,7 @@ class _Rows:
             records=self.records,
             networks=self.networks,
             curves=self.curves,
-            correlations=correlations(self.records, self.networks, seed=self.plan.seed),
+            correlations=correlations(self.records, self.networks),
             measures=[name for name in self.plan.measures if name in {r["measure"] for r in self.records}],
             status=bad[0] if bad else "ok",
             warnings=tuple(dict.fromkeys([*notes, *self.warnings])),

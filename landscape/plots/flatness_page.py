@@ -155,8 +155,8 @@ def _ranks(page: Page, result: Any) -> None:
         page.figure(
             figure,
             "How the measures order the networks, against each other, the parameters' norm and the "
-            "generalisation gap (test minus train loss). Levels of one run are not independent: intervals "
-            "resample whole runs, and fewer than five runs have none.",
+            "generalisation gap (test minus train loss). Levels of one run are not independent: "
+            "intervals leave out whole runs (jackknife), and fewer than five runs have none.",
             f"ranks-{space}",
         )
         rows = [
