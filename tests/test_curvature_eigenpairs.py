@@ -136,6 +136,26 @@ def test_steps_of_long_vectors_give_what_steps_of_short_ones_give(monkeypatch: p
     assert np.abs(basis @ basis.T - np.eye(40)).max() < 1e-5
 
 
+@pytest.mark.parametrize("block_size", [1, 2])
+def test_lengths_of_long_vectors_keep_their_digits(block_size: int) -> None:
+    """BLAS adds ten million equal float32 numbers up with an error in the third digit."""
+    start = np.full((block_size, 2_500_000), 0.1, np.float32)
+    start[1:, ::2] = -0.1
+    values = np.full(start.shape[1], 2, np.float32)
+    run = Lanczos(
+        Diagonal(values).rows,
+        len(values),
+        num_vectors=2 * block_size,
+        block_size=block_size,
+        rng=np.random.default_rng(0),
+        dtype=np.dtype(np.float32),
+        start=start,
+    )
+    run.step()
+    np.testing.assert_allclose(np.square(run.basis[:block_size], dtype=np.float64).sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.diag(run.projected)[:block_size], 2, rtol=1e-5)
+
+
 def test_eigenpairs_agree_with_eigsh() -> None:
     operator = hessian(tanh_problem(), tanh_params(), dtype="float64")
     ours = top_eigenpairs(operator, 5, which="magnitude", tolerance=1e-10)

@@ -26,6 +26,7 @@ Products = Callable[[np.ndarray], np.ndarray]
 _DROP = 0.7  # a pass that leaves less than this of a vector's length is followed by another
 _MOST_PASSES = 3
 _COLUMNS = 2**16  # columns rotated at once: bounds what a restart needs beside the basis
+_SUMMANDS = 2**13  # of an inner product at once: bounds its rounding error
 
 
 class NonFiniteProductError(ArithmeticError):
@@ -71,14 +72,9 @@ class Lanczos:
         self.dim = dim
         self.rng = rng
         self.locked = np.empty((0, dim), dtype) if locked is None else locked
-        self.one_pool = _uses_one_pool(dim, block_size, np.dtype(dtype))
-        rows = (
-            _onepool.aligned(num_vectors, dim, dtype)
-            if self.one_pool
-            else np.empty((num_vectors, dim), dtype)
-        )
-        self.basis = rows[:num_vectors]
-        self._whole = rows
+        one_pool = _uses_one_pool(dim, block_size, np.dtype(dtype))
+        self._long = _onepool.LongBasis(num_vectors, dim, dtype) if one_pool else None
+        self.basis = self._long.rows if self._long else np.empty((num_vectors, dim), dtype)
         self._scratch = np.empty((block_size, dim), dtype)
         self.count = 0
         self.width = block_size
@@ -89,6 +85,11 @@ class Lanczos:
         self._near, self._near_from = np.zeros((block_size, 0)), 0
         self.basis[:block_size] = rng.standard_normal((block_size, dim)) if start is None else start
         self._append()
+
+    @property
+    def one_pool(self) -> bool:
+        """Whether passes over the basis run in jax's threads."""
+        return self._long is not None
 
     @property
     def room(self) -> bool:
@@ -103,8 +104,8 @@ class Lanczos:
         NonFiniteProductError
             If the product is not finite; the state is unchanged.
         """
-        if self.one_pool and not len(self.locked) and self.count - self.coupled_from <= 1:
-            self._long_step()
+        if self._long and not len(self.locked) and self.count - self.coupled_from <= 1:
+            self._long_step(self._long)
             return
         products = self._multiply()
         old, new = self.coupled_from, self.count
@@ -115,12 +116,12 @@ class Lanczos:
         self.coupling = np.zeros((self.width, new))
         self.coupling[:, old:new] = overlap.T
 
-    def _long_step(self) -> None:
+    def _long_step(self, basis: _onepool.LongBasis) -> None:
         """Make a step of one long vector that couples to the one before it alone."""
         old, new = self.count, self.count + 1
         products = self.products(self.basis[old:new])[0]
         before = float(self.coupling[0, -1]) if old else 0.0
-        row, diagonal, lengths = _onepool.advance(self._whole, new, products, before)
+        row, diagonal, lengths = basis.advance(new, products, before)
         if not np.isfinite(lengths).all():
             raise NonFiniteProductError
         self.scale = max(self.scale, lengths[0])
@@ -149,7 +150,7 @@ class Lanczos:
         size = float(_lengths(products).max())
         if not np.isfinite(size) and not np.isfinite(products).all():
             raise NonFiniteProductError
-        diagonal = (products @ block.T).astype(np.float64)
+        diagonal = _inner(products, block)
         diagonal = (diagonal + diagonal.T) / 2
         self.projected[old:new, :old] = self.coupling
         self.projected[:old, old:new] = self.coupling.T
@@ -167,7 +168,7 @@ class Lanczos:
         overlap = np.zeros((self.width, self.width))
         for i, row in enumerate(rows):
             overlap[i, :i] = self._against_block(row, rows[:i])
-            norm = float(np.sqrt(row @ row))
+            norm = float(_lengths(row[None])[0])
             if norm <= _tiny(rows.dtype) * self.scale or norm == 0:
                 row[:] = self._replacement(self.count + i)
                 norm = 0.0
@@ -183,7 +184,7 @@ class Lanczos:
                 continue
             length = _lengths(rows)
             for _ in range(_MOST_PASSES):
-                along = rows @ known.T if len(rows) > 1 else (known @ rows[0])[None]
+                along = _inner(rows, known)
                 _subtract(rows, along, known, self._scratch)
                 left = _lengths(rows)
                 if np.all(left >= _DROP * length):
@@ -194,8 +195,8 @@ class Lanczos:
         """Orthogonalise a row, in place, against those of its own block that stand already."""
         coefficients = np.zeros(len(mates))
         for _ in range(2 if len(mates) else 0):
-            along = mates @ row
-            row -= along @ mates
+            along = _inner(row[None], mates)[0]
+            row -= along.astype(row.dtype) @ mates
             coefficients += along
         return coefficients
 
@@ -234,9 +235,10 @@ class Lanczos:
 
     def release(self) -> None:
         """End the run: its memory serves the next one."""
-        if self.one_pool:
-            _onepool.give_back(self._whole)
-        self.basis = self._whole = np.empty((0, self.dim), self.basis.dtype)
+        if self._long:
+            self._long.give_back()
+            self._long = None  # what is given back is another run's
+        self.basis = np.empty((0, self.dim), self.basis.dtype)
         self.count = 0
 
 
@@ -255,7 +257,20 @@ def _tiny(dtype: np.dtype) -> float:
 
 
 def _lengths(rows: np.ndarray) -> np.ndarray:
-    return np.sqrt([float(row @ row) for row in rows])
+    return np.sqrt([float(_inner(row[None], row[None])[0, 0]) for row in rows])
+
+
+def _inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return ``a @ bᵀ`` [p, q] of rows [p, n] and [q, n], in float64.
+
+    Added up over parts: BLAS has few accumulators, and in float32 was measured to lose four digits of the
+    length of ten million equal numbers.
+    """
+    total = np.zeros((len(a), len(b)))
+    for start in range(0, a.shape[1], _SUMMANDS):
+        part = slice(start, start + _SUMMANDS)
+        total += a[:, part] @ b[:, part].T if len(a) > 1 else (b[:, part] @ a[0, part])[None]
+    return total
 
 
 def _subtract(rows: np.ndarray, coefficients: np.ndarray, known: np.ndarray, scratch: np.ndarray) -> None:

@@ -22,62 +22,86 @@ _SPARE: list[np.ndarray] = []
 _MOST_SPARE = 2**28
 
 
-def aligned(rows: int, dim: int, dtype: np.dtype) -> np.ndarray:
-    """Return finite numbers [rows rounded up, dim] at an address that jax can use without a copy."""
-    rows = -(-rows // _ROWS) * _ROWS
-    size = rows * dim * np.dtype(dtype).itemsize
-    try:
-        raw = _SPARE.pop()
-    except IndexError:  # asked of the list itself: another thread may be asking too
-        raw = np.empty(0, np.uint8)
-    if not size + _ALIGNMENT <= raw.nbytes <= 2 * size:
-        raw = np.zeros(size + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(rows, dim)
-
-
-def give_back(basis: np.ndarray) -> None:
-    """Take the memory of an `aligned` basis, which nobody uses any more, for the next run."""
-    raw = basis.base
-    if isinstance(raw, np.ndarray) and not _SPARE and raw.nbytes <= _MOST_SPARE:
-        _SPARE.append(raw)
-
-
-def advance(
-    basis: np.ndarray, count: int, products: np.ndarray, before: float
-) -> tuple[np.ndarray, float, tuple[float, float, float]]:
-    """Do one Lanczos step behind row `count` - 1 of an `aligned` basis.
+class LongBasis:
+    """Memory for the basis of a run, which NumPy writes and jax reads in place.
 
     Parameters
     ----------
-    basis : numpy.ndarray [rows, n]
-        Its first `count` rows are orthonormal, the others finite.
     count : int
-        Rows, that of the vector that was multiplied included.
-    products : array [n]
-        The product.
-    before : float
-        Coupling to the row before the last.
+        Rows.
+    dim : int
+        n.
+    dtype : dtype
+        Of the numbers.
 
-    Returns
-    -------
-    tuple
-        The orthogonalised vector [n]; the diagonal entry; and the lengths of the product, of what its
-        neighbours leave of it, and of what all rows leave of that (the first two from the parts that
-        were taken out, which are orthogonal).
+    Attributes
+    ----------
+    rows : numpy.ndarray [count, n]
+        The rows; finite from the start.
     """
-    import jax
 
-    rows = -(-count // _ROWS) * _ROWS
-    known = jax.dlpack.from_dlpack(basis[:rows])
-    # Sums that enter the projected matrix are NumPy's, which are pairwise: those of jax lose a digit or two
-    # of a length or a diagonal entry, and with them of the eigenvalues.
-    diagonal = float(np.multiply(products, basis[count - 1]).sum())
-    found = _program()(known, products, np.int32(count), np.array([diagonal, before], np.float32))
-    row, along = (np.asarray(part) for part in found)
-    length = math.sqrt(float(np.square(row).sum()))
-    near = math.hypot(length, float(np.linalg.norm(along)))
-    return row, diagonal, (math.hypot(diagonal, before, near), near, length)
+    def __init__(self, count: int, dim: int, dtype: np.dtype) -> None:
+        padded = _padded(count)
+        size = padded * dim * np.dtype(dtype).itemsize
+        try:
+            raw = _SPARE.pop()
+        except IndexError:  # asked of the list itself: another thread may be asking too
+            raw = np.empty(0, np.uint8)
+        if not size + _ALIGNMENT <= raw.nbytes <= 2 * size:
+            raw = np.zeros(size + _ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % _ALIGNMENT  # an address that jax can use without a copy
+        self._raw = raw
+        self._whole = raw[start : start + size].view(dtype).reshape(padded, dim)
+        self._views: dict[int, Any] = {}
+        self.rows = self._whole[:count]
+
+    def give_back(self) -> None:
+        """Let the memory, which nobody uses any more, serve the next run."""
+        if not _SPARE and self._raw.nbytes <= _MOST_SPARE:
+            _SPARE.append(self._raw)
+
+    def advance(
+        self, count: int, products: np.ndarray, before: float
+    ) -> tuple[np.ndarray, float, tuple[float, float, float]]:
+        """Do one Lanczos step behind row `count` - 1.
+
+        Parameters
+        ----------
+        count : int
+            Rows, which are orthonormal, that of the vector that was multiplied included.
+        products : array [n]
+            The product.
+        before : float
+            Coupling to the row before the last.
+
+        Returns
+        -------
+        tuple
+            The orthogonalised vector [n]; the diagonal entry; and the lengths of the product, of what its
+            neighbours leave of it, and of what all rows leave of that (the first two from the parts that
+            were taken out, which are orthogonal).
+        """
+        # Sums that enter the projected matrix are NumPy's, which are pairwise: those of jax lose a digit or
+        # two of a length or a diagonal entry, and with them of the eigenvalues.
+        diagonal = float(np.multiply(products, self.rows[count - 1]).sum())
+        coupling = np.array([diagonal, before], np.float32)
+        found = _program()(self._view(_padded(count)), products, np.int32(count), coupling)
+        row, along = (np.asarray(part) for part in found)
+        length = math.sqrt(float(np.square(row).sum()))
+        near = math.hypot(length, float(np.linalg.norm(along)))
+        return row, diagonal, (math.hypot(diagonal, before, near), near, length)
+
+    def _view(self, rows: int) -> Any:
+        """Return the first `rows` as jax sees them; made once, since that takes as long as five rows."""
+        if rows not in self._views:
+            import jax
+
+            self._views[rows] = jax.dlpack.from_dlpack(self._whole[:rows])
+        return self._views[rows]
+
+
+def _padded(rows: int) -> int:
+    return -(-rows // _ROWS) * _ROWS
 
 
 @functools.cache
