@@ -50,7 +50,7 @@ def image_task(kind: str) -> Any:
         rng = np.random.default_rng(0)
         labels = rng.integers(0, 10, EXAMPLES).astype(np.int32)
         centres = rng.normal(size=(10, 28, 28, 1))
-        images = (0.5 * centres[labels] + rng.normal(size=(EXAMPLES, 28, 28, 1))).astype(np.float32)
+        images = (0.1 * centres[labels] + rng.normal(size=(EXAMPLES, 28, 28, 1))).astype(np.float32)
         pair = (images, labels)
         data = Dataset(name="random images", splits={"train": pair, "validation": pair, "test": pair})
         return classification_task(data, {"kind": kind}, options={})

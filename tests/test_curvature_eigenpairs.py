@@ -156,6 +156,20 @@ def test_lengths_of_long_vectors_keep_their_digits(block_size: int) -> None:
     np.testing.assert_allclose(np.diag(run.projected)[:block_size], 2, rtol=1e-5)
 
 
+def test_products_that_are_too_coarse_are_told_from_too_few() -> None:
+    class Coarse(Diagonal):
+        def _products(self, rows: np.ndarray) -> np.ndarray:
+            return np.asarray(rows * self.values, np.float16).astype(np.float32)
+
+    values = np.r_[10 * 0.5 ** np.arange(8), np.full(400, 1e-3)].astype(np.float32)
+    found = top_eigenpairs(Coarse(values), 2, tolerance=1e-6)
+    assert found.status == "not-converged"
+    assert "more products would not help" in found.warnings[-1]
+    assert "float64" in found.warnings[-1]
+    few = top_eigenpairs(Diagonal(values), 5, tolerance=1e-6, max_matvecs=6)
+    assert "allow more products" in few.warnings[-1]
+
+
 def test_eigenpairs_agree_with_eigsh() -> None:
     operator = hessian(tanh_problem(), tanh_params(), dtype="float64")
     ours = top_eigenpairs(operator, 5, which="magnitude", tolerance=1e-10)

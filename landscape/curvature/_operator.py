@@ -91,7 +91,9 @@ class CurvatureOperator(SymmetricOperator):
 
     def _summed(self, full: np.ndarray) -> np.ndarray:
         """Return the products [b, size] over all batches, added up in float64 if there are several."""
-        vectors = jnp.asarray(full) if self._blocked(len(full)) else [jnp.asarray(row) for row in full]
+        vectors: Any = full if self._blocked(len(full)) else list(full)
+        if jax.default_backend() != "cpu":  # one transfer for all batches; a CPU reads rows where they lie
+            vectors = jax.tree.map(jnp.asarray, vectors)
         total: np.ndarray | None = None
         pending: Any = None
         for prepared in self._data.prepared():

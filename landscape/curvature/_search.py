@@ -80,6 +80,7 @@ class Search:
         self.values = np.empty(0)
         self.rows = np.empty((0, operator.dim), operator.dtype)
         self.estimates = np.empty(0)
+        self.limited_by_rounding = False
         self.scale = 0.0
         self.matvecs = {"search": 0, "residuals": 0, "probe": 0}
         self.probe: dict[str, Any] = {"passed": False, "exact": False, "num_matvecs": 0}
@@ -153,7 +154,7 @@ class Search:
         run.release()
         if not finite:
             return False
-        while self.settings.probe_matvecs and self._locked_enough():
+        while self.settings.probe_matvecs and len(self.values) and self._locked_enough():
             run = self._lanczos("probe")
             spent = self.matvecs["probe"]
             try:
@@ -178,7 +179,7 @@ class Search:
         return True
 
     def _locked_enough(self) -> bool:
-        return len(self.values) > 0 and bool((self.estimates <= self.settings.tolerance * self.scale).all())
+        return bool((self.estimates <= self.settings.tolerance * self.scale).all())
 
     def _spent(self) -> bool:
         return self.matvecs["search"] + self.matvecs["probe"] >= self.settings.max_matvecs
@@ -266,6 +267,7 @@ class Search:
         self.values, mix = values[chosen], mix[:, chosen]
         vectors, images = mix.T @ wide, mix.T @ images
         self.rows = vectors.astype(self.operator.dtype)
+        self.limited_by_rounding = self._locked_enough()
         self.estimates = np.linalg.norm(images - self.values[:, None] * vectors, axis=1)
         self.scale = max(self.scale, float(np.abs(self.values).max()))
         return True
@@ -277,12 +279,22 @@ class Search:
         )
         return False
 
+    def _way_out(self) -> str:
+        if not self.limited_by_rounding:
+            return "allow more products, or another tolerance"
+        name, left = self.operator.dtype.name, float(self.estimates.max()) / self.scale
+        advice = "dtype float64, or " if name != "float64" else ""
+        return (
+            f"more products would not help, since rounding of {name} leaves residuals of {left:.1e} of the "
+            f"largest eigenvalue: take {advice}a tolerance above that"
+        )
+
     def _status(self, finite: bool) -> str:
         subject = getattr(self.operator, "subject", None)
         if not finite or (subject is not None and not subject.finite):
             return NON_FINITE
-        if not (self.estimates <= self.settings.tolerance * self.scale).all():
-            self.warnings.append("not converged: allow more products, or another tolerance")
+        if not self._locked_enough():
+            self.warnings.append(f"not converged: {self._way_out()}")
             return NOT_CONVERGED
         if self.settings.probe_matvecs and not self.probe["passed"]:
             self.warnings.append("the last probe found an eigenvalue beyond those given")
