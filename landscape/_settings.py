@@ -26,6 +26,21 @@ def check_whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
+def check_seed(value: Any) -> int:
+    """Return a seed: a whole number of 32 bits, since jax's keys take no more and would fold two into one.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the setting.
+    """
+    if check_whole("seed", value, 0) >= 2**32:
+        raise ConfigurationError(
+            "seed: not a possible value", expected="a whole number below 2**32", got=repr(value)
+        )
+    return int(value)
+
+
 def check_real(name: str, value: Any, *, most: float = math.inf) -> float:
     """Return a positive finite number below `most`.
 

@@ -265,6 +265,7 @@ def test_trees_without_numbers_are_refused(unevaluated: Problem, params: Any) ->
         {"num_points": 2.5},
         {"num_points": True},
         {"seed": -1},
+        {"seed": 2**32},
         {"dtype": "float8"},
         {"batch_stats": "average"},
         {"num_resamples": 0},

@@ -272,6 +272,7 @@ def test_a_result_is_stored_and_loaded_with_its_vectors(tmp_path: Any) -> None:
         ("tolerance", float("nan")),
         ("num_vectors", 3),
         ("seed", -1),
+        ("seed", 2**32),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused_by_name(setting: str, value: Any) -> None:

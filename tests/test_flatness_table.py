@@ -432,6 +432,8 @@ def test_names_and_radii_that_are_none_are_refused() -> None:
         landscape.gaussian_robustness(problem, params, draws=1)
     with pytest.raises(ConfigurationError, match="radius"):
         landscape.gaussian_robustness(problem, params, radius=-1.0)
+    with pytest.raises(ConfigurationError, match=r"(?s)seed.*below 2\*\*32"):
+        measure_flatness(problem, params, measures=["gaussian"], seed=2**40)
 
 
 def test_a_temperature_divides_the_normalised_logits() -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from landscape._json import dump_json
+from landscape._settings import check_choice, check_seed, check_whole
 from landscape.connectivity import _endpoints, _interval, _measure
 from landscape.connectivity._interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
-from landscape.errors import ConfigurationError
 from landscape.progress import SILENT, Progress
 from landscape.results import Result, format_value
 
@@ -321,16 +321,10 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
 
 
 def _check(num_points: int, seed: int, dtype: str | None, batch_stats: str) -> None:
-    for name, value, least in (("num_points", num_points, 3), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ConfigurationError(
-                f"{name}: not a possible value", expected=f"a whole number, {least} or more", got=repr(value)
-            )
-    for name, text, allowed in (("dtype", dtype, _PRECISIONS), ("batch_stats", batch_stats, _TREATMENTS)):
-        if text not in allowed:
-            raise ConfigurationError(
-                f"{name}: not a possible value", expected=" or ".join(map(str, allowed)), got=repr(text)
-            )
+    check_whole("num_points", num_points, 3)
+    check_seed(seed)
+    check_choice("dtype", dtype, _PRECISIONS)
+    check_choice("batch_stats", batch_stats, _TREATMENTS)
 
 
 def _splits(problem: Problem, split: str, splits: Iterable[str] | None) -> tuple[str, ...]:

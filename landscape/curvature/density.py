@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape._settings import check_real, check_whole
+from landscape._settings import check_real, check_seed, check_whole
 from landscape.curvature._estimators import rademacher, standard_error
 from landscape.curvature._lanczos import Lanczos, NonFiniteProductError
 from landscape.curvature._linear import SymmetricOperator, as_operator
@@ -155,7 +155,7 @@ def spectral_density(
     steps = min(check_whole("num_steps", num_steps, 2), operator.dim)
     check_whole("num_points", num_points, 10)
     started, before = time.perf_counter(), operator.num_matvecs
-    rng = np.random.default_rng(check_whole("seed", seed, 0))
+    rng = np.random.default_rng(check_seed(seed))
     progress = progress or SILENT
     progress.start("spectral density", total=probes * steps)
     try:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape._json import jsonable
-from landscape._settings import check_choice, check_real, check_whole
+from landscape._settings import check_choice, check_real, check_seed, check_whole
 from landscape.curvature._linear import SymmetricOperator, as_operator
 from landscape.progress import SILENT, Progress
 from landscape.results import Result, format_value
@@ -184,7 +184,7 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
     check_whole("k", k, 1)
     check_whole("block_size", block_size, 1)
     check_whole("probe_matvecs", probe_matvecs, 0)
-    check_whole("seed", seed, 0)
+    check_seed(seed)
     check_real("tolerance", tolerance)
     operator = as_operator(operator)
     ends = 2 if which == "both" else 1

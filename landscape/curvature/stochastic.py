@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape._settings import check_choice, check_real, check_whole
+from landscape._settings import check_choice, check_real, check_seed, check_whole
 from landscape.curvature import _estimators
 from landscape.curvature._linear import SymmetricOperator, as_operator
 from landscape.curvature._tracing import TraceRun, t_interval
@@ -103,7 +103,7 @@ def trace(  # noqa: PLR0913  one keyword a setting
         absolute_error=0.0 if absolute_error is None else check_real("absolute_error", absolute_error),
         max_matvecs=check_whole("max_matvecs", max_matvecs, 1),
         confidence=check_real("confidence", confidence, most=1),
-        seed=check_whole("seed", seed, 0),
+        seed=check_seed(seed),
         progress=progress or SILENT,
     )
     started = time.perf_counter()
@@ -180,7 +180,7 @@ def frobenius_norm(
     count = check_whole("num_probes", num_probes, 2)
     check_real("confidence", confidence, most=1)
     started, exact = time.perf_counter(), count >= operator.dim
-    rng = np.random.default_rng(check_whole("seed", seed, 0))
+    rng = np.random.default_rng(check_seed(seed))
     squares = []
     for i in range(operator.dim if exact else count):
         if exact:
@@ -244,7 +244,7 @@ def diagonal(
     check_choice("method", method, DIAGONAL_METHODS)
     check_whole("num_probes", num_probes, 2)
     operator, started = as_operator(operator), time.perf_counter()
-    rng = np.random.default_rng(check_whole("seed", seed, 0))
+    rng = np.random.default_rng(check_seed(seed))
     if method == "auto":
         method = "exact" if operator.dim <= num_probes else "hutchinson"
     before, progress = operator.num_matvecs, progress or SILENT

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape._settings import check_real, check_whole
+from landscape._settings import check_real, check_seed, check_whole
 from landscape.flatness._programs import Ball
 from landscape.flatness._surroundings import Surroundings
 
@@ -18,7 +18,7 @@ def check_ascent(settings: dict[str, Any]) -> None:
     check_real("radius", settings["radius"])
     check_whole("steps", settings["steps"], 1)
     check_whole("starts", settings["starts"], 1)
-    check_whole("seed", settings["seed"], 0)
+    check_seed(settings["seed"])
 
 
 def make_ball(

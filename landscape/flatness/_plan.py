@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from landscape._settings import check_real, check_whole
+from landscape._settings import check_real, check_seed, check_whole
 from landscape.errors import ConfigurationError
 from landscape.flatness import entropy, gaussian, norms, pac_bayes, spectral, worst_case
 from landscape.flatness._surroundings import Surroundings
@@ -107,7 +107,7 @@ class Plan:
             raise ConfigurationError("measures: nothing to measure", expected="at least one name")
         if draws is not None:
             check_whole("draws", draws, 2)
-        return cls(names, measures is not None, dict(radii or {}), draws, check_whole("seed", seed, 0))
+        return cls(names, measures is not None, dict(radii or {}), draws, check_seed(seed))
 
     def compute(self, around: Surroundings, name: str) -> FlatnessMeasure:
         """Measure one by name."""

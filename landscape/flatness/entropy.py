@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from landscape._network import differentiable
-from landscape._settings import check_choice, check_real, check_whole
+from landscape._settings import check_choice, check_real, check_seed, check_whole
 from landscape.errors import ConfigurationError
 from landscape.flatness._measured import mean_of, measured
 from landscape.flatness._programs import Part, Place, Programs
@@ -124,7 +124,7 @@ def entropy_of(
     stiffness = np.exp(math.log(gamma) + half * (nodes + 1))[::-1]  # stiff first: it mixes at once
     around.progress.note("Langevin chains")
     with around.computing(), differentiable():
-        found = _Chains(around, chains=chains, samples=samples, seed=check_whole("seed", seed, 0))
+        found = _Chains(around, chains=chains, samples=samples, seed=check_seed(seed))
         drifts = np.stack([found.run(float(one)) for one in stiffness])  # [K, C, T]
     around.num_evaluations += len(stiffness) * chains * (len(found.tuning) + 1)
     each = -half * np.einsum("k,kct->c", weights[::-1], drifts) / samples

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from landscape._settings import check_choice, check_real, check_whole
+from landscape._settings import check_choice, check_real, check_seed, check_whole
 from landscape.errors import InputError
 from landscape.flatness._measured import estimate, mean_of
 from landscape.flatness._surroundings import SCALES, Options, Surroundings
@@ -289,7 +289,7 @@ def _mean_rise(
 ) -> FlatnessMeasure:
     radius = check_real("radius", settings["radius"])
     draws = check_whole("draws", settings["draws"], 2)
-    seed = check_whole("seed", settings["seed"], 0)
+    seed = check_seed(settings["seed"])
     chosen = [radius * k for k in MULTIPLES] if radii is None else [check_real("radii", r) for r in radii]
     steps = sorted({radius, *chosen})
     found = mirrored(around, scale, steps, draws=draws, seed=seed, temperature=temperature)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape._settings import check_choice, check_whole
+from landscape._settings import check_choice, check_seed, check_whole
 from landscape.errors import ConfigurationError, InputError
 from landscape.flatness._measured import estimate, mean_of, measured
 from landscape.flatness._surroundings import Options, Surroundings
@@ -75,7 +75,7 @@ def relative_of(
         raise InputError("relative_flatness: no kernels", expected="a free leaf of two axes or more")
     spreads = _spreads(feature_std, kernels)
     operator = around.operator("hessian")
-    rng = np.random.default_rng(check_whole("seed", seed, 0))
+    rng = np.random.default_rng(check_seed(seed))
     layers: dict[str, list[float]] = {path: [] for path in kernels}
     totals = []
     for _ in range(draws):

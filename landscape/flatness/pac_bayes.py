@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from landscape._settings import check_real, check_whole
+from landscape._settings import check_real, check_seed, check_whole
 from landscape.errors import ProblemError
 from landscape.flatness._measured import mean_of, measured
 from landscape.flatness._surroundings import Options, Surroundings
@@ -199,7 +199,7 @@ class _Search:
         self.magnitude, self.target = settings["magnitude"], settings["target"]
         self.tolerance = settings["tolerance"]
         self.draws = check_whole("draws", settings["draws"], 2)
-        self.seed = check_whole("seed", settings["seed"], 0)
+        self.seed = check_seed(settings["seed"])
         self.known: dict[float, np.ndarray] = {}
         self.too_sharp = False  # whether the least noise cost too much already
 
