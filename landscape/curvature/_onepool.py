@@ -15,6 +15,7 @@ import numpy as np
 
 _ROWS = 8
 _ALIGNMENT = 64
+_SUMMANDS = 2**9  # of an inner product at once: bounds its rounding error
 LONG = 2**16  # shorter vectors are faster in NumPy than a call of a compiled program
 
 # The memory of the last run, for the next one: fresh pages of 50 MB cost as much as eight products.
@@ -81,13 +82,11 @@ class LongBasis:
             neighbours leave of it, and of what all rows leave of that (the first two from the parts that
             were taken out, which are orthogonal).
         """
-        # Sums that enter the projected matrix are NumPy's, which are pairwise: those of jax lose a digit or
-        # two of a length or a diagonal entry, and with them of the eigenvalues.
-        diagonal = float(np.multiply(products, self.rows[count - 1]).sum())
+        diagonal = inner_product(products, self.rows[count - 1])
         coupling = np.array([diagonal, before], np.float32)
         found = _program()(self._view(_padded(count)), products, np.int32(count), coupling)
         row, along = (np.asarray(part) for part in found)
-        length = math.sqrt(float(np.square(row).sum()))
+        length = math.sqrt(inner_product(row, row))
         near = math.hypot(length, float(np.linalg.norm(along)))
         return row, diagonal, (math.hypot(diagonal, before, near), near, length)
 
@@ -98,6 +97,16 @@ class LongBasis:
 
             self._views[rows] = jax.dlpack.from_dlpack(self._whole[:rows])
         return self._views[rows]
+
+
+def inner_product(a: np.ndarray, b: np.ndarray) -> float:
+    """Return ``a @ b`` of float32 vectors [n], in parts that are added up in float64.
+
+    In one go BLAS and jax have few accumulators and lose a digit or two, which the eigenvalues would lack.
+    """
+    whole = len(a) // _SUMMANDS * _SUMMANDS
+    parts = np.vecdot(a[:whole].reshape(-1, _SUMMANDS), b[:whole].reshape(-1, _SUMMANDS))
+    return float(parts.sum(dtype=np.float64)) + float(a[whole:] @ b[whole:])
 
 
 def _padded(rows: int) -> int:
@@ -111,7 +120,9 @@ def _program() -> Any:
 
     @jax.jit
     def project(known: Any, product: Any, count: Any, coupling: Any) -> Any:
-        # Rows are cut out here: on their own they do not lie where jax can use them without a copy.
+        # Rows are cut out here: on their own they do not lie where jax can use them without a copy. The
+        # neighbours' parts, the large ones, are taken out first: with them in it, the product with all rows
+        # would be rounded by as much as the vector that is left is to be orthogonal.
         last, previous = known[count - 1], known[jnp.maximum(count - 2, 0)]
         row = product - coupling[0] * last - coupling[1] * previous
         along = jnp.where(jnp.arange(known.shape[0]) < count, known @ row, 0)
