@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from browser import open_page
 from flatness_results import a_measure, a_table
 from plot_samples import ODD_NAME, SHOWN_NAME
 
-from landscape.flatness.catalogue import title_of
+from landscape.flatness.catalogue import MEASURES, title_of
 from landscape.plots import figure_of
 from landscape.plots._tables import figure_rows
 from landscape.plots._text import label, shorten
@@ -502,3 +503,30 @@ def test_row_33_names_of_files_are_text() -> None:
     fig = figure_of(a_table(seeds=1, levels=1, methods=("es",), name=ODD_NAME))
     assert "<img" not in fig.layout.title.text
     assert label(SHOWN_NAME)[:10] in fig.layout.title.text
+
+
+def test_the_example_prints_a_row_of_every_measure_at_the_levels_asked_for() -> None:
+    path = Path(__file__).parent.parent / "examples" / "flatness.py"
+    spec = importlib.util.spec_from_file_location("flatness_example", path)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    table = censored(a_table(seeds=5, levels=3), 0)
+    lines = example.markdown(table, ("es-snr", "gd-magnitude"), [0, 2]).splitlines()
+    assert lines[0] == "| measure | unchanged by rescaling | 100 % | 25 % |"
+    assert len(lines) == 2 + len(MEASURES)
+    assert [line.split(" |")[0] for line in lines[2:4]] == [
+        "| Gaussian robustness, radius 0.05",
+        "| Gaussian robustness, relative to |θ|, radius 0.05",
+    ]
+    first, second = lines[2].split(" | ")[2:]
+    assert first == "–"  # a seed has only a bound there
+    logs = [
+        np.log(a["value"] / b["value"])
+        for seed in range(5)
+        for a, b in [
+            [r for r in table.records if (r["measure"], r["seed"], r["level"]) == ("gaussian", seed, 2)]
+        ]
+    ]
+    assert second.startswith(f"{np.exp(np.mean(logs)):.2f} [")

@@ -52,7 +52,8 @@ def _fixed(compute: Compute) -> dict[str, Any]:
 
 
 def _function(compute: Compute) -> Compute:
-    return inspect.unwrap(compute.func if isinstance(compute, functools.partial) else compute)
+    function: Compute = inspect.unwrap(compute.func if isinstance(compute, functools.partial) else compute)
+    return function
 
 
 def _is_number(value: Any) -> bool:

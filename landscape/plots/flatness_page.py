@@ -71,7 +71,8 @@ def _values(page: Page, result: Any) -> None:
         "negative values, arrows at the edges values beyond what was tried. Values of zero have no place "
         "on the axis and are in the table.",
     )
-    relative = [m for m in result.measures if m in MEASURES and MEASURES[m].layer_wise]
+    counterparts = {entry.counterpart for entry in MEASURES.values()}
+    relative = [m for m in result.measures if m in counterparts or (m in MEASURES and MEASURES[m].layer_wise)]
     raw = [measure for measure in result.measures if measure not in relative]
     if not raw or not relative:
         page.figure(values_figure(result), "", "sizes")
@@ -81,7 +82,11 @@ def _values(page: Page, result: Any) -> None:
     page.pair(
         [
             (left, "The scale of the weights decides these as well.", "sizes-raw"),
-            (right, "Rescaling whole layers leaves these as they are.", "sizes-relative"),
+            (
+                right,
+                "Rescaling whole layers leaves these as they are, or changes them less.",
+                "sizes-relative",
+            ),
         ]
     )
 

@@ -128,7 +128,7 @@ def _words(name: str) -> str:
 
 
 def _invariances(measures: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (title_of(str(row["measure"])), _unchanged(row["layer_wise"]), _unchanged(row["neuron_wise"]))
         for row in invariances()
         if row["measure"] in measures

@@ -66,8 +66,8 @@ def values_figure(
     drawn = [abs(x) for trace in fig.data for x in trace.x]
     for i, space in enumerate(spaces):
         own = [r for r in result.records if r["space"] == space and r["measure"] in measures]
-        at = [(places[r["measure"]] - 0.24 * i, title_of(r["measure"])) for r in own]
-        _arrows(fig, own, at, drawn, look=swatch(i), log=True)
+        named = [(places[r["measure"]] - 0.24 * i, title_of(r["measure"])) for r in own]
+        _arrows(fig, own, named, drawn, look=swatch(i), log=True)
     _row_axis(fig, places, list(rows.values()), heads=[row for row in rows if row not in measures])
     fig.update_xaxes(type="log", **_powers(drawn))
     fig.update_layout(height=140 + _ROW * max(len(rows), 2), showlegend=len(spaces) > 1)
