@@ -94,7 +94,7 @@ def _name(result: Any, measure: str) -> str:
     radii = {r["radius"] for r in own}
     radius = f", radius {own[0]['radius']:g}" if len(radii) == 1 and own[0]["radius"] else ""
     size = " (size)" if any((r["value"] or 0) < 0 for r in own) else ""
-    return f"{title_of(measure)}{radius}{size}"
+    return f"{title_of(measure)}{radius}{size}".replace("|", "\\|")  # a bar would end the cell
 
 
 def _unchanged(measure: str) -> str:

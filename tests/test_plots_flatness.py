@@ -516,9 +516,9 @@ def test_the_example_prints_a_row_of_every_measure_at_the_levels_asked_for() -> 
     lines = example.markdown(table, ("es-snr", "gd-magnitude"), [0, 2]).splitlines()
     assert lines[0] == "| measure | unchanged by rescaling | 100 % | 25 % |"
     assert len(lines) == 2 + len(MEASURES)
-    assert [line.split(" |")[0] for line in lines[2:4]] == [
+    assert [line.split(" | ")[0] for line in lines[2:4]] == [
         "| Gaussian robustness, radius 0.05",
-        "| Gaussian robustness, relative to |θ|, radius 0.05",
+        r"| Gaussian robustness, relative to \|θ\|, radius 0.05",
     ]
     first, second = lines[2].split(" | ")[2:]
     assert first == "–"  # a seed has only a bound there

@@ -159,7 +159,8 @@ def _add_bounds(
             showlegend=False,
             marker={"symbol": f"triangle-{'down' if sign == '≤' else 'up'}", "size": 10, "color": color},
             text=[text],
-            textposition="middle left",
+            # Dense networks are at the left edge, sparse ones to the right.
+            textposition="middle left" if bound["density"] < 1 else "middle right",
             textfont={"size": 11.5, "color": color},
             customdata=[[value, None, value] if sign == "≤" else [value, value, None]],
             hovertemplate=f"<b>{label(method)}</b><br>%{{x:.4~g}} % of weights<br>{text} in {many}: "
