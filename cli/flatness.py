@@ -53,7 +53,8 @@ class Names(click.ParamType[str]):
     "flatness",
     examples=(
         "landscape flatness a.h5",
-        "landscape flatness a.h5 --measures sam,adaptive_l2 --radius sam=0.1",
+        "landscape flatness a.h5 --measures sam,adaptive_l2 --radius sam=0.1 --set sam.m=64",
+        "landscape flatness a.h5 --measures gaussian --radius 0.05,0.01,0.2",
         "landscape flatness run/*/seed-*/level-*.h5 -o flatness.html -o flatness.h5",
     ),
 )
@@ -72,9 +73,20 @@ class Names(click.ParamType[str]):
     "radii",
     type=Names(after="="),
     multiple=True,
-    metavar="NAME=VALUE",
+    metavar="[NAME=]VALUE,...",
     show_default="each measure's own",
-    help="Radius of a measure; repeatable.",
+    help="Radius of a measure (its name may be left out where --measures leaves no choice); several are "
+    "those of a Gaussian measure's curve, its value is at the first. Repeatable.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    type=Names(after="."),
+    multiple=True,
+    metavar="MEASURE.KEY=VALUE",
+    show_default="nothing changed",
+    help="Change another setting of a measure, e.g. local_entropy.reference=1e5; a wrong key is answered "
+    "with those there are. Repeatable.",
 )
 @click.option(
     "--draws",
@@ -165,32 +177,67 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{key: options[key] for key in kept},
         "measures": names or None,
-        "radii": _radii(options["radii"]),
+        "radii": _radii(options["radii"], names),
+        "settings": _overrides(options["overrides"]),
         "spaces": spaces,
         "where": tuple(options["where"]) or None,
         "subset": options["examples"],
     }
 
 
-def _radii(texts: Iterable[str]) -> dict[str, float]:
-    """Return the radius of each measure named."""
-    radii: dict[str, float] = {}
+def _radii(texts: Iterable[str], names: list[str]) -> dict[str, float | list[float]]:
+    """Return the radius or the radii of each measure named."""
+    radii: dict[str, float | list[float]] = {}
     for text in texts:
-        name, _, value = (part.strip() for part in text.partition("="))
+        name, _, values = (part.strip() for part in text.rpartition("="))
+        try:
+            found = [float(value) for value in values.split(",")]
+        except ValueError as error:
+            raise ConfigurationError(
+                f"--radius {text}: not a measure and its radius",
+                expected="NAME=VALUE, for instance sam=0.1, or gaussian=0.05,0.01,0.2",
+            ) from error
+        name = name or _only_measure(text, names)
         _check_names([name], "--radius")
         if name in radii:
             raise ConfigurationError(
                 f"--radius {text}: a second one of {name}",
-                expected="one radius a measure",
-                got=f"{name}={radii[name]:g} before it",
+                expected="one --radius a measure, several values with commas between them",
+                got=f"{name}={radii[name]} before it",
             )
-        try:
-            radii[name] = float(value)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"--radius {text}: not a measure and its radius", expected="NAME=VALUE, for instance sam=0.1"
-            ) from error
+        radii[name] = found[0] if len(found) == 1 else found
     return radii
+
+
+def _only_measure(text: str, names: list[str]) -> str:
+    """Return the measure that a radius without a name is of."""
+    from landscape.flatness._plan import measures_with_radius
+
+    able = measures_with_radius(names)
+    if len(able) != 1:
+        raise ConfigurationError(
+            f"--radius {text}: of which measure",
+            expected="NAME=VALUE, for instance sam=0.1, or --measures with one measure that has a radius",
+            got=f"--measures {','.join(names)}" if names else "all measures",
+        )
+    return able[0]
+
+
+def _overrides(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the settings of each measure; the library checks the keys."""
+    from trainers._toml import parse_override
+
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        parts = [part.strip() for part in text.partition("=")[0].split(".")]
+        if "=" not in text or len(parts) != 2 or not all(parts):
+            raise ConfigurationError(
+                f"--set {text}: cannot be read",
+                expected="MEASURE.KEY=VALUE, for instance sam.m=64",
+            )
+        _check_names(parts[:1], "--set")
+        found.setdefault(parts[0], {}).update(parse_override(text)[parts[0]])
+    return found
 
 
 def _check_names(names: Iterable[str], option: str) -> None:

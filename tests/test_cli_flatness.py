@@ -139,6 +139,17 @@ def test_row_31_names_that_are_none_are_answered_with_the_nearest(capsys: Any) -
         (["--measures", "fisher_rao", "--radius", "fisher_rao=1"], "takes no radius"),
         (["--measures", "fisher_rao", "--radius", "sam=1"], "sam is not measured"),
         (["--draws", "1"], "--draws"),
+        (["--radius", "0.1"], "of which measure"),
+        (["--measures", "sam,keskar", "--radius", "0.1"], "of which measure"),
+        (["--measures", "sam", "--radius", "0.1,0.2"], "takes one radius"),
+        (["--set", "sam"], "MEASURE.KEY=VALUE"),
+        (["--set", "sma.m=3"], "Did you mean sam?"),
+        (["--set", "sam_ascent.step=3"], "did you mean steps?"),
+        (["--set", "sam.steps=3"], "measure sam_ascent"),
+        (["--set", "sam.radius=3"], "--radius"),
+        (["--set", "sam.m=0"], "1 or more"),
+        (["--set", "adaptive_l2.scale=3"], "expected a word"),
+        (["--measures", "sam", "--set", "keskar.steps=3"], "is not measured"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(arguments: list[str], said: str, capsys: Any) -> None:
@@ -181,3 +192,39 @@ def test_a_result_of_another_command_is_no_configuration(folder: Path, capsys: A
     assert run(["flatness", "--config", "c.h5"]) == 2
     assert "not written by this command" in capsys.readouterr().err
     assert (folder / "c.h5").exists()
+
+
+def test_a_radius_without_a_name_is_of_the_only_measure_that_has_one(capsys: Any) -> None:
+    quick = ["--examples", "20", "--draws", "2", "-q", "--json"]
+    assert run(["flatness", "a.h5", "--measures", "sam,fisher_rao", "--radius", "0.2", *quick]) == 0
+    assert {r["measure"]: r["radius"] for r in records(capsys)} == {"sam": 0.2, "fisher_rao": None}
+
+
+def test_several_radii_are_those_of_the_curve_and_the_value_is_at_the_first(capsys: Any) -> None:
+    quick = ["--measures", "gaussian", "--examples", "20", "--draws", "2", "-q"]
+    assert run(["flatness", "a.h5", *quick, "--radius", "gaussian=0.05,0.01,0.2", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)["data"]
+    assert data["records"][0]["radius"] == 0.05
+    assert data["curves"][0]["radii"] == [0.01, 0.05, 0.2]
+    assert data["records"][0]["value"] == data["curves"][0]["loss_rise"][1]
+
+
+def test_settings_of_a_measure_are_set_stored_and_used_again(capsys: Any) -> None:
+    quick = ["--measures", "sam,adaptive_l2", "--examples", "40", "-q"]
+    given = [*quick, "--set", "sam.m=10", "--set", "adaptive_l2.scale=filter", "--set", "adaptive_l2.steps=3"]
+    assert run(["flatness", "a.h5", *given, "-o", "set.h5", "--force", "--json"]) == 0
+    first = records(capsys)
+    expected = {"sam": {"m": 10}, "adaptive_l2": {"scale": "filter", "steps": 3}}
+    assert load_result("set.h5").config["settings"] == expected
+    assert [r["details"]["num_batches"] for r in first] == [4, 1]
+    assert first[1]["details"]["steps"] == 3
+    assert run(["flatness", "--config", "set.h5", "-q", "--json"]) == 0
+    assert [r["value"] for r in records(capsys)] == [r["value"] for r in first]
+
+
+def test_a_stiffness_above_the_reference_says_how_to_set_both(capsys: Any) -> None:
+    given = ["flatness", "a.h5", "--measures", "local_entropy_gaussian", "--radius", "20000", "-q"]
+    assert run(given) == 2
+    assert "--set local_entropy_gaussian.reference=200000" in capsys.readouterr().err
+    assert run([*given, "--examples", "20", "--set", "local_entropy_gaussian.reference=1e5", "--json"]) == 0
+    assert records(capsys)[0]["radius"] == 20000

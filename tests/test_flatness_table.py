@@ -26,7 +26,9 @@ from landscape.errors import (
     ProblemError,
 )
 from landscape.flatness._correlations import correlations, kendall_tau
+from landscape.flatness._plan import _RECIPES
 from landscape.flatness._programs import Programs
+from landscape.flatness._variants import check_settings, settable
 from landscape.flatness.catalogue import MEASURES
 
 QUICK = ["gaussian", "sam", "fisher_rao", "top_eigenvalue"]
@@ -106,6 +108,100 @@ def test_a_measure_that_is_not_defined_is_an_answer_of_its_own_record() -> None:
     ]
     assert found.status == "ok"
     assert len(found.warnings) == 2
+    assert found.records[0]["details"]["value_at_most"] == pytest.approx(1 / (0.01 * 2**19) ** 2)
+    assert "≤ 3.638e-08 (beyond what was tried)" in str(found)
+
+
+def test_a_network_that_no_noise_leaves_alone_has_a_lower_bound_of_its_sharpness() -> None:
+    problem = Problem(
+        lambda p, b: (b * p["w"]) ** 2,
+        train=np.ones(4),
+        metrics={"error": lambda p, b: 1.0 * (b * p["w"] != 1.0)},
+    )
+    found = measure_flatness(problem, {"w": np.array(1.0)}, measures=["pac_bayes"], **F64)
+    assert found.records[0]["value"] is None
+    assert found.records[0]["details"]["value_at_least"] > 1e18
+
+
+def test_the_rise_of_a_metric_at_the_radius_is_that_of_the_curve() -> None:
+    found = measure_flatness(relu_problem(), relu_network(), measures=["gaussian", "average"], draws=5)
+    curve = found.curves[0]
+    at = list(curve["radii"]).index(found.records[0]["radius"])
+    rise = found.records[0]["metric_rises"]["accuracy"]
+    assert rise == {
+        "rise": curve["accuracy_rise"][at],
+        "standard_error": curve["accuracy_rise_error"][at],
+    }
+    assert found.records[1]["metric_rises"]["accuracy"] == pytest.approx(rise)  # of the same noise
+    assert "rise of accuracy" in str(found)
+    assert found.config["higher_is_better"] == {"accuracy": True}
+
+
+# -- settings ---------------------------------------------------------------------------------------
+
+
+def test_settings_reach_the_function_that_measures(tmp_path: Path) -> None:
+    problem, network = relu_problem(), relu_network()
+    settings = {
+        "gaussian": {"draws": 5},
+        "sam": {"m": 10},
+        "adaptive_l2": {"scale": "filter", "steps": 4, "starts": 1},
+        "pac_bayes": {"target": 0.2},
+        "local_entropy_gaussian": {"reference": 1e5},
+    }
+    found = measure_flatness(problem, network, measures=list(settings), settings=settings, **F64)
+    given = {"problem": problem, "params": network, **F64}
+    expected = {
+        "gaussian": landscape.gaussian_robustness(**given, draws=5),
+        "sam": landscape.sam_sharpness(**given, m=10),
+        "adaptive_l2": landscape.adaptive_sharpness(**given, scale="filter", steps=4, starts=1),
+        "pac_bayes": landscape.pac_bayes_flatness(**given, target=0.2),
+        "local_entropy_gaussian": landscape.local_entropy(**given, reference=1e5, method="gaussian"),
+    }
+    assert values(found) == pytest.approx({name: one.value for name, one in expected.items()}, rel=1e-12)
+    assert load_result(found.save(tmp_path / "a.h5")).config["settings"] == settings
+
+
+def test_several_radii_are_the_curve_and_the_first_is_the_value() -> None:
+    problem, network = relu_problem(), relu_network()
+    radii = {"gaussian": [0.05, 0.01, 0.2]}
+    found = measure_flatness(problem, network, measures=["gaussian"], radii=radii, draws=3, **F64)
+    one = landscape.gaussian_robustness(problem, network, radius=0.05, draws=3, **F64)
+    assert values(found)["gaussian"] == pytest.approx(one.value)
+    assert found.curves[0]["radii"].tolist() == [0.01, 0.05, 0.2]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"sma": {"m": 3}}, "did you mean sam"),
+        ({"keskar": {"steps": 3}}, "is not measured"),
+        ({"sam_ascent": {"step": 3}}, "did you mean steps"),
+        ({"sam": {"steps": 3}}, "measure sam_ascent"),
+        ({"average": {"temperature": 2.0}}, "measure average_normalised"),
+        ({"sam": {"radius": 3}}, "--radius"),
+        ({"sam": {"m": 2.5}}, "whole number"),
+        ({"local_entropy": {"reference": -1.0}}, "positive number"),
+        ({"local_entropy": {"reference": 10.0}}, "--set local_entropy.reference"),
+        ({"sam": {"m": -1, "seed": 2}}, r"(?s)sam\.m.*sam\.seed"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused_before_anything_is_measured(
+    settings: dict[str, dict[str, Any]], said: str
+) -> None:
+    names = ["sam", "sam_ascent", "average", "local_entropy"]
+    with pytest.raises(ConfigurationError, match=said):
+        measure_flatness(None, "no such file.h5", measures=names, settings=settings)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_the_keys_of_every_measure_have_defaults_that_are_taken(name: str) -> None:
+    computes = {name: recipe.compute for name, recipe in _RECIPES.items()}
+    keys = {key: value for key, value in settable(name, computes).items() if key != "draws"}
+    checked = check_settings({name: keys}, [name], computes)
+    assert checked == {name: keys}
+    assert not {"radius", "seed", "norm", "magnitude", "summary"} & set(keys)
 
 
 def test_what_the_problem_does_not_allow_is_left_out_and_said() -> None:
@@ -253,6 +349,23 @@ def test_measures_are_ranked_against_each_other_and_the_gap() -> None:
     assert entry["tau"] == pytest.approx(expected)
     assert (entry["networks"], entry["runs"]) == (10, 5)
     assert entry["interval"][0] <= entry["tau"] <= entry["interval"][1]
+
+
+@pytest.mark.parametrize("sign", ["most", "least"])
+def test_values_beyond_what_was_tried_are_ranked_beyond_all_and_tied(sign: str) -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 12))
+    networks = [{"name": str(i), "space": "ticket", "parameter_norm": v, "seed": i} for i, v in enumerate(y)]
+    records = [
+        {"name": str(i), "space": "ticket", "measure": "m", "value": float(v)} for i, v in enumerate(x)
+    ]
+    for i in (2, 7, 9):
+        records[i] |= {"value": None, "details": {f"value_at_{sign}": 0.5}}
+    x[[2, 7, 9]] = -9 if sign == "most" else 9
+    entry = next(e for e in correlations(records, networks) if (e["a"], e["b"]) == ("m", "parameter_norm"))
+    assert entry["tau"] == pytest.approx(kendalltau(x, y).statistic)
+    assert (entry["networks"], entry["censored"]) == (12, 3)
+    assert entry["interval"][0] < entry["tau"] < entry["interval"][1]
 
 
 def test_few_runs_have_no_interval_and_two_networks_no_rank() -> None:

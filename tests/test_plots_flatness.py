@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from browser import open_page
 from flatness_results import a_measure, a_table
 from plot_samples import ODD_NAME, SHOWN_NAME
 
-from landscape.flatness.catalogue import title_of
+from landscape.flatness.catalogue import MEASURES, title_of
 from landscape.plots import figure_of
+from landscape.plots._tables import figure_rows
 from landscape.plots._text import label, shorten
 from landscape.plots.flatness import curve_figure, networks_figure, sweep_of, values_figure
+from landscape.plots.flatness_curves import metrics_of
 from landscape.plots.flatness_page import flatness_page
 from landscape.plots.flatness_ranks import correlation_figure
 
@@ -230,6 +233,127 @@ def test_few_runs_are_markers_and_five_have_an_interval(seeds: int, bands: int, 
     assert f"mean of {seeds} runs" in fig.data[-1].hovertemplate
 
 
+def with_metric(table: Any, **metrics: bool) -> Any:
+    for curve in table.curves:
+        for i, name in enumerate(metrics, start=1):
+            curve |= {f"{name}_rise": [0.0, -0.01 * i, -0.2 * i], f"{name}_rise_error": [0.0, 1e-3, 0.05]}
+    return dataclasses.replace(table, config={"higher_is_better": metrics})
+
+
+def test_a_curve_of_a_metric_shows_how_much_worse_it_gets() -> None:
+    table = with_metric(a_table(seeds=1, levels=1, methods=("es",)), accuracy=True, cost=False)
+    table.records[0]["details"] = {"draws": 3}
+    assert metrics_of(table, "gaussian") == ["accuracy", "cost"]
+    assert metrics_of(table, "sam") == []
+    fall, rise = (curve_figure(table, "gaussian", metric=name) for name in ("accuracy", "cost"))
+    assert fall is not None
+    assert rise is not None
+    assert fall.layout.title.text.startswith("Fall of the accuracy")
+    assert rise.layout.title.text.startswith("Rise of the cost")
+    assert fall.data[-1].y == pytest.approx((0, 0.01, 0.2))
+    assert rise.data[-1].y == pytest.approx((0, -0.02, -0.4))
+    assert fall.layout.yaxis.type != "log"
+    assert fall.data[0].y[1] == pytest.approx(0.01 + 4.302653 * 1e-3)  # Student's interval over draws
+    assert min(fall.data[0].y) == pytest.approx(0.2 - 4.302653 * 0.05)
+
+
+def test_the_page_shows_curves_of_loss_and_metric_side_by_side() -> None:
+    page = flatness_page(with_metric(a_table(measures=("gaussian", "gaussian_relative")), accuracy=True))
+    assert [name for name in figures(page) if "curve" in name] == [
+        "ticket-curve-gaussian",
+        "ticket-curve-gaussian-accuracy",
+        "ticket-curve-gaussian-relative",
+        "ticket-curve-gaussian-relative-accuracy",
+    ]
+
+
+def test_results_of_old_have_the_accuracy_drawn_as_a_fall() -> None:
+    table = dataclasses.replace(with_metric(a_table(seeds=1, levels=1), accuracy=True, odd=True), config={})
+    assert metrics_of(table, "gaussian") == ["accuracy"]
+
+
+def test_few_runs_have_their_own_intervals_on_their_markers_and_in_the_csv() -> None:
+    table = a_table(seeds=3, measures=("gaussian",))
+    for fig, middle in ((sweep_of(table, "gaussian"), 1), (curve_figure(table, "gaussian"), 1)):
+        assert fig is not None
+        run = next(trace for trace in fig.data if trace.mode == "markers")
+        value, low, high = run.customdata[middle]
+        assert low < value < high
+        assert run.error_y.array[middle] == pytest.approx(high - value)
+        assert run.error_y.arrayminus[middle] == pytest.approx(value - low)
+        rows = [row for row in figure_rows(fig) if str(row[0]).endswith("run 1")]
+        assert rows[middle][2:] == (value, low, high)
+
+
+def test_a_single_run_has_its_own_interval_as_the_band() -> None:
+    table = a_table(seeds=1, measures=("gaussian",), methods=("es",))
+    fig = sweep_of(table, "gaussian")
+    assert fig is not None
+    ends = [record["interval"] for record in table.records]
+    assert [tuple(row[1:]) for row in fig.data[-1].customdata] == [tuple(pair) for pair in ends]
+
+
+def censored(table: Any, *positions: int, at_most: bool = True) -> Any:
+    for i in positions:
+        key = "value_at_most" if at_most else "value_at_least"
+        facts = {"value": None, "interval": None, "status": "not-found", "details": {key: 1e-7}}
+        table.records[i].update(facts)
+    return table
+
+
+@pytest.mark.parametrize("seeds", [3, 6])
+def test_a_value_beyond_what_was_tried_is_an_arrow_and_leaves_no_mean(seeds: int) -> None:
+    table = censored(
+        a_table(seeds=seeds, measures=("pac_bayes",), methods=("es",)), 1, 4
+    )  # level 1 of two runs
+    fig = sweep_of(table, "pac_bayes")
+    assert fig is not None
+    line = next(trace for trace in fig.data if trace.mode == "lines+markers")
+    assert [y is None for y in line.y] == [False, True, False]
+    (arrow,) = (trace for trace in fig.data if "text" in trace.mode)
+    assert f"2 of {seeds} runs" in arrow.name
+    assert arrow.text[0] == "≤ 1e-07"
+    known = [r["value"] for r in table.records if r["value"] is not None]
+    assert arrow.y[0] < min(known)
+    assert (50.0, 1e-7, None, 1e-7) in [row[1:] for row in figure_rows(fig)]
+    runs = [trace for trace in fig.data if trace.mode == "markers"]
+    assert sum(trace.y[1] is not None for trace in runs) == seeds - 2  # those known are markers there
+    assert "Beyond what was tried at 2 of" in flatness_page(table).html(plotlyjs="cdn")
+
+
+def test_values_beyond_what_was_tried_are_arrows_among_rows_of_dots() -> None:
+    table = censored(a_table(measures=("pac_bayes",), density=False), 0)
+    fig = networks_figure(table, "pac_bayes")
+    assert fig is not None
+    arrow = fig.data[-1]
+    assert arrow.text == ("≤ 1e-07",)
+    assert arrow.x[0] < min(x for trace in fig.data[:-1] for x in trace.x)
+    one = censored(
+        a_table(seeds=1, levels=1, methods=("es",), measures=("pac_bayes", "trace")), 0, at_most=False
+    )
+    drawn = figure_of(one).data[-1]
+    assert drawn.text == ("≥ 1e-07",)
+    assert drawn.x[0] > figure_of(one).data[0].x[0]
+    nothing = censored(a_table(seeds=1, measures=("pac_bayes",), methods=("es",)), 0, 1, 2)
+    assert sweep_of(nothing, "pac_bayes") is not None
+
+
+def test_tables_hold_networks_details_and_bounds() -> None:
+    table = censored(a_table(measures=("pac_bayes", "relative_flatness")), 0)
+    table.records[1]["details"] = {
+        "layers": {"a/kernel": {"value": 1.5, "interval": (1, 2)}},
+        "many": [1.0] * 20,
+    }
+    html = flatness_page(table).html(plotlyjs="cdn")
+    assert '<th scope="col" class="number">norm of the parameters</th>' in html
+    assert "≤ 1e-07, beyond what was tried" in html
+    assert "<details><summary>Relative flatness, summed over layers</summary>" in html
+    assert "layers.a/kernel.value" in html
+    assert "20 values, 1 to 1" in html
+    single = flatness_page(a_table(seeds=1, levels=1, methods=("es",), measures=("pac_bayes",)))
+    assert "<details>" not in single.html(plotlyjs="cdn")
+
+
 @pytest.mark.faults
 def test_row_13_a_rise_that_overflows_in_one_run_has_no_mean() -> None:
     result = a_table(seeds=2, levels=1, methods=("es",), measures=("gaussian",))
@@ -294,17 +418,21 @@ def figures(page: Any) -> list[str]:
     return re.findall(r'<figure id="([^"]+)"', page.html(plotlyjs="cdn"))
 
 
-def test_the_page_shows_a_raw_measure_once_beside_its_counterpart() -> None:
+def test_the_page_shows_all_raw_measures_of_a_counterpart_beside_it() -> None:
     measures = ("sam", "sam_ascent", "adaptive_l2", "gaussian", "gaussian_relative")
-    found = figures(flatness_page(a_table(measures=measures)))
-    assert found[:6] == [
+    page = flatness_page(a_table(measures=measures))
+    assert figures(page)[:6] == [
         "ticket-sam",
+        "ticket-sam-ascent",
         "ticket-adaptive-l2",
         "ticket-gaussian",
         "ticket-gaussian-relative",
-        "ticket-sam-ascent",
         "ticket-norm",
     ]
+    left, right = page.html(plotlyjs="cdn").split('<div class="stays">')[:2]
+    assert 'id="ticket-sam-ascent"' in left
+    assert right.lstrip().startswith('<figure id="ticket-adaptive-l2"')
+    assert "The other measures" not in left + right
 
 
 def test_the_page_of_networks_without_a_sweep_shows_their_values() -> None:
@@ -315,6 +443,16 @@ def test_the_page_of_networks_without_a_sweep_shows_their_values() -> None:
 def test_the_page_of_one_network_shows_the_curves_of_every_space() -> None:
     table = a_table(seeds=1, levels=1, methods=("es",), spaces=("ticket", "full"), measures=("gaussian",))
     assert figures(flatness_page(table)) == ["sizes", "ticket-curve-gaussian", "full-curve-gaussian"]
+
+
+def test_the_page_of_one_network_has_raw_beside_scale_relative_measures() -> None:
+    page = flatness_page(a_table(seeds=1, levels=1, methods=("es",), measures=("trace", "fisher_rao", "sam")))
+    assert figures(page)[:2] == ["sizes-raw", "sizes-relative"]
+    raw, relative = (
+        values_figure(a_table(seeds=1, levels=1, methods=("es",)), names)
+        for names in (["trace", "sam"], ["fisher_rao"])
+    )
+    assert [len(fig.data[0].x) for fig in (raw, relative)] == [2, 1]
 
 
 def test_the_page_says_how_many_warnings_it_leaves_out() -> None:
@@ -365,3 +503,30 @@ def test_row_33_names_of_files_are_text() -> None:
     fig = figure_of(a_table(seeds=1, levels=1, methods=("es",), name=ODD_NAME))
     assert "<img" not in fig.layout.title.text
     assert label(SHOWN_NAME)[:10] in fig.layout.title.text
+
+
+def test_the_example_prints_a_row_of_every_measure_at_the_levels_asked_for() -> None:
+    path = Path(__file__).parent.parent / "examples" / "flatness.py"
+    spec = importlib.util.spec_from_file_location("flatness_example", path)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    table = censored(a_table(seeds=5, levels=3), 0)
+    lines = example.markdown(table, ("es-snr", "gd-magnitude"), [0, 2]).splitlines()
+    assert lines[0] == "| measure | unchanged by rescaling | 100 % | 25 % |"
+    assert len(lines) == 2 + len(MEASURES)
+    assert [line.split(" | ")[0] for line in lines[2:4]] == [
+        "| Gaussian robustness, radius 0.05",
+        r"| Gaussian robustness, relative to \|θ\|, radius 0.05",
+    ]
+    first, second = lines[2].split(" | ")[2:]
+    assert first == "–"  # a seed has only a bound there
+    logs = [
+        np.log(a["value"] / b["value"])
+        for seed in range(5)
+        for a, b in [
+            [r for r in table.records if (r["measure"], r["seed"], r["level"]) == ("gaussian", seed, 2)]
+        ]
+    ]
+    assert second.startswith(f"{np.exp(np.mean(logs)):.2f} [")

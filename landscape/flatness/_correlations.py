@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from landscape.flatness.results import bound_of
+
 __all__ = ["correlations", "kendall_tau"]
 
 _FEWEST = 3  # networks below which a rank correlation says nothing
@@ -46,9 +48,15 @@ def correlations(
     for space in dict.fromkeys(network["space"] for network in networks):
         here = [network for network in networks if network["space"] == space]
         columns = _columns([r for r in records if r["space"] == space], here)
-        runs = _runs(here)
+        runs, ranks = _runs(here), {name: _ranks(column) for name, column in columns.items()}
         found += [
-            {"a": a, "b": b, "space": space, **_pair(columns[a], columns[b], runs)}
+            {
+                "a": a,
+                "b": b,
+                "space": space,
+                **_pair(ranks[a], ranks[b], runs),
+                "censored": _censored(columns[a], columns[b]),
+            }
             for a, b in itertools.combinations(columns, 2)
         ]
     return [entry for entry in found if entry["networks"] >= _FEWEST]
@@ -57,16 +65,32 @@ def correlations(
 def _columns(
     records: Sequence[Mapping[str, Any]], networks: Sequence[Mapping[str, Any]]
 ) -> dict[str, np.ndarray]:
-    """Return the values of each measure over the networks, NaN where there are none."""
+    """Return each measure over the networks: NaN where there is no value, infinite where only a bound."""
     places = {network["name"]: i for i, network in enumerate(networks)}
     columns: dict[str, np.ndarray] = {}
     for record in records:
         column = columns.setdefault(record["measure"], np.full(len(networks), np.nan))
-        if record["value"] is not None:
+        bound = bound_of(record)
+        if bound is not None:
+            column[places[record["name"]]] = -np.inf if bound[0] == "≤" else np.inf
+        elif record["value"] is not None and np.isfinite(record["value"]):
             column[places[record["name"]]] = record["value"]
-    columns["parameter_norm"] = np.array([float(network["parameter_norm"]) for network in networks])
-    columns["gap"] = np.array([float(network.get("gap", np.nan)) for network in networks])
+    for name in ("parameter_norm", "gap"):
+        values = np.array([float(network.get(name, np.nan)) for network in networks])
+        columns[name] = np.where(np.isfinite(values), values, np.nan)
     return columns
+
+
+def _ranks(column: np.ndarray) -> np.ndarray:
+    """Return dense ranks, NaN where nothing is known; infinities are beyond all values, and tied."""
+    known = ~np.isnan(column)
+    ranks = np.full(len(column), np.nan)
+    ranks[known] = np.unique(column[known], return_inverse=True)[1]
+    return ranks
+
+
+def _censored(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.count_nonzero(~np.isnan(a) & ~np.isnan(b) & (np.isinf(a) | np.isinf(b))))
 
 
 def _runs(networks: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -7,10 +7,11 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from landscape._settings import check_real, check_seed, check_whole
+from landscape._settings import check_seed, check_whole
 from landscape.errors import ConfigurationError
 from landscape.flatness import entropy, gaussian, norms, pac_bayes, spectral, worst_case
 from landscape.flatness._surroundings import Surroundings
+from landscape.flatness._variants import check_radius, check_reference, check_settings
 from landscape.flatness.catalogue import MEASURES
 from landscape.flatness.results import FlatnessMeasure
 
@@ -31,9 +32,10 @@ def _recipe(function: Callable[..., FlatnessMeasure], **fixed: Any) -> Callable[
 def _without_seed(function: Callable[..., FlatnessMeasure]) -> Callable[..., FlatnessMeasure]:
     """Return an exact measure as one that takes the seed it does not need."""
 
-    def compute(around: Surroundings, *, seed: int) -> FlatnessMeasure:
+    @functools.wraps(function)  # its keywords can be set
+    def compute(around: Surroundings, *, seed: int, **settings: Any) -> FlatnessMeasure:
         del seed
-        return function(around)
+        return function(around, **settings)
 
     return compute
 
@@ -69,26 +71,31 @@ _RECIPES: dict[str, _Recipe] = {
 }
 
 
+Radius = float | Sequence[float]
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What to measure, checked."""
 
     measures: tuple[str, ...]
     chosen: bool
-    radii: Mapping[str, float]
+    radii: Mapping[str, float | list[float]]
     draws: int | None
     seed: int
+    settings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
         measures: Sequence[str] | None,
         *,
-        radii: Mapping[str, float] | None,
+        radii: Mapping[str, Radius] | None,
         draws: int | None,
         seed: int,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Plan:
-        """Check names, radii and draws."""
+        """Check names, radii, draws and settings."""
         asked = [measures] if isinstance(measures, str) else measures
         names = tuple(MEASURES) if asked is None else tuple(dict.fromkeys(asked))
         for name in (*names, *(radii or {})):
@@ -96,25 +103,56 @@ class Plan:
                 raise ConfigurationError(
                     f"measures: {name!r} is none", expected="one of " + ", ".join(MEASURES)
                 )
-        for name, radius in (radii or {}).items():
-            if _RECIPES[name].radius is None or name not in names:
-                raise ConfigurationError(
-                    f"radii: {name} takes no radius" if name in names else f"radii: {name} is not measured",
-                    expected=", ".join(n for n in names if _RECIPES[n].radius is not None),
-                )
-            check_real(f"radius of {name}", radius)
         if not names:
             raise ConfigurationError("measures: nothing to measure", expected="at least one name")
         if draws is not None:
             check_whole("draws", draws, 2)
-        return cls(names, measures is not None, dict(radii or {}), draws, check_seed(seed))
+        chosen = _radii(radii or {}, names)
+        own = check_settings(settings or {}, names, _computes())
+        plan = cls(names, measures is not None, chosen, draws, check_seed(seed), own)
+        for name in {*chosen, *own}:
+            plan.check(name)
+        return plan
+
+    def radius(self, name: str) -> float | None:
+        """Return the radius of a measure, or None if it has none: the first of several."""
+        radius = self.radii.get(name, _RECIPES[name].radius)
+        return radius[0] if isinstance(radius, list) else radius
+
+    def check(self, name: str) -> None:
+        """Refuse a radius and settings that exclude each other."""
+        radius = self.radius(name)
+        if radius is not None:
+            check_reference(name, radius, self.settings.get(name, {}), _RECIPES[name].compute)
 
     def compute(self, around: Surroundings, name: str) -> FlatnessMeasure:
         """Measure one by name."""
         recipe = _RECIPES[name]
-        settings: dict[str, Any] = {"seed": self.seed}
+        keywords: dict[str, Any] = {"seed": self.seed}
         if recipe.radius is not None:
-            settings["radius"] = self.radii.get(name, recipe.radius)
+            keywords["radius"] = self.radius(name)
+        if isinstance(self.radii.get(name), list):
+            keywords["radii"] = self.radii[name]
         if recipe.draws:
-            settings["draws"] = self.draws or 32
-        return recipe.compute(around, **settings)
+            keywords["draws"] = self.draws or 32
+        return recipe.compute(around, **{**keywords, **self.settings.get(name, {})})
+
+
+def _computes() -> dict[str, Callable[..., FlatnessMeasure]]:
+    return {name: recipe.compute for name, recipe in _RECIPES.items()}
+
+
+def _radii(given: Mapping[str, Radius], names: Sequence[str]) -> dict[str, float | list[float]]:
+    """Return the radii, checked."""
+    for name in given:
+        if _RECIPES[name].radius is None or name not in names:
+            raise ConfigurationError(
+                f"radii: {name} takes no radius" if name in names else f"radii: {name} is not measured",
+                expected=", ".join(n for n in names if _RECIPES[n].radius is not None),
+            )
+    return {name: check_radius(name, radius, _computes()) for name, radius in given.items()}
+
+
+def measures_with_radius(names: Sequence[str]) -> list[str]:
+    """Return those of the measures that take a radius."""
+    return [name for name in names if _RECIPES[name].radius is not None]

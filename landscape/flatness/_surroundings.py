@@ -342,6 +342,9 @@ class Surroundings:
         return {
             "checkpoint": str(path.absolute()) if path else None,
             "problem": {"name": self.problem.name, "task": self.problem.task},
+            "higher_is_better": {
+                name: metric.higher_is_better for name, metric in self.problem.metrics.items()
+            },
             "split": self.options.split,
             "num_examples": self.count,
             "subset": stated(self._subset),

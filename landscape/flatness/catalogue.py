@@ -23,7 +23,7 @@ class Entry:
         Whether rescaling a layer by α and the next one by 1/α, or a single unit likewise, leaves the
         measure of a ReLU network unchanged (Dinh et al. 2017, arXiv:1703.04933).
     counterpart : str or None
-        The scale-relative measure that a raw one is shown beside.
+        The scale-relative measure that a raw one is shown beside; one may serve several.
     """
 
     title: str
@@ -46,8 +46,8 @@ MEASURES: dict[str, Entry] = {
     "average_adaptive": _invariant("average-case sharpness, adaptive", "gaussian"),
     "average_normalised": _invariant("average-case sharpness, adaptive, normalised logits", "gaussian"),
     "search": Entry("search-distribution sharpness", "gaussian"),
-    "keskar": Entry("ε-sharpness", "worst-case"),
-    "keskar_subspace": Entry("ε-sharpness in a random subspace", "worst-case"),
+    "keskar": Entry("ε-sharpness", "worst-case", counterpart="adaptive_linf"),
+    "keskar_subspace": Entry("ε-sharpness in a random subspace", "worst-case", counterpart="adaptive_linf"),
     "sam": Entry("m-sharpness, first order", "worst-case", counterpart="adaptive_l2"),
     "sam_ascent": Entry("m-sharpness, ascent", "worst-case", counterpart="adaptive_l2"),
     "adaptive_l2": _invariant("adaptive worst-case sharpness, ℓ2", "worst-case"),

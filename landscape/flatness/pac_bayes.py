@@ -74,7 +74,8 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     -------
     FlatnessMeasure
         ``value`` is 1/σ²; its interval is where the 95 % interval of the drop meets `target`. Status
-        ``"not-found"`` and no value where no noise up to 1e4 costs that much, or the least noise more.
+        ``"not-found"`` and no value where no noise up to 1e4 costs that much, or the least noise more;
+        ``details["value_at_most"]`` or ``details["value_at_least"]`` is then its bound.
 
     Raises
     ------
@@ -132,6 +133,10 @@ def pac_bayes_of(
             label,
             None,
             label=ESTIMATE,
+            # It lies beyond the least or the most noise that was tried.
+            details={"value_at_least": min(search.known) ** -2}
+            if search.too_sharp
+            else {"value_at_most": max(search.known) ** -2},
             settings=settings,
             status="not-found",
             warnings=[f"{label}: {text}"],

@@ -60,6 +60,8 @@ class FlatnessMeasure(Result):
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
         rows = [(self.name.replace("_", " "), value_text(self.__dict__))]
+        rises = metric_rises(self.radius, self.details.get("curve"))
+        rows += [(f"rise of {metric}", _rise_text(rise)) for metric, rise in rises.items()]
         if self.radius is not None:
             rows.append(("radius", f"{format_value(self.radius)} {self.details.get('units', '')}".strip()))
         rows += [
@@ -83,7 +85,10 @@ class Flatness(Result):
     records : list of dict
         One a value: ``name``, ``method``, ``seed``, ``level``, ``density`` (of weights) of the network;
         ``space`` (``"ticket"``: perturbed within the mask, or ``"full"``); ``measure``, ``value``,
-        ``standard_error``, ``interval``, ``label``, ``radius``, ``units``, ``status``.
+        ``standard_error``, ``interval``, ``label``, ``radius``, ``units``, ``status``; ``metric_rises``,
+        by metric, with the mean ``rise`` at the radius and its ``standard_error``, where perturbations
+        are random; ``details``. A value that is known to lie beyond what was tried is None with status
+        ``"not-found"``, and ``details["value_at_most"]`` or ``details["value_at_least"]`` is its bound.
     networks : list of dict
         One a network and space: ``name``, ``method``, ``seed``, ``level``, ``density``, ``space``,
         ``dim``, ``parameter_norm``, ``loss``, and, where the problem has other splits or metrics,
@@ -95,7 +100,8 @@ class Flatness(Result):
     correlations : list of dict
         Kendall's rank correlations across networks: ``a``, ``b`` (measures, ``"gap"``,
         ``"parameter_norm"``), ``space``, ``tau``, ``interval`` (for many such runs; None for fewer than 5),
-        ``networks``, ``runs``.
+        ``networks``, ``runs``, and ``censored``: how many of the networks have only a bound of ``a`` or
+        ``b`` and are ranked beyond all values, tied with each other.
     measures : list of str
         What was measured, in order.
     """
@@ -116,7 +122,10 @@ class Flatness(Result):
             head = f"{network['name']}, {network['space']} space" if many else str(network["name"])
             text = f"{network['dim']:,} free, norm {format_value(network['parameter_norm'])}, "
             rows.append((head, text + f"loss {format_value(network['loss'])}"))
-            rows += [(f"  {found['measure']}", value_text(found)) for found in self._of(network)]
+            for found in self._of(network):
+                rows.append((f"  {found['measure']}", value_text(found)))
+                rises = found.get("metric_rises") or {}
+                rows += [(f"    rise of {name}", _rise_text(rise)) for name, rise in rises.items()]
         if len(self.networks) > 40:
             rows.append(("", f"and {len(self.networks) - 40} more networks (all in the JSON form)"))
         return rows
@@ -141,10 +150,42 @@ class Flatness(Result):
         return super().from_fields({**empty, "measures": (), **fields}, **base)
 
 
+def metric_rises(radius: float | None, curve: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Return the mean rise of every metric at a radius of a curve, and its standard error."""
+    if curve is None or radius is None:
+        return {}
+    at = [float(one) for one in curve["radii"]].index(float(radius))
+    names = [key.removesuffix("_rise") for key in curve if key.endswith("_rise") and key != "loss_rise"]
+    return {
+        name: {
+            "rise": float(curve[f"{name}_rise"][at]),
+            "standard_error": float(curve[f"{name}_rise_error"][at]),
+        }
+        for name in names
+    }
+
+
+def bound_of(found: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return ``("≤", bound)`` or ``("≥", bound)`` of a value that lies beyond what was tried, or None."""
+    details = found.get("details") or {}
+    for sign, key in (("≤", "value_at_most"), ("≥", "value_at_least")):
+        if found.get("value") is None and details.get(key) is not None:
+            return sign, float(details[key])
+    return None
+
+
+def _rise_text(rise: Mapping[str, Any]) -> str:
+    value, error = (format_value(number) for number in (rise["rise"], rise["standard_error"]))
+    return f"{value} ± {error} (standard error)"
+
+
 def value_text(found: Mapping[str, Any]) -> str:
     """Return a value with what is known of its uncertainty."""
     if found.get("value") is None:
-        return "not defined"
+        bound = bound_of(found)
+        return (
+            "not defined" if bound is None else f"{bound[0]} {format_value(bound[1])} (beyond what was tried)"
+        )
     text = format_value(float(found["value"]))
     if found["label"] == LOWER_BOUND:
         text = f"≥ {text} (best that was found)"

@@ -38,12 +38,18 @@ figure {{ margin: 28px 0 40px; }}
 .pair {{ display: grid; gap: 0 32px;
   grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }}
 .pair figure {{ min-width: 0; margin-bottom: 16px; }}
+.pair > div {{ min-width: 0; }}
+@media (min-width: 900px) and (min-height: 640px) {{
+  .stays {{ position: sticky; top: 8px; align-self: start; }}
+}}
 .plot {{ width: 100%; margin: 4px 0 8px; }}
 figcaption, caption {{ font-size: 14.5px; line-height: 1.55; color: #4a515b;
   max-width: 78ch; text-align: left; }}
 figcaption p {{ margin: 0; max-width: none; }}
 .data {{ font-size: 14px; line-height: 1.5; margin: 4px 0 0; color: var(--quiet); }}
 .tablebox {{ margin: 28px 0 40px; }}
+.tablebox.folded {{ margin: 6px 0; }}
+summary {{ cursor: pointer; padding: 6px 0; }}
 .scroll {{ overflow-x: auto; max-height: 640px; overflow-y: auto; border-top: 1px solid var(--ink);
   border-bottom: 1px solid var(--ink); margin: 8px 0; width: fit-content; max-width: 100%; }}
 table {{ width: max-content; border-collapse: collapse; font-size: 14.5px; line-height: 1.45;

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from landscape._stats import mean_interval
 from landscape.errors import InputError
 from landscape.plots._text import visible
-from landscape.plots.theme import numbers, percent_ticks
+from landscape.plots.theme import numbers, percent_ticks, tint
 
 FEW_SEEDS = 5  # with fewer, each seed is shown and no interval over seeds is made
 
@@ -61,6 +61,27 @@ def ends_of(interval: Any, rows: Rows, name: str) -> Ends:
 def mean_at(rows: Rows, k: int) -> float | None:
     known = [value for row in rows if (value := row[k]) is not None]
     return math.fsum(known) / len(known) if known else None
+
+
+def error_bars(
+    values: Sequence[float | None], ends: Sequence[tuple[float | None, float | None]], *, color: str
+) -> dict[str, Any]:
+    """Return the error bars of markers from the ends of their intervals; none where an end is missing."""
+    halves = [
+        (0.0, 0.0)
+        if value is None or low is None or high is None
+        else (max(high - value, 0), max(value - low, 0))
+        for value, (low, high) in zip(values, ends, strict=True)
+    ]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [above for above, _ in halves],
+        "arrayminus": [below for _, below in halves],
+        "color": tint(color, 0.45),
+        "thickness": 1,
+        "width": 2,
+    }
 
 
 def percent(densities: Sequence[float]) -> list[float]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,9 +11,9 @@ from plotly.subplots import make_subplots
 from landscape.flatness.catalogue import title_of
 from landscape.plots._text import label, wrapped_label
 from landscape.plots.flatness_curves import curve_figure
-from landscape.plots.flatness_values import LOWER, WIDE, capital, networks_figure, values_figure
-from landscape.plots.theme import log_ticks, numbers, style
-from landscape.plots.tickets import sweep_figure
+from landscape.plots.flatness_sweeps import sweep_of
+from landscape.plots.flatness_values import capital, networks_figure, values_figure
+from landscape.plots.theme import style
 
 __all__ = [
     "curve_figure",
@@ -41,81 +39,6 @@ def flatness_figure(result: Any) -> go.Figure:
     if len(result.networks) == len(spaces):
         return values_figure(result)
     return _panels(result, spaces[0])
-
-
-def sweep_of(result: Any, measure: str, *, space: str | None = None) -> go.Figure | None:
-    """Return a measure (or ``"parameter_norm"``) against weights remaining, one curve a method.
-
-    Parameters
-    ----------
-    result : Flatness
-        Of several networks.
-    measure : str
-        Which one.
-    space : str, optional
-        By default the first that was measured.
-
-    Returns
-    -------
-    Figure or None
-        None where there is nothing to draw: no value, no densities, or one density alone.
-    """
-    space = space or str(result.networks[0]["space"])
-    curves = _curves(result, measure, space)
-    densities = {density for curve in curves for density in curve["densities"]}
-    known = [v for curve in curves for row in curve["values"] for v in row if v is not None]
-    if len(densities) < 2 or not known:
-        return None
-    name = "norm of the parameters" if measure == "parameter_norm" else title_of(measure)
-    bound = any(r["label"] == LOWER for r in result.records if r["measure"] == measure)
-    fig = sweep_figure(curves, metric=f"{name} (≥)" if bound else name, title=capital(name))
-    fig.update_yaxes(title_text=None)
-    fig.update_layout(height=400)
-    if min(known) > 0 and max(known) > WIDE * min(known):
-        _log_axis(fig, known)
-    return fig
-
-
-def _log_axis(fig: go.Figure, values: Sequence[float]) -> None:
-    low, high = min(values), max(values)
-    # Intervals that reach below zero would hide the rest of a log axis.
-    span = 0.08 * math.log10(high / low)
-    steps = (1, 2, 5) if high / low < 300 else (1,)
-    ticks = log_ticks(low / 1.2, high * 1.2, steps=steps)
-    fig.update_yaxes(
-        type="log",
-        range=[math.log10(low) - span, math.log10(high) + span],
-        tickvals=ticks,
-        ticktext=[f"{tick:g}" for tick in ticks],
-    )
-    for trace in fig.data:
-        if trace.fill == "toself":
-            trace.y = [None if y is None else max(y, low / 10) for y in trace.y]
-
-
-def _curves(result: Any, measure: str, space: str) -> list[dict[str, Any]]:
-    """Return the values of a measure by method: densities [K] and values [S][K]."""
-    column = (
-        [network["parameter_norm"] for network in result.networks]
-        if measure == "parameter_norm"
-        else result.column(measure)
-    )
-    methods: dict[str, dict[Any, dict[float, Any]]] = {}
-    for network, value in zip(result.networks, column, strict=True):
-        if network["space"] != space or not network.get("density"):
-            continue
-        level = float(f"{float(network['density']):.9g}")  # the same in every run, but for rounding
-        runs = methods.setdefault(str(network.get("method") or "networks"), {})
-        # Runs of two folders may share method and seed: the second is a run of its own.
-        copies = ((network.get("seed"), copy) for copy in itertools.count())
-        run = next(key for key in copies if level not in runs.get(key, {}))
-        runs.setdefault(run, {})[level] = value
-    curves = []
-    for method, found in methods.items():
-        levels = sorted({level for run in found.values() for level in run}, reverse=True)
-        rows = [[run.get(level) for level in levels] for run in found.values()]
-        curves.append({"name": method, "densities": levels, "values": [numbers(row) for row in rows]})
-    return curves
 
 
 def _panels(result: Any, space: str) -> go.Figure:
@@ -174,12 +97,19 @@ def measure_figure(result: Any) -> go.Figure:
     result : FlatnessMeasure
         Only its fields are read.
     """
-    facts = {"name": "network", "space": "network", "measure": result.name, "label": result.label}
+    facts = {
+        "name": "network",
+        "space": "network",
+        "measure": result.name,
+        "label": result.label,
+        "details": result.details,
+    }
     curve = result.details.get("curve")
     table = _Table(
         records=[{**facts, "value": result.value, "interval": result.interval}],
         networks=[facts],
         measures=[result.name],
+        config=dict(result.config),
         curves=[] if curve is None else [{**facts, "units": result.details.get("units"), **curve}],
     )
     return curve_figure(table, result.name) or values_figure(table)
@@ -193,3 +123,4 @@ class _Table:
         self.networks: list[dict[str, Any]] = fields["networks"]
         self.measures: list[str] = fields["measures"]
         self.curves: list[dict[str, Any]] = fields["curves"]
+        self.config: dict[str, Any] = fields["config"]

@@ -1,7 +1,8 @@
-"""The figure of perturbation curves: rise of the loss against the radius, on two log axes."""
+"""Figures of perturbation curves: rise of the loss (on two log axes) or of a metric against the radius."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,27 +11,87 @@ import plotly.graph_objects as go
 
 from landscape._stats import mean_interval
 from landscape.flatness.catalogue import title_of
-from landscape.plots._series import FEW_SEEDS
+from landscape.plots._series import FEW_SEEDS, error_bars
 from landscape.plots._text import label, shorten, wrapped_label
 from landscape.plots.theme import log_ticks, numbers, style, swatch, tint
 
-__all__ = ["curve_figure"]
+__all__ = ["curve_figure", "metrics_of"]
 
 _LEAST_RISE = 1e-9  # of the highest one: smaller rises are rounding
 _FEW_DRAWS = 2.0  # multiple of the standard error where the number of draws is not known
 _MOST_TICKS = 9
+_INTERVAL = "<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}"
 
 Curve = Mapping[str, Any]
 Key = tuple[str, Any]
 Point = tuple[float | None, float | None, float | None]
 
 
-def curve_figure(result: Any, measure: str, *, space: str | None = None) -> go.Figure | None:
+@dataclasses.dataclass(frozen=True)
+class _Quantity:
+    """What a figure draws.
+
+    Its name, the sign that makes worse positive, the multiple of a standard error that is half an
+    interval over draws, and the floor of the axis.
+    """
+
+    name: str
+    sign: float
+    factor: float
+    floor: float = -math.inf
+
+    def rises(self, curve: Curve) -> list[float | None]:
+        """Return by how much it gets worse at each radius."""
+        return [None if rise is None else self.sign * rise for rise in numbers(curve[f"{self.name}_rise"])]
+
+    def points(self, curve: Curve) -> list[Point]:
+        """Return each rise with its interval over draws."""
+        errors = numbers(curve[f"{self.name}_rise_error"])
+        return [
+            (rise, None, None) if rise is None or error is None else _around(rise, self.factor * error)
+            for rise, error in zip(self.rises(curve), errors, strict=True)
+        ]
+
+    @property
+    def title(self) -> str:
+        """What the axis shows."""
+        return f"{self.word.capitalize()} of the {self.name}"
+
+    @property
+    def word(self) -> str:
+        """Which way is worse."""
+        return "rise" if self.sign > 0 else "fall"
+
+
+def metrics_of(result: Any, measure: str) -> list[str]:
+    """Return the metrics that the curves of a measure hold and whose better direction is known.
+
+    Parameters
+    ----------
+    result : Flatness
+        Only its fields are read.
+    measure : str
+        Which one.
+    """
+    curves = [curve for curve in result.curves if curve["measure"] == measure]
+    known = _directions(result)
+    return [name for name in known if any(f"{name}_rise" in curve for curve in curves)]
+
+
+def _directions(result: Any) -> Mapping[str, bool]:
+    """Return whether more of each metric is better; results of old have the two usual ones."""
+    config = getattr(result, "config", None) or {}
+    return config.get("higher_is_better") or {"accuracy": True, "error": False}
+
+
+def curve_figure(
+    result: Any, measure: str, *, space: str | None = None, metric: str | None = None
+) -> go.Figure | None:
     """Return the rise of the loss against the radius: the densest and sparsest networks of each method.
 
     A single network has Student's 95 % interval over draws as a band, a mean over five runs or more that
-    over runs; of fewer runs each is a marker. Rises too small for the axis, and those that are not
-    positive, are open markers on its floor.
+    over runs; of fewer runs each is a marker. Rises of the loss that are too small for the axis, and those
+    that are not positive, are open markers on its floor.
 
     Parameters
     ----------
@@ -40,34 +101,47 @@ def curve_figure(result: Any, measure: str, *, space: str | None = None) -> go.F
         Which one.
     space : str, optional
         By default the first that was measured.
+    metric : str, optional
+        Draw by how much this metric gets worse instead (an error rises, an accuracy falls), on an axis
+        that is not logarithmic.
 
     Returns
     -------
     Figure or None
         None where the measure has no curve.
     """
-    curves = [curve for curve in result.curves if curve["measure"] == measure]
+    name = metric or "loss"
+    curves = [c for c in result.curves if c["measure"] == measure and f"{name}_rise" in c]
     space = space or (str(curves[0]["space"]) if curves else None)
     curves = [curve for curve in curves if curve["space"] == space]
     if not curves:
         return None
-    fig = style(go.Figure(), title=f"Rise of the loss: {title_of(measure)}")
-    units = str(curves[0].get("units") or "radius")
+    sign = -1.0 if metric is not None and _directions(result)[metric] else 1.0
+    what = _Quantity(name, sign, _critical(result, measure))
     groups = _ends_of_methods(_groups(curves))
-    factor = _critical(result, measure)
-    summaries = {key: _summary(members, factor) for key, members in groups.items()}
-    floor, top = _range(curves)
+    axis: dict[str, Any] = {}
+    if metric is None:
+        floor, top = _range(curves)
+        what = dataclasses.replace(what, floor=floor)
+    summaries = {key: _summary(members, what) for key, members in groups.items()}
+    if metric is None:
+        axis = _axis(floor, top, floored=any(m is not None and m < floor for m in _means(summaries)))
+    fig = style(go.Figure(), title=f"{what.title}: {title_of(measure)}")
     methods = list(dict.fromkeys(method for method, _ in groups))
     for i, (key, members) in enumerate(groups.items()):
         # Colour is the method; dash and marker tell its levels apart.
         first = next(j for j, other in enumerate(groups) if other[0] == key[0])
         look = {**swatch(i - first), "color": swatch(methods.index(key[0]))["color"]}
-        _draw(fig, _name(key, members), members, points=summaries[key], look=look, floor=floor)
-    floored = any(mean is not None and mean < floor for points in summaries.values() for mean, *_ in points)
+        _draw(fig, _name(key, members), members, points=summaries[key], look=look, what=what)
+    units = str(curves[0].get("units") or "radius")
     fig.update_xaxes(title_text=wrapped_label(units, 38), **_radii_axis(curves))
-    fig.update_yaxes(**_axis(floor, top, floored=floored))
+    fig.update_yaxes(**axis)
     fig.update_layout(height=400)
     return fig
+
+
+def _means(summaries: Mapping[Key, Sequence[Point]]) -> list[float | None]:
+    return [mean for points in summaries.values() for mean, *_ in points]
 
 
 def _groups(curves: Sequence[Curve]) -> dict[Key, list[Curve]]:
@@ -119,15 +193,11 @@ def _critical(result: Any, measure: str) -> float:
     return float(stdtrit(draws - 1, 0.975))
 
 
-def _summary(members: Sequence[Curve], factor: float) -> list[Point]:
+def _summary(members: Sequence[Curve], what: _Quantity) -> list[Point]:
     """Return mean and interval at each radius; a rise that is not finite in one run has no mean."""
-    rows = [numbers(member["loss_rise"]) for member in members]
-    if len(rows) == 1:
-        errors = numbers(members[0]["loss_rise_error"])
-        return [
-            (rise, None, None) if rise is None or error is None else _around(rise, factor * error)
-            for rise, error in zip(rows[0], errors, strict=True)
-        ]
+    if len(members) == 1:
+        return what.points(members[0])
+    rows = [what.rises(member) for member in members]
     points: list[Point] = []
     for column in zip(*rows, strict=True):
         known = [value for value in column if value is not None]
@@ -180,9 +250,9 @@ def _draw(
     *,
     points: Sequence[Point],
     look: Mapping[str, str],
-    floor: float,
+    what: _Quantity,
 ) -> None:
-    radii = numbers(members[0]["radii"])
+    radii, floor = numbers(members[0]["radii"]), what.floor
     shared: dict[str, Any] = {"legendgroup": name}
     known = [(x, *point) for x, point in zip(radii, points, strict=True) if point[0] is not None]
     band = [(x, low, high) for x, _, low, high in known if low is not None and high is not None]
@@ -200,27 +270,35 @@ def _draw(
             **shared,
         )
     if 1 < len(members) < FEW_SEEDS:
-        _draw_runs(fig, name, members, look=look, floor=floor)
-    _draw_mean(fig, name, known, runs=len(members), look=look, floor=floor)
+        _draw_runs(fig, name, members, look=look, what=what)
+    _draw_mean(fig, name, known, runs=len(members), look=look, what=what)
 
 
 def _draw_runs(
-    fig: go.Figure, name: str, members: Sequence[Curve], *, look: Mapping[str, str], floor: float
+    fig: go.Figure, name: str, members: Sequence[Curve], *, look: Mapping[str, str], what: _Quantity
 ) -> None:
-    """Draw each run as faint open markers."""
+    """Draw each run as faint open markers with their own intervals over draws."""
     for number, member in enumerate(members, start=1):
-        rises = numbers(member["loss_rise"])
+        known = [
+            (x, rise, low, high)
+            for x, (rise, low, high) in zip(numbers(member["radii"]), what.points(member), strict=True)
+            if rise is not None
+        ]
         text = f"{label(name)}, run {number}"
+        drawn = [max(rise, what.floor) for _, rise, *_ in known]
+        intervals = any(low is not None for *_, low, _ in known)
         fig.add_scatter(
-            x=numbers(member["radii"]),
-            y=[None if rise is None else max(rise, floor) for rise in rises],
+            x=[x for x, *_ in known],
+            y=drawn,
             mode="markers",
             name=text,
             legendgroup=name,
             showlegend=False,
             marker={"symbol": f"{look['symbol']}-open", "size": 6, "color": tint(look["color"], 0.55)},
-            customdata=[[rise] for rise in rises],
-            hovertemplate=f"{text}<br>rise %{{customdata[0]:.4~g}} at %{{x:.4~g}}<extra></extra>",
+            error_y=error_bars(drawn, [(low, high) for *_, low, high in known], color=look["color"]),
+            customdata=[[rise, low, high] for _, rise, low, high in known],
+            hovertemplate=f"{text}<br>{what.word} %{{customdata[0]:.4~g}} at %{{x:.4~g}}"
+            f"{_INTERVAL if intervals else ''}<extra></extra>",
         )
 
 
@@ -231,11 +309,11 @@ def _draw_mean(
     *,
     runs: int,
     look: Mapping[str, str],
-    floor: float,
+    what: _Quantity,
 ) -> None:
+    floor = what.floor
     means = [mean for _, mean, *_ in known]
     intervals = any(low is not None for *_, low, _ in known)
-    interval = "<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}" if intervals else ""
     several = f", mean of {runs} runs" if runs > 1 else ""
     fig.add_scatter(
         x=[x for x, *_ in known],
@@ -250,6 +328,6 @@ def _draw_mean(
             "color": look["color"],
         },
         customdata=[[mean, low, high] for _, mean, low, high in known],
-        hovertemplate=f"{label(name)}{several}<br>rise %{{customdata[0]:.4~g}} at %{{x:.4~g}}{interval}"
-        "<extra></extra>",
+        hovertemplate=f"{label(name)}{several}<br>{what.word} %{{customdata[0]:.4~g}} at %{{x:.4~g}}"
+        f"{_INTERVAL if intervals else ''}<extra></extra>",
     )

@@ -1,13 +1,16 @@
-"""The page of flatness: raw and scale-relative measures side by side, curves, ranks, every number."""
+"""The page of flatness: raw and scale-relative measures side by side, perturbation curves, ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from landscape.flatness.catalogue import MEASURES, invariances, title_of
+from landscape.flatness.catalogue import MEASURES
+from landscape.flatness.results import bound_of
 from landscape.plots.flatness import curve_figure, networks_figure, sweep_of, values_figure
+from landscape.plots.flatness_curves import metrics_of
 from landscape.plots.flatness_ranks import correlation_figure
+from landscape.plots.flatness_tables import add_tables
 from landscape.plots.page import Page
 
 __all__ = ["flatness_page"]
@@ -21,7 +24,9 @@ _INTRODUCTION = (
 
 _READING = (
     "Against weights remaining, lines are means over runs with Student's 95 % interval from five runs on; "
-    "fewer runs are markers. Without a sweep, each network is a row."
+    "fewer runs are markers with their own intervals over random draws, and a single run has that as its "
+    "band. Without a sweep, each network is a row. An arrow at the edge is a value that lies beyond what "
+    "was tried: no mean is drawn there."
 )
 _MOST_WARNINGS = 12
 
@@ -46,15 +51,10 @@ def flatness_page(result: Any) -> Page:
     if len(names) > 1:
         _comparisons(page, result)
     else:
-        page.section("Values").figure(
-            values_figure(result),
-            "Size of each value with its 95 % interval; arrows are lower bounds, open markers negative "
-            "values. Values of zero have no place on the axis and are in the table.",
-            "sizes",
-        )
+        _values(page, result)
     _curves(page, result)
     _ranks(page, result)
-    _tables(page, result)
+    add_tables(page, result)
     page.provenance({"status": result.status, **result.provenance})
     return page
 
@@ -63,20 +63,52 @@ def _spaces(result: Any) -> list[str]:
     return list(dict.fromkeys(str(network["space"]) for network in result.networks))
 
 
+def _values(page: Page, result: Any) -> None:
+    """Add every measure of a single network, raw ones beside those that rescaling leaves as they are."""
+    page.section(
+        "Values",
+        "Size of each value with its 95 % interval. Arrows to the right are lower bounds, open markers "
+        "negative values, arrows at the edges values beyond what was tried. Values of zero have no place "
+        "on the axis and are in the table.",
+    )
+    counterparts = {entry.counterpart for entry in MEASURES.values()}
+    relative = [m for m in result.measures if m in counterparts or (m in MEASURES and MEASURES[m].layer_wise)]
+    raw = [measure for measure in result.measures if measure not in relative]
+    if not raw or not relative:
+        page.figure(values_figure(result), "", "sizes")
+        return
+    left = values_figure(result, raw, title="Raw measures")
+    right = values_figure(result, relative, title="Scale-relative measures")
+    page.pair(
+        [
+            (left, "The scale of the weights decides these as well.", "sizes-raw"),
+            (
+                right,
+                "Rescaling whole layers leaves these as they are, or changes them less.",
+                "sizes-relative",
+            ),
+        ]
+    )
+
+
 def _comparisons(page: Page, result: Any) -> None:
-    """Add every measure of all networks; a raw one beside its scale-relative counterpart."""
-    pairs, rest = _groups(result.measures)
+    """Add every measure of all networks; raw ones beside their scale-relative counterpart."""
+    groups, rest = _groups(result.measures)
     for space in _spaces(result):
         where = "" if len(_spaces(result)) == 1 else f", {space} space"
         page.section(f"Measures{where}", _READING)
-        if pairs:
+        if groups:
             page.text(
                 "**Raw and scale-relative.** Left what the scale of the weights decides as well, right "
                 "what it decides less or not at all."
             )
-        for group in pairs:
-            page.pair(_figures(result, group, space))
-        if pairs and rest:
+        for counterpart, raw in groups.items():
+            left, right = _figures(result, raw, space), _figures(result, [counterpart], space)
+            if left and right:
+                page.beside(left, right[0])
+            else:
+                page.pair([*left, *right])
+        if groups and rest:
             page.text("**The other measures.**")
         page.pair(_figures(result, rest, space))
         norm = _comparison(result, "parameter_norm", space)
@@ -86,7 +118,18 @@ def _comparisons(page: Page, result: Any) -> None:
 
 def _figures(result: Any, measures: Sequence[str], space: str) -> list[tuple[Any, str, str]]:
     figures = [(name, _comparison(result, name, space)) for name in measures]
-    return [(fig, _remark(result, name), f"{space}-{name}") for name, fig in figures if fig is not None]
+    return [
+        (fig, f"{_remark(result, name)}{_beyond(result, name, space)}", f"{space}-{name}")
+        for name, fig in figures
+        if fig is not None
+    ]
+
+
+def _beyond(result: Any, measure: str, space: str) -> str:
+    """Return how many networks have only a bound of a measure."""
+    own = [r for r in result.records if (r["measure"], r["space"]) == (measure, space)]
+    count = sum(bound_of(record) is not None for record in own)
+    return f" Beyond what was tried at {count} of {len(own)} networks." if count else ""
 
 
 def _comparison(result: Any, measure: str, space: str) -> Any:
@@ -94,16 +137,15 @@ def _comparison(result: Any, measure: str, space: str) -> Any:
     return sweep_of(result, measure, space=space) or networks_figure(result, measure, space=space)
 
 
-def _groups(measures: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return raw measures with their scale-relative counterparts, each once, and the rest."""
-    pairs: dict[str, str] = {}
+def _groups(measures: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return scale-relative measures, each with the raw ones that it is the counterpart of, and the rest."""
+    groups: dict[str, list[str]] = {}
     for measure in measures:
-        entry = MEASURES.get(measure)
-        counterpart = None if entry is None else entry.counterpart
-        if counterpart in measures and counterpart is not None and counterpart not in pairs.values():
-            pairs[measure] = counterpart
-    taken = {*pairs, *pairs.values()}
-    return list(pairs.items()), [measure for measure in measures if measure not in taken]
+        counterpart = MEASURES[measure].counterpart if measure in MEASURES else None
+        if counterpart is not None and counterpart in measures:
+            groups.setdefault(counterpart, []).append(measure)
+    taken = {*groups, *(measure for raw in groups.values() for measure in raw)}
+    return groups, [measure for measure in measures if measure not in taken]
 
 
 def _remark(result: Any, measure: str, *, curve: bool = False) -> str:
@@ -129,21 +171,32 @@ def _curves(page: Page, result: Any) -> None:
         return
     page.section(
         "Perturbation curves",
-        "Mean rise of the loss under random noise. Bands are 95 % intervals: over draws for a single "
-        "network, over runs from five runs on; fewer runs are markers. A rise "
-        "at or below the floor (≤) is an open marker on it.",
+        "Mean rise of the loss under random noise, and by how much the metrics get worse. Bands are 95 % "
+        "intervals: over draws for a single network, over runs from five runs on; fewer runs are markers "
+        "with their own intervals. A rise of the loss at or below the floor (≤) is an open marker on it.",
     )
     for space in _spaces(result):
         if len(_spaces(result)) > 1:
             page.text(f"**{space.capitalize()} space.**")
-        figures = [(name, curve_figure(result, name, space=space)) for name in measures]
-        shown = [
-            (fig, _remark(result, name, curve=True), f"{space}-curve-{name}")
-            for name, fig in figures
-            if fig is not None
-        ]
-        for at in range(0, len(shown), 2):
-            page.pair(shown[at : at + 2])
+        shown = [(m, _curve_figures(result, m, space)) for m in measures]
+        if all(len(figures) < 2 for _, figures in shown):
+            single = [figure for _, figures in shown for figure in figures]
+            for at in range(0, len(single), 2):
+                page.pair(single[at : at + 2])
+            continue
+        for _, figures in shown:
+            page.pair(figures)
+
+
+def _curve_figures(result: Any, measure: str, space: str) -> list[tuple[Any, str, str]]:
+    """Return the curve of the loss and those of the metrics."""
+    said = _remark(result, measure, curve=True)
+    found = [(curve_figure(result, measure, space=space), said, f"{space}-curve-{measure}")]
+    found += [
+        (curve_figure(result, measure, space=space, metric=name), said, f"{space}-curve-{measure}-{name}")
+        for name in metrics_of(result, measure)
+    ]
+    return [(fig, text, name) for fig, text, name in found if fig is not None]
 
 
 def _ranks(page: Page, result: Any) -> None:
@@ -156,48 +209,17 @@ def _ranks(page: Page, result: Any) -> None:
             figure,
             "How the measures order the networks, against each other, the parameters' norm and the "
             "generalisation gap (test minus train loss). Levels of one run are not independent: "
-            "intervals leave out whole runs (jackknife), and fewer than five runs have none.",
+            "intervals leave out whole runs (jackknife), and fewer than five runs have none. Networks whose "
+            "value lies beyond what was tried are ranked beyond all others, tied with each other.",
             f"ranks-{space}",
         )
         rows = [
-            (pair["a"], pair["b"], pair["tau"], pair["interval"], pair["networks"], pair["runs"])
+            (
+                *(pair[key] for key in ("a", "b", "tau", "interval", "networks", "runs")),
+                pair.get("censored", 0),
+            )
             for pair in result.correlations
             if pair["space"] == space
         ]
-        headers = ("measure", "and", "τ", "95 % interval", "networks", "runs")
+        headers = ("measure", "and", "τ", "95 % interval", "networks", "runs", "beyond what was tried")
         page.table(headers, rows, "Rank correlations", f"ranks-{space}-table")
-
-
-def _tables(page: Page, result: Any) -> None:
-    page.section("Numbers")
-    headers = (
-        "network",
-        "space",
-        "measure",
-        "value",
-        "standard error",
-        "95 % interval",
-        "kind",
-        "radius",
-        "status",
-    )
-    page.table(headers, [_row(record) for record in result.records], "Every value", "values-table")
-    kept = [row for row in invariances() if row["measure"] in result.measures]
-    page.table(
-        ("measure", "layer-wise rescaling", "neuron-wise rescaling"),
-        [
-            (title_of(str(row["measure"])), _word(row["layer_wise"]), _word(row["neuron_wise"]))
-            for row in kept
-        ],
-        "What leaves a measure of a rectifier network unchanged",
-        "invariances",
-    )
-
-
-def _row(record: Mapping[str, Any]) -> tuple[object, ...]:
-    keys = ("name", "space", "measure", "value", "standard_error", "interval", "label", "radius", "status")
-    return tuple(record.get(key) for key in keys)
-
-
-def _word(unchanged: object) -> str:
-    return "unchanged" if unchanged else "changes"

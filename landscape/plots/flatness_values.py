@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from landscape.flatness.catalogue import MEASURES, title_of
+from landscape.flatness.results import bound_of
 from landscape.plots._text import label, shorten
 from landscape.plots.theme import INK, log_ticks, numbers, style, swatch
 
@@ -31,15 +32,30 @@ _ROW = 44  # pixels
 Record = Mapping[str, Any]
 
 
-def values_figure(result: Any) -> go.Figure:
-    """Return every measure of one network with its interval, a row each on a log axis, by family.
+def values_figure(
+    result: Any, measures: Sequence[str] | None = None, *, title: str | None = None
+) -> go.Figure:
+    """Return measures of one network with their intervals, a row each on a log axis, by family.
 
-    Positions are sizes: a negative value is an open marker; of zero there is none.
+    Positions are sizes: a negative value is an open marker; of zero there is none. Arrows at the edges are
+    values that lie beyond what was tried.
+
+    Parameters
+    ----------
+    result : Flatness
+        Only its fields are read.
+    measures : sequence of str, optional
+        Which ones; by default all.
+    title : str, optional
+        The default names the network.
     """
-    measures = [m for m in result.measures if any(_drawn(r) for r in result.records if r["measure"] == m)]
+    given = result.measures if measures is None else measures
+    measures = [
+        m for m in given if any(_drawn(r) or bound_of(r) for r in result.records if r["measure"] == m)
+    ]
     spaces = list(dict.fromkeys(record["space"] for record in result.records))
     name = str(result.networks[0]["name"]) if len(result.networks) else ""
-    fig = style(go.Figure(), title=f"Flatness at {shorten(name, 60)}", x="size of the value")
+    fig = style(go.Figure(), title=title or f"Flatness at {shorten(name, 60)}", x="size of the value")
     rows = _rows(measures)
     places = {row: -float(i) for i, row in enumerate(rows)}
     for i, space in enumerate(spaces):
@@ -48,6 +64,10 @@ def values_figure(result: Any) -> go.Figure:
         names = [title_of(record["measure"]) for record in shown]
         _dots(fig, shown, at, name=f"{space} space", rows=names, look={**swatch(i), "bound": _BOUND})
     drawn = [abs(x) for trace in fig.data for x in trace.x]
+    for i, space in enumerate(spaces):
+        own = [r for r in result.records if r["space"] == space and r["measure"] in measures]
+        named = [(places[r["measure"]] - 0.24 * i, title_of(r["measure"])) for r in own]
+        _arrows(fig, own, named, drawn, look=swatch(i), log=True)
     _row_axis(fig, places, list(rows.values()), heads=[row for row in rows if row not in measures])
     fig.update_xaxes(type="log", **_powers(drawn))
     fig.update_layout(height=140 + _ROW * max(len(rows), 2), showlegend=len(spaces) > 1)
@@ -69,29 +89,35 @@ def networks_figure(result: Any, measure: str, *, space: str | None = None) -> g
     Returns
     -------
     Figure or None
-        None where no network has a value.
+        None where no network has a value or a bound of it.
     """
     space = space or str(result.networks[0]["space"])
     records = _by_network(result, measure, space)
     places = {i: -float(i) for i in range(len(records))}
     methods: dict[str, list[int]] = {}
     for i, record in enumerate(records):
-        if numbers([record["value"]])[0] is not None:
+        if numbers([record["value"]])[0] is not None or bound_of(record):
             methods.setdefault(str(record.get("method") or "networks"), []).append(i)
     if not methods:
         return None
     title = "norm of the parameters" if measure == "parameter_norm" else title_of(measure)
     fig = style(go.Figure(), title=capital(title))
     for i, (method, members) in enumerate(methods.items()):
-        own = [records[k] for k in members]
+        known = [k for k in members if bound_of(records[k]) is None]
+        own = [records[k] for k in known]
         names = [str(record["name"]) for record in own]
         look = {**swatch(i), "bound": swatch(i)["symbol"]}
-        _dots(fig, own, [places[k] for k in members], name=method, rows=names, look=look, sizes=False)
+        _dots(fig, own, [places[k] for k in known], name=method, rows=names, look=look, sizes=False)
     few = len(records) <= _MOST_NAMES
     _row_axis(fig, places, [label(shorten(r["name"], 46)) for r in records] if few else [])
     values = [x for trace in fig.data for x in trace.x]
-    if min(values) > 0 and max(values) > WIDE * min(values):
+    log = bool(values) and min(values) > 0 and max(values) > WIDE * min(values)
+    if log:
         fig.update_xaxes(type="log", **_powers(values))
+    for i, members in enumerate(methods.values()):
+        own = [records[k] for k in members]
+        at = [(places[k], str(records[k]["name"])) for k in members]
+        _arrows(fig, own, at, values, look=swatch(i), log=log)
     row = _ROW - 8 if few else 12
     fig.update_layout(height=110 + row * max(len(records), 3), showlegend=len(methods) > 1)
     if any(record["label"] == LOWER for record in records):
@@ -164,6 +190,57 @@ def _powers(values: Sequence[float]) -> dict[str, Any]:
     ticks = ticks[:: max(1, -(-len(ticks) // 7))]
     texts = [f"{tick:g}" for tick in ticks] if narrow else None
     return {"range": [math.log10(low), math.log10(high)], "tickvals": ticks, "ticktext": texts}
+
+
+def sized(values: Sequence[float], *, log: bool) -> dict[str, float]:
+    """Return the places of ``"≤"`` and ``"≥"``: a little beyond all values."""
+    low, high = min(values, default=1.0), max(values, default=1.0)
+    if log:
+        step = max((high / low) ** 0.06, 1.3)
+        return {"≤": low / step, "≥": high * step}
+    step = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return {"≤": low - step, "≥": high + step}
+
+
+def _arrows(
+    fig: go.Figure,
+    records: Sequence[Record],
+    places: Sequence[tuple[float, str]],
+    values: Sequence[float],
+    *,
+    look: Mapping[str, str],
+    log: bool,
+) -> None:
+    """Draw the bounds of values that lie beyond what was tried, at the edges of the others.
+
+    Places are heights with the names of their rows.
+    """
+    found = [(*place, *bound) for r, place in zip(records, places, strict=True) if (bound := bound_of(r))]
+    if not found:
+        return
+    edges = sized(values, log=log)
+    texts = [f"{sign} {value:.3g}" for *_, sign, value in found]
+    fig.add_scatter(
+        x=[edges[sign] if values else value for *_, sign, value in found],
+        y=[y for y, *_ in found],
+        mode="markers+text",
+        name="beyond what was tried",
+        meta="horizontal",
+        showlegend=False,
+        marker={
+            "symbol": ["triangle-left" if sign == "≤" else "triangle-right-open" for *_, sign, _ in found],
+            "size": 10,
+            "color": look["color"],
+        },
+        text=texts,
+        textposition=["middle right" if sign == "≤" else "middle left" for *_, sign, _ in found],
+        textfont={"size": 11.5, "color": look["color"]},
+        customdata=[
+            [value, *((None, value) if sign == "≤" else (value, None)), name]
+            for _, name, sign, value in found
+        ],
+        hovertemplate="%{text}: beyond what was tried<extra></extra>",
+    )
 
 
 def _drawn(record: Record) -> bool:

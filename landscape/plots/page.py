@@ -156,10 +156,37 @@ class Page:
             self._blocks.append("</div>")
         return self
 
+    def beside(
+        self, figures: Sequence[tuple[go.Figure, str, str]], other: tuple[go.Figure, str, str]
+    ) -> Page:
+        """Add figures one below the other, and beside them one that stays in view as they pass."""
+        self._blocks.append('<div class="pair"><div>')
+        for fig, caption, name in figures:
+            self.figure(fig, caption, name)
+        self._blocks.append('</div><div class="stays">')
+        self.figure(*other)
+        self._blocks.append("</div></div>")
+        return self
+
     def table(
-        self, headers: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "", name: str = "table"
+        self,
+        headers: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        caption: str = "",
+        name: str = "table",
+        *,
+        folded: bool = False,
     ) -> Page:
         """Add a table, and the same as a CSV file in full precision.
+
+        Parameters
+        ----------
+        headers, rows
+            A cell a header.
+        caption, name : str
+            As for `figure`.
+        folded : bool
+            Whether the table opens when its caption is clicked.
 
         Raises
         ------
@@ -176,13 +203,15 @@ class Page:
                 )
         anchor = self._unique(name)
         title = f'<div class="caption"><h3>{escape(caption)}</h3></div>' if caption else ""
+        if folded:
+            title = f"<details><summary>{escape(caption or name)}</summary>"
         self._blocks.append(
-            f'<div class="tablebox" id="{anchor}">{title}'
+            f'<div class="tablebox{" folded" if folded else ""}" id="{anchor}">{title}'
             f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or name)}">\n'
             f"{html_table(headers, rows)}\n</div>"
         )
         self._blocks.append(_Table(f"{anchor}.csv", csv_text(headers, rows)))
-        self._blocks.append("</div>")
+        self._blocks.append("</details></div>" if folded else "</div>")
         return self
 
     def provenance(self, mapping: Mapping[str, Any]) -> Page:

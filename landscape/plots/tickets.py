@@ -15,6 +15,7 @@ from landscape.plots._series import (
     Ends,
     Rows,
     checked_densities,
+    error_bars,
     mean_at,
     percent,
     prepared,
@@ -41,7 +42,10 @@ def sweep_figure(
     curves : sequence of mappings
         Each with ``name``, ``densities`` [K] (fractions), ``values`` [S][K] (a row a seed) and optionally
         ``interval`` [K] of (low, high). Without an interval, Student's 95 % interval of the mean over
-        seeds is drawn from 5 seeds on; with fewer, each seed is a faint marker.
+        seeds is drawn from 5 seeds on; with fewer, each seed is a faint marker. ``run_intervals`` [S][K]
+        of (low, high) or None are intervals of single values, on the markers of seeds. ``incomplete``
+        holds the positions k where a seed's value is not known as a number: there is no mean then, and
+        each known seed is a marker.
     metric : str
         Name of the vertical axis.
     title : str, optional
@@ -58,12 +62,14 @@ def sweep_figure(
     fig.update_layout(height=460)
     looks = [swatch(i) for i in range(len(curves))]
     ready = [prepared(curve) for curve in curves]
-    for (name, densities, rows, ends), look in zip(ready, looks, strict=True):
-        _add_interval(fig, name, densities, ends, color=look["color"])
-        if len(rows) < FEW_SEEDS:
-            _add_seeds(fig, name, densities, rows=rows, look=look)
-    for (name, densities, rows, ends), look in zip(ready, looks, strict=True):
-        _add_mean(fig, name, metric, densities=densities, rows=rows, ends=ends, look=look)
+    for curve, (name, densities, rows, ends), look in zip(curves, ready, looks, strict=True):
+        _add_interval(fig, name, densities, _complete(curve, ends), color=look["color"])
+        _add_seeds(fig, name, densities, rows=_marked(curve, rows), look=look, own=curve.get("run_intervals"))
+    for curve, (name, densities, rows, ends), look in zip(curves, ready, looks, strict=True):
+        gaps = curve.get("incomplete", ())
+        means = [None if k in gaps else mean_at(rows, k) for k in range(len(densities))]
+        points = list(zip(means, _complete(curve, ends), strict=True))
+        _add_mean(fig, name, metric, densities=densities, points=points, runs=len(rows), look=look)
     if reference is not None:
         _add_reference(fig, *reference)
         values = [value for _, _, rows, _ in ready for row in rows for value in row if value is not None]
@@ -93,21 +99,49 @@ def _add_interval(fig: go.Figure, name: str, densities: list[float], ends: Ends,
     )
 
 
+def _complete(curve: Mapping[str, Any], ends: Ends) -> Ends:
+    """Return the intervals of means, without those of means that there are not."""
+    gaps = curve.get("incomplete", ())
+    return [(None, None) if k in gaps else pair for k, pair in enumerate(ends)]
+
+
+def _marked(curve: Mapping[str, Any], rows: Rows) -> Rows:
+    """Return the values of seeds that are markers: of few seeds all, else those that have no mean."""
+    gaps = curve.get("incomplete", ())
+    if len(rows) < 2 and not gaps:
+        return []
+    few = len(rows) < FEW_SEEDS
+    return [[value if few or k in gaps else None for k, value in enumerate(row)] for row in rows]
+
+
 def _add_seeds(
-    fig: go.Figure, name: str, densities: list[float], *, rows: Rows, look: Mapping[str, str]
+    fig: go.Figure,
+    name: str,
+    densities: list[float],
+    *,
+    rows: Rows,
+    look: Mapping[str, str],
+    own: Sequence[Sequence[Any]] | None = None,
 ) -> None:
-    if len(rows) < 2:
-        return
     for seed, row in enumerate(rows):
+        if all(value is None for value in row):
+            continue
+        ends = [(None, None)] * len(row) if own is None else [pair or (None, None) for pair in own[seed]]
+        shown = [pair if value is not None else (None, None) for value, pair in zip(row, ends, strict=True)]
+        known = any(low is not None for low, _ in shown)
+        interval = "<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}" if known else ""
+        text = f"{label(name)}, run {seed + 1}"
         fig.add_scatter(
             x=percent(densities),
             y=row,
             mode="markers",
-            name=f"{label(name)}, run {seed + 1}",
+            name=text,
             legendgroup=name,
             showlegend=False,
             marker={"symbol": f"{look['symbol']}-open", "size": 6, "color": tint(look["color"], 0.55)},
-            hovertemplate=f"{label(name)}, run {seed + 1}<br>%{{x:.4~g}} %: %{{y:.4~g}}<extra></extra>",
+            error_y=error_bars(row, shown, color=look["color"]) if known else None,
+            customdata=[[value, *pair] for value, pair in zip(row, shown, strict=True)],
+            hovertemplate=f"{text}<br>%{{x:.4~g}} %: %{{y:.4~g}}{interval}<extra></extra>",
         )
 
 
@@ -117,17 +151,16 @@ def _add_mean(
     metric: str,
     *,
     densities: list[float],
-    rows: Rows,
-    ends: Ends,
+    points: Sequence[tuple[float | None, tuple[float | None, float | None]]],
+    runs: int,
     look: Mapping[str, str],
 ) -> None:
-    means = [mean_at(rows, k) for k in range(len(densities))]
-    known = any(low is not None for low, _ in ends)
+    known = any(low is not None for _, (low, _) in points)
     interval = "<br>interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}" if known else ""
-    several = f", mean of {len(rows)} runs" if len(rows) > 1 else ""
+    several = f", mean of {runs} runs" if runs > 1 else ""
     fig.add_scatter(
         x=percent(densities),
-        y=means,
+        y=[mean for mean, _ in points],
         mode="lines+markers",
         name=label(name),
         legendgroup=name,
@@ -138,7 +171,7 @@ def _add_mean(
             "color": look["color"],
             "line": {"color": "white", "width": 1},
         },
-        customdata=[[mean, *pair] for mean, pair in zip(means, ends, strict=True)],
+        customdata=[[mean, *pair] for mean, pair in points],
         hovertemplate=(
             f"<b>{label(name)}</b>{several}<br>%{{x:.4~g}} % of weights<br>"
             f"{label(metric)} %{{y:.4~g}}{interval}<extra></extra>"
