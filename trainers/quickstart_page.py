@@ -182,8 +182,8 @@ def _runs(page: Page, story: Quickstart) -> None:
         barrier_pairs_figure(pairs, quantity="barrier in training loss (above the chord)"),
         "Barriers between runs of one method; the upright stroke is the mean. Two runs from *one "
         "initialisation* differ in minibatches and search noise (the instability of Frankle et al. 2020) "
-        "and, when sparse, in the masks that follow from them; runs from *two initialisations* also in where they "
-        "start.",
+        "and, when sparse, in the masks that follow from them; runs from *two initialisations* also in where "
+        "they start.",
         "runs",
     )
     for row in _examples(rows):
