@@ -78,7 +78,12 @@ def command(  # noqa: PLR0913  one parameter an option
     """
     from trainers.config import resolve
 
-    config = resolve(_source(ctx, source, output, resume), extra=config_file, overrides=overrides)
+    config = resolve(
+        _source(ctx, source, output, resume),
+        extra=config_file,
+        overrides=overrides,
+        own_problem=problem is not None,
+    )
     folder = output if output is not None else Path("runs") / config.name
     _device.configure(device, preallocate=True)
     if dry_run:

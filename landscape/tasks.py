@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["load_problem", "load_trainable", "problem_for", "problem_of", "task_names"]
 
 GROUP = "landscape.tasks"
+# Where data lie, and whether they may be fetched, is for who evaluates a checkpoint to say, never for it.
+_OURS = ("download", "folder", "network")
 
 
 def task_names() -> list[str]:
@@ -28,7 +30,7 @@ def problem_of(checkpoint: Checkpoint) -> Problem:
     """Rebuild the Problem that a checkpoint was trained on.
 
     Only tasks that are installed (entry points of the group ``landscape.tasks``) can be named; a
-    checkpoint never says what code to run.
+    checkpoint never says what code to run, nor that data be downloaded or read from some folder.
 
     Raises
     ------
@@ -52,7 +54,8 @@ def problem_of(checkpoint: Checkpoint) -> Problem:
             hint="Install the package that provides the task, or give --problem file.py:function.",
         )
     build = entries[name].load()
-    problem: Problem = build(network=network, **dict(task.get("options") or {}))
+    options = {key: value for key, value in dict(task.get("options") or {}).items() if key not in _OURS}
+    problem: Problem = build(network=network, **options)
     return problem
 
 

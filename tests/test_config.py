@@ -145,6 +145,58 @@ def test_row_31_every_fault_is_listed_at_once_with_its_key() -> None:
 
 
 @pytest.mark.faults
+def test_row_31_task_options_and_network_are_listed_with_all_other_errors() -> None:
+    changes = ["evolution.generatoins=3", "task_options.download=no", "task_options.fodler=x"]
+    with pytest.raises(ConfigurationError) as caught:
+        resolve("smoke", overrides=[*changes, "network={kind='mpl'}"])
+    assert caught.value.problems == (
+        "evolution.generatoins: unknown key; did you mean evolution.generations?",
+        "task_options.download: expected true or false, got 'no'",
+        "task_options.fodler: unknown key; did you mean task_options.folder?",
+        "network.kind: expected one of mlp, lenet-300-100, paper-cnn (did you mean mlp?), got 'mpl'",
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        resolve("smoke", overrides=["task=mnits", "evolution.generations=0"])
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["evolution.generations", "task"]
+    assert "(did you mean mnist?), got 'mnits'" in caught.value.problems[1]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("network={kind='mlp'}", "network.widths: expected it for mlp, got none"),
+        ("network={kind='mlp', width=[8]}", "network.width: unknown key; did you mean network.widths?"),
+        ("network={kind='paper-cnn', widths=[8]}", "network.widths: unknown key; valid here are kind"),
+        ("network={kind='mlp', widths=[0]}", "network.widths[0]: expected a whole number ≥ 1"),
+        ("network={kind='mlp', widths=8}", "network.widths: expected a list of layer widths"),
+    ],
+)
+def test_row_31_a_network_that_a_built_in_task_lacks_is_refused_by_key(
+    change: str, problem: str, folder: Path
+) -> None:
+    Path("mine.toml").write_text(f"{change.partition('=')[0]} = {change.partition('=')[2]}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        from_dict(tomllib.loads(Path("mine.toml").read_text()), own_problem=False)
+    places = [found.split(":")[0] for found in caught.value.problems]
+    assert len(set(places)) == len(places)
+    assert any(found.startswith(problem.partition("; valid")[0]) for found in caught.value.problems)
+
+
+def test_a_network_without_hidden_layers_is_one() -> None:
+    assert resolve("smoke", overrides=["network.widths=[]"]).network == {"kind": "mlp", "widths": []}
+
+
+def test_a_problem_of_your_own_may_be_called_anything() -> None:
+    changes = ["task=moons", "network={kind='mine', depth=3}", "task_options.noise=0.1"]
+    config = resolve("smoke", overrides=changes, own_problem=True)
+    assert (config.task, dict(config.network)) == ("moons", {"kind": "mine", "depth": 3})
+    assert from_dict(to_dict(config)) == config  # as a finished run is read
+    with pytest.raises(ConfigurationError, match="task: expected one of digits"):
+        resolve("smoke", overrides=changes)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("values", "message"),
     [

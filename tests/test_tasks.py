@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import http.client
 import io
 import lzma
 import struct
@@ -15,8 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from landscape import Checkpoint
 from landscape.errors import ArchitectureMismatchError, ConfigurationError, DataError
 from landscape.layout import Layout
+from landscape.tasks import problem_of
+from trainers import tasks
 from trainers.tasks import datasets, load_task
 from trainers.tasks.datasets import cache_folder, load_dataset
 from trainers.tasks.idx import read_idx
@@ -140,6 +145,86 @@ def test_a_download_is_published_only_if_its_checksum_is_right(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.faults
+def test_a_failed_download_does_not_advise_to_allow_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANDSCAPE_CACHE", str(tmp_path))
+    monkeypatch.delenv("LANDSCAPE_DATA", raising=False)
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    with pytest.raises(DataError, match="unreachable") as refusal:
+        load_dataset("mnist", download=True)
+    assert "download=true" not in str(refusal.value)
+    assert "mnist/train-images-idx3-ubyte.gz" in str(refusal.value.hint)
+
+
+@pytest.mark.faults
+def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(*_: Any, **__: Any) -> Any:
+        raise http.client.IncompleteRead(b"", 5)
+
+    monkeypatch.setenv("LANDSCAPE_CACHE", str(tmp_path))
+    monkeypatch.delenv("LANDSCAPE_DATA", raising=False)
+    monkeypatch.setattr(urllib.request, "urlopen", torn)
+    with pytest.raises(DataError, match="no download"):
+        load_dataset("mnist", download=True)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("asked", [True, False])
+def test_row_34_training_images_of_kmnist_are_known_by_the_digest_of_their_gz(
+    asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The right header and size is not enough, whether downloaded or given."""
+    wrong = gzip.compress(idx(np.zeros((60_000, 28, 28), np.uint8)))
+    monkeypatch.setenv("LANDSCAPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LANDSCAPE_DATA", raising=False)
+    opened: list[str] = []
+
+    def answer(url: str, **_: Any) -> io.BytesIO:
+        opened.append(url)
+        return io.BytesIO(wrong)
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    given = tmp_path / "train-images-idx3-ubyte.gz"
+    if not asked:
+        given.write_bytes(wrong)
+    with pytest.raises(DataError, match="sha256 51467d22d8cc7292… of the file") as refusal:
+        load_dataset("kmnist", folder=tmp_path, download=asked)
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == ([] if asked else [given])
+    assert ("Nothing was kept" if asked else "left as it is") in str(refusal.value)
+    assert all(url.startswith("https://") for url in opened)
+    assert len(opened) == asked
+
+
+def test_a_file_is_compared_before_it_is_decompressed(tmp_path: Path) -> None:
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(idx(IMAGES)))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    np.testing.assert_array_equal(read_idx(path, (2, 3, 4), sha256_file=digest), IMAGES)
+    path.write_bytes(b"no gzip at all")
+    with pytest.raises(DataError, match="of the file"):
+        read_idx(path, (2, 3, 4), sha256_file=digest)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_idx(tmp_path / "missing.gz", (2, 3, 4), sha256_file=digest)
+
+
+@pytest.mark.faults
+def test_a_named_folder_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANDSCAPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LANDSCAPE_DATA", "/nowhere")
+    with pytest.raises(DataError, match="LANDSCAPE_DATA=/nowhere is no folder"):
+        load_dataset("mnist")
+    monkeypatch.setenv("LANDSCAPE_DATA", str(tmp_path))
+    with pytest.raises(DataError) as refusal:
+        load_dataset("mnist", folder=tmp_path / "gone")
+    assert f"task_options.folder={tmp_path / 'gone'} is no folder" in str(refusal.value)
+    assert "LANDSCAPE_DATA=" not in str(refusal.value)
+    assert str(tmp_path) in str(refusal.value.expected)
+
+
 def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LANDSCAPE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -221,6 +306,51 @@ def test_networks_that_cannot_be_built_are_refused(network: Any, message: str) -
         validate_network(network)
     with pytest.raises(ConfigurationError, match=message):
         load_task("digits", network or {"kind": None})
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"download": "no"}, "task_options.download: expected true or false, got 'no'"),
+        ({"download": 1}, "task_options.download: expected true or false, got 1"),
+        ({"folder": 3}, "task_options.folder: expected a non-empty string"),
+        ({"dwnload": True}, "task_options.dwnload: unknown key; did you mean task_options.download"),
+    ],
+)
+def test_row_31_options_of_a_task_are_checked_before_anything_is_fetched(
+    options: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked the network"))
+    with pytest.raises(ConfigurationError, match=message):
+        load_task("mnist", **options)
+
+
+def test_a_folder_may_be_a_path() -> None:
+    assert load_task("digits", folder=Path("anywhere"), download=False).name == "digits"
+
+
+@pytest.mark.faults
+def test_row_31_what_is_wrong_with_a_task_is_listed_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_task("mnist", {"kind": "mlp", "width": [3]}, download="yes", fodler="x")
+    keys = [problem.split(":")[0] for problem in caught.value.problems]
+    assert keys == ["task_options.download", "task_options.fodler", "network.width", "network.widths"]
+    with pytest.raises(ConfigurationError, match="did you mean digits"):
+        load_task("digit")
+
+
+@pytest.mark.faults
+def test_a_checkpoint_never_says_that_data_be_downloaded_or_where_they_lie(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = load_task("digits", {"kind": "mlp", "widths": [2]})
+    options = {"download": True, "folder": "/etc", "network": {"kind": "paper-cnn"}}
+    stored = {"name": "digits", "options": options}
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(tasks, "digits", lambda **given: seen.append(given))
+    problem_of(Checkpoint(params=task.init(0), info={"task": stored, "network": dict(task.network)}))
+    assert seen == [{"network": {"kind": "mlp", "widths": [2]}}]
 
 
 @pytest.mark.faults

@@ -46,7 +46,7 @@ def finished_levels(run: Run, method: str) -> list[int]:
 
 
 def accuracy_cards(run: Run) -> list[tuple[str, str, str]]:
-    """Return (title, mean score at the last finished level, mean when dense) of every method."""
+    """Return (title, mean score at the last finished level, what it is, when dense) of every method."""
     cards = []
     is_fraction = run.headline[1] == "accuracy"
 
@@ -59,7 +59,7 @@ def accuracy_cards(run: Run) -> list[tuple[str, str, str]]:
             continue
         dense, last = (float(_scores(run, method, levels[end]).mean()) for end in (0, -1))
         title = f"{method_name(method)}, {percent(run.schedule(method)[levels[-1]])} left"
-        cards.append((title, as_text(last), f"dense {as_text(dense)}"))
+        cards.append((title, as_text(last), f"{_label(run)}; dense {as_text(dense)}"))
     return cards
 
 
@@ -114,7 +114,7 @@ def _num_test(run: Run) -> int:
 
 def layers_section(page: Page, run: Run) -> None:
     """Add the density of each layer against that of the network."""
-    layers, shared = [], None
+    layers, densities = [], []
     methods = [method for method in run.methods if finished_levels(run, method)]
     for method in methods:
         levels = finished_levels(run, method)
@@ -122,15 +122,14 @@ def layers_section(page: Page, run: Run) -> None:
         found = {
             layer: [float(np.mean([i[layer] for i in level])) for level in infos] for layer in infos[0][0]
         }
-        shared = len(levels) if shared is None else min(shared, len(levels))
         layers.append(found)
-    cut = [{layer: values[:shared] for layer, values in one.items()} for one in layers]
+        densities.append([run.schedule(method)[level] for level in levels])
     page.section("Where the weights are left")
     page.figure(
-        density_figure(cut, list(run.config.pruning.schedule)[:shared], [method_name(m) for m in methods]),
+        density_figure(layers, densities, [method_name(m) for m in methods]),
         "Density of each layer, mean over runs, against the density of the whole network. With one threshold "
         "over all layers, the default, scores decide how much each layer keeps; random pruning keeps them "
-        "even.",
+        "even, up to chance.",
         "density",
     )
 

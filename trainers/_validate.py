@@ -290,11 +290,11 @@ def optional(check: Check) -> Check:
     return lambda value: check(value) if is_given(value) else None
 
 
-def each(check: Check, wanted: str) -> Check:
-    """Return a check for a list with at least one item, each of which passes `check`."""
+def each(check: Check, wanted: str, *, empty: bool = False) -> Check:
+    """Return a check for a list each item of which passes `check`; with at least one, unless `empty`."""
 
     def whole(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, (list, tuple)) or not value:
+        if not isinstance(value, (list, tuple)) or not (value or empty):
             raise invalid(wanted, value)
         found, faults = [], []
         for index, item in enumerate(value):
@@ -373,23 +373,6 @@ def _plain(value: Any, at: str, faults: list[Fault]) -> Any:
 
 def _encodes(string: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in string)
-
-
-def network(value: Any) -> dict[str, Any]:
-    """Check for a table that names a kind of network."""
-    found = table(value)
-    faults: list[Fault] = []
-    required: list[tuple[str, Check]] = [("kind", text)]
-    if "widths" in found:
-        required.append(("widths", each(integer(low=1), "a list of layer widths such as [32]")))
-    for key, check in required:
-        try:
-            check(found.get(key))
-        except Invalid as error:
-            faults += [(f".{key}{at}", message) for at, message in error.faults]
-    if faults:
-        raise Invalid(faults)
-    return found
 
 
 def plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ from trainers._sources import (
     preset_names,
     source_values,
 )
+from trainers._task_table import KNOWN_KEYS, network, task_faults
 from trainers._toml import dump_toml
 from trainers.methods import Method, method_tables, resolve_method, unresolvable
 
@@ -98,7 +99,7 @@ class RunConfig(check.Settings):
     name: str = check.field("run", check.name)
     task: str = check.field("digits", check.text)
     task_options: Mapping[str, Any] = check.field({}, check.table)
-    network: Mapping[str, Any] = check.field({"kind": "mlp", "widths": [32]}, check.network)
+    network: Mapping[str, Any] = check.field({"kind": "mlp", "widths": [32]}, network)
     methods: tuple[str, ...] = check.field(("es-snr", "es-random", "gd-magnitude"), _methods)
     method: Mapping[str, Any] = check.field({}, method_tables)
     seeds: tuple[SeedsConfig, ...] = check.field(
@@ -156,19 +157,37 @@ class RunConfig(check.Settings):
         return self._resolve(name)
 
 
-def from_dict(mapping: Mapping[str, Any], *, where: str = "configuration") -> RunConfig:
-    """Return the configuration of nested plain values; `where` stands in messages.
+def from_dict(
+    mapping: Mapping[str, Any], *, where: str = "configuration", own_problem: bool = True
+) -> RunConfig:
+    """Return the configuration of nested plain values.
+
+    Parameters
+    ----------
+    mapping : mapping
+        The values; what is left out has its default.
+    where : str
+        What messages call it.
+    own_problem : bool
+        Whether `task`, `task_options` and `network` only say what a run is, or was, about. If not,
+        they must name an installed task, and what that task takes.
 
     Raises
     ------
     ConfigurationError
         Listing every unknown key, wrong type, value out of range and conflict.
     """
+    values = expanded(mapping)
+    faults = [] if own_problem else task_faults(values)
     try:
-        return check.build(RunConfig, expanded(mapping))
+        config = check.build(RunConfig, values)
     except check.Invalid as error:
-        known = [*check.known_keys(RunConfig), *check.known_keys(SeedsConfig, "seeds.")]
-        raise check.refusal(where, error, known) from None
+        told = {at for at, _ in error.faults}
+        faults = [*error.faults, *(fault for fault in faults if fault[0] not in told)]
+    if faults:
+        known = [*check.known_keys(RunConfig), *check.known_keys(SeedsConfig, "seeds."), *KNOWN_KEYS]
+        raise check.refusal(where, check.Invalid(faults), known)
+    return config
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -188,7 +207,13 @@ def to_toml(config: RunConfig) -> str:
     return dump_toml(to_dict(config))
 
 
-def resolve(source: str | Path, *, extra: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+def resolve(
+    source: str | Path,
+    *,
+    extra: Path | None = None,
+    overrides: Sequence[str] = (),
+    own_problem: bool = False,
+) -> RunConfig:
     """Return the configuration that `source` names, with changes.
 
     Parameters
@@ -200,6 +225,8 @@ def resolve(source: str | Path, *, extra: Path | None = None, overrides: Sequenc
         A TOML file whose values win over those of `source`.
     overrides : sequence of str
         ``key=value`` with dotted keys; values are TOML, bare words are strings.
+    own_problem : bool
+        Whether you bring your own Problem, so that the task need not be an installed one.
 
     Returns
     -------
@@ -221,7 +248,8 @@ def resolve(source: str | Path, *, extra: Path | None = None, overrides: Sequenc
     values = layered(to_dict(RunConfig()), source_values(source))
     if extra is not None:
         values = layered(values, extra_values(extra))
-    return from_dict(layered(values, override_values(overrides)), where=str(source))
+    values = layered(values, override_values(overrides))
+    return from_dict(values, where=str(source), own_problem=own_problem)
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape import Problem
 from trainers._ticket import Space
+from trainers._trainable import require_trainable
 from trainers.config import RunConfig
 from trainers.engine import Engine
 from trainers.methods import Method
@@ -69,12 +70,18 @@ def plan(
         The run.
     problem, init : Problem and callable, optional
         Your own, as `trainers.train_tickets` takes them.
+
+    Raises
+    ------
+    ConfigurationError
+        If the configuration cannot be trained.
     """
     if problem is None or init is None:
         from trainers.tasks import load_task
 
         task = load_task(config.task, dict(config.network), **config.task_options)
         problem, init = task.problem, task.init
+    require_trainable(config, problem)
     space = Space.of(problem, init, config.seeds[0].init)
     layout, num_examples = space.layout, problem.num_examples("train")
     seeds, levels = len(config.seeds), len(config.pruning.schedule)

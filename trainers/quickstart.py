@@ -60,11 +60,6 @@ class Quickstart:
     page: Path
 
     @property
-    def last_level(self) -> int:
-        """The sparsest level."""
-        return len(self.run.config.pruning.schedule) - 1
-
-    @property
     def methods_with_barriers(self) -> list[str]:
         """Methods between whose networks barriers were measured."""
         return list(dict.fromkeys(row.method for row in self.barriers))
@@ -90,7 +85,7 @@ class Quickstart:
             "accuracy": {
                 method: {
                     f"{density:.6g}": self.run.accuracies(method, level).tolist()
-                    for level, density in enumerate(self.run.config.pruning.schedule)
+                    for level, density in enumerate(self.run.schedule(method))
                 }
                 for method in self.run.methods
             },
@@ -192,14 +187,14 @@ def measure_barriers(
 
 
 def _pairs(run: Run) -> Iterable[tuple[str, str, RunCheckpoint, RunCheckpoint]]:
-    methods = [method for method in run.methods if not method.endswith("-random")]
+    methods = [method for method in run.methods if run.config.resolved(method).score != "random"]
     for method in methods:
         for seed in run.seeds:
             levels = run.checkpoints(method=method, seed=seed)
             for a, b in itertools.pairwise(levels):
                 yield method, "successive levels", a, b
     for method in methods:
-        for level in (0, len(run.config.pruning.schedule) - 1):
+        for level in sorted({0, len(run.schedule(method)) - 1}):
             for a, b in itertools.combinations(run.checkpoints(method=method, level=level), 2):
                 shared = a.init_seed == b.init_seed
                 yield method, f"runs, {'one initialisation' if shared else 'two initialisations'}", a, b

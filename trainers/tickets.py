@@ -23,6 +23,7 @@ from landscape.errors import ConfigurationError, InterruptedRunError
 from landscape.progress import SILENT, Progress
 from trainers._record import level_checkpoint, shared_checkpoint, step_checkpoint
 from trainers._ticket import Space, Ticket, Tickets
+from trainers._trainable import require_trainable
 from trainers.config import RunConfig, SeedsConfig
 from trainers.engine import Engine
 from trainers.evaluation import map_replicates, mean_loss, population_evaluator
@@ -85,17 +86,20 @@ def train_tickets(
     InterruptedRunError
         If `should_stop` asked for it.
     ConfigurationError
-        If the configuration cannot be trained (a batch larger than the data, say).
+        If the configuration cannot be trained (a batch larger than the data, say), listing why; no
+        folder is made.
     """
     problem, init = _problem_and_init(config, problem, init)
+    # What cannot be trained is refused before there is a folder that could be neither used nor resumed.
+    require_trainable(config, problem, own_optimizer=optimizer is not None)
+    space = Space.of(problem, init, config.seeds[0].init)
     with RunFolder.open(Path(folder), config, resume=resume) as run:
         for note in run.notes:
             progress.note(note)
         session = _Session(
             config,
             run,
-            problem,
-            init,
+            space,
             optimizer=optimizer,
             progress=progress,
             should_stop=should_stop,
@@ -146,15 +150,13 @@ class _Session:
 
     config: RunConfig
     run: RunFolder
-    problem: Problem
-    init: Init
+    space: Space
     _: dataclasses.KW_ONLY
     optimizer: optax.GradientTransformation | None
     progress: Progress
     should_stop: Callable[[], int | None]
 
     def __post_init__(self) -> None:
-        self.space = Space.of(self.problem, self.init, self.config.seeds[0].init)
         self.tickets = Tickets(self.config, self.run, self.space)
         self.methods = [self.config.resolved(name) for name in self.config.methods]
         self.runners: dict[Any, LevelRunner] = {}
@@ -163,7 +165,7 @@ class _Session:
         """Return what trains a method, building it at the first use of its settings."""
         if method.training not in self.runners:
             trainer = make_trainer(method, self.space, optimizer=self.optimizer)
-            engine = Engine(trainer, self.problem.arrays("train"))
+            engine = Engine(trainer, self.space.problem.arrays("train"))
             space = self.space
             self.runners[method.training] = LevelRunner(engine, space.problem, space.layout, space.like)
         return self.runners[method.training]

@@ -96,7 +96,7 @@ def transfer_config(
     values["name"] = "transfer"
     if task is not None and task != values["task"]:
         values |= {"task": task, "task_options": {}}
-    return from_dict(_merged(values, overrides or {}), where="transfer")
+    return from_dict(_merged(values, overrides or {}), where="transfer", own_problem=task is None)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from landscape import Metric, Outputs, Problem
 from landscape._tree import difference, shapes
 from landscape.errors import ArchitectureMismatchError
+from trainers._task_table import KNOWN_KEYS, task_faults
+from trainers._validate import Invalid, refusal
 from trainers.tasks.datasets import Dataset, load_dataset
 from trainers.tasks.networks import build, initialise, num_dense_layers, validate_network
 from trainers.tasks.population import PopulationLoss, mlp_population_loss
@@ -20,6 +22,7 @@ from trainers.tasks.population_cnn import cnn_population_loss
 PyTree = Any
 # What matters to the numbers; where the files lie does not, and would break on another machine.
 _STORED_OPTIONS: tuple[str, ...] = ()
+_NETWORK = {"kind": "mlp", "widths": [32]}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,11 +68,14 @@ def load_task(name: str, network: Mapping[str, Any] | None = None, **options: An
     Raises
     ------
     ConfigurationError
-        If the task, the network or an option is unknown.
+        Listing all that is unknown or of a wrong type: the task, its options, the network.
     DataError
         If the data are missing or damaged.
     """
-    described = validate_network(network or {"kind": "mlp", "widths": [32]})
+    faults = task_faults({"task": name, "task_options": options, "network": network or _NETWORK})
+    if faults:
+        raise refusal(f"task {name}", Invalid(faults), KNOWN_KEYS)
+    described = validate_network(network or _NETWORK)
     return classification_task(load_dataset(name, **options), described, options=options)
 
 

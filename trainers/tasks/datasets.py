@@ -7,8 +7,8 @@ into the cache only when asked for. Every file is checked by the digest of its d
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import os
-import urllib.error
 import urllib.request
 from importlib import resources
 from pathlib import Path
@@ -26,11 +26,15 @@ _SPLIT_SEED = 20_230_601
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
-    """One IDX file: name, shape, and the sha256 of its decompressed content."""
+    """One IDX file: name, shape, the sha256 of its content, and of the published ``.gz`` beside it.
+
+    The second is looked at where the first is not known.
+    """
 
     name: str
     shape: tuple[int, ...]
     sha256: str | None
+    sha256_gz: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,7 @@ class Dataset:
     num_classes: int = 10
 
 
-def _mnist_like(title: str, url: str, *digests: str | None) -> Source:
+def _mnist_like(title: str, url: str, *digests: str | None, train_images_gz: str | None = None) -> Source:
     names: tuple[tuple[str, tuple[int, ...]], ...]
     names = (("train-images-idx3-ubyte", (60_000, 28, 28)), ("train-labels-idx1-ubyte", (60_000,)))
     names += (("t10k-images-idx3-ubyte", (10_000, 28, 28)), ("t10k-labels-idx1-ubyte", (10_000,)))
@@ -67,15 +71,16 @@ def _mnist_like(title: str, url: str, *digests: str | None) -> Source:
     return Source(
         title=title,
         url=url,
-        train_images=parts[0],
+        train_images=dataclasses.replace(parts[0], sha256_gz=train_images_gz),
         train_labels=parts[1],
         test_images=parts[2],
         test_labels=parts[3],
     )
 
 
-# Digests of the decompressed files, so that .gz, .xz and raw copies are all recognised. Nobody has
-# published one for the training images of K-MNIST that we could compare: shape and header are checked.
+# Digests of the decompressed files, so that .gz, .xz and raw copies are all recognised. For the training
+# images of K-MNIST only that of the .gz is published (torchvision's prototype data sets, red-datasets):
+# of other copies shape and header are checked.
 SOURCES = {
     "mnist": _mnist_like(
         "MNIST (LeCun, Cortes & Burges 1998)",
@@ -95,11 +100,12 @@ SOURCES = {
     ),
     "kmnist": _mnist_like(
         "Kuzushiji-MNIST (Clanuwat et al. 2018)",
-        "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         None,
         "2a16eeae62da984b8bd24fa32e31d47291f01dac3fe84d5594f304f71e7d374b",
         "76fbd229ce87db80dd281af5e6670de4ad0e42fb30a7bd643972994c47c1f42e",
         "a11dc742be8e781a40a92f53d6a4957e7b7d36df2faa097659131ebfd8fd60c6",
+        train_images_gz="51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
     ),
 }
 _DIGITS = (
@@ -145,12 +151,16 @@ def load_dataset(name: str, *, folder: str | Path | None = None, download: bool 
     if name == "digits":
         return _digits()
     if name not in SOURCES:
-        raise ConfigurationError(f"data set {name!r}: unknown", expected="one of " + ", ".join(NAMES))
+        raise ConfigurationError(
+            f"data set {name!r}: not one of the built-in ones",
+            expected="one of " + ", ".join(NAMES),
+            hint="Train on data of your own by --problem file.py:function.",
+        )
     source = SOURCES[name]
     arrays = []
     for part in source.parts:
-        path = _find(name, part, folder) or _fetch(name, source, part, download=download)
-        arrays.append(read_idx(path, part.shape, part.sha256))
+        path = _find(name, part, folder) or _fetch(name, source, part, folder, download=download)
+        arrays.append(_read(path, part))
     train_x, train_y, test_x, test_y = arrays
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(train_y))
     train, validation = np.sort(order[:55_000]), np.sort(order[55_000:])
@@ -181,11 +191,14 @@ def _example_pair(images: np.ndarray, labels: np.ndarray, white: float) -> tuple
     return scaled[..., None], labels.astype(np.int32)
 
 
+def _read(path: Path, part: Part) -> np.ndarray:
+    """Return the array of a file that is the one its name says, by digest."""
+    packed = part.sha256_gz if part.sha256 is None and path.suffix == ".gz" else None
+    return read_idx(path, part.shape, part.sha256, sha256_file=packed)
+
+
 def _find(name: str, part: Part, folder: str | Path | None) -> Path | None:
-    roots = [Path(folder).expanduser()] if folder is not None else []
-    if environment := os.environ.get("LANDSCAPE_DATA"):
-        roots.append(Path(environment).expanduser())
-    for root in [*roots, cache_folder()]:
+    for root in [*_given(folder).values(), cache_folder()]:
         for base in (root / name, root):
             if base == root and root == cache_folder():
                 continue
@@ -195,33 +208,61 @@ def _find(name: str, part: Part, folder: str | Path | None) -> Path | None:
     return None
 
 
-def _fetch(name: str, source: Source, part: Part, *, download: bool) -> Path:
+def _given(folder: str | Path | None) -> dict[str, Path]:
+    """Return the folders that the user has named, by what named them."""
+    named = {"task_options.folder": folder, "LANDSCAPE_DATA": os.environ.get("LANDSCAPE_DATA")}
+    return {name: Path(path).expanduser() for name, path in named.items() if path}
+
+
+def _fetch(name: str, source: Source, part: Part, folder: str | Path | None, *, download: bool) -> Path:
     """Download one file into the cache, or say where to put it."""
     target = cache_folder() / name / f"{part.name}.gz"
     if not download:
-        raise _missing(name, source, part, target)
+        hint = f"Put the file there, or allow the download: --set task_options.download=true ({source.url})."
+        raise _missing(source, part, target, folder, hint=hint)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _download(f"{source.url}{part.name}.gz", temporary, limit=64 * 2**20)
         checked = temporary.rename(temporary.with_suffix(".gz"))
-        read_idx(checked, part.shape, part.sha256)
+        _read(checked, part)
         checked.replace(target)
-    except (OSError, urllib.error.URLError) as error:
+    except DataError as error:
+        raise DataError(
+            f"{source.url}{part.name}.gz: what was downloaded is not the file of {source.title}",
+            expected=error.expected,
+            got=error.got,
+            hint=f"Nothing was kept. Put the file there by hand: {target}",
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise _missing(name, source, part, target, got=f"no download: {reason}") from error
+        hint = f"Put the file there by hand; it was asked for at {source.url}{part.name}.gz"
+        raise _missing(source, part, target, folder, hint=hint, failed=f"no download: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
         temporary.with_suffix(".gz").unlink(missing_ok=True)
     return target
 
 
-def _missing(name: str, source: Source, part: Part, target: Path, *, got: str | None = None) -> DataError:
+def _missing(
+    source: Source,
+    part: Part,
+    target: Path,
+    folder: str | Path | None,
+    *,
+    hint: str,
+    failed: str | None = None,
+) -> DataError:
+    """Return the error that says where a file was looked for."""
+    given = _given(folder)
+    inside = f"{target.parent.name}/{part.name}(.gz or .xz)"
+    elsewhere = " or ".join(map(str, given.values())) or "the folder that LANDSCAPE_DATA names"
+    absent = [f"{name}={path} is no folder" for name, path in given.items() if not path.is_dir()]
     return DataError(
         f"{source.title}: {part.name} is not there",
-        expected=f"{target}, or {name}/{part.name}(.gz or .xz) in the folder that LANDSCAPE_DATA names",
-        got=got,
-        hint=f"Put the file there, or allow the download: --set task_options.download=true ({source.url}).",
+        expected=f"{target}, or {inside} in {elsewhere}",
+        got="; ".join([*absent, *([failed] if failed else [])]) or None,
+        hint=hint,
     )
 
 

@@ -32,15 +32,12 @@ def read_bytes(path: Path, limit: int) -> bytes:
         with opener(path, "rb") as file:
             return bytes(file.read(limit + 1))
     except _READ_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"{path}: cannot be read",
-            got=reason,
-            hint="Replace the file by a complete copy; it was left as it is.",
-        ) from error
+        raise _unreadable(path, error) from error
 
 
-def read_idx(path: Path, shape: tuple[int, ...], sha256: str | None = None) -> np.ndarray:
+def read_idx(
+    path: Path, shape: tuple[int, ...], sha256: str | None = None, *, sha256_file: str | None = None
+) -> np.ndarray:
     """Return the array of unsigned bytes in an IDX file.
 
     Parameters
@@ -51,12 +48,16 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str | None = None) -> n
         The shape that the file must have.
     sha256 : str, optional
         Digest of the decompressed file; compression does not matter to it.
+    sha256_file : str, optional
+        Digest of the file as it lies there, looked at before it is decompressed.
 
     Raises
     ------
     DataError
         If the file is missing, damaged, of another shape, or its digest differs. Never deleted.
     """
+    if sha256_file is not None:
+        _check_file(path, sha256_file)
     size = int(np.prod(shape))
     header = struct.pack(f">HBB{len(shape)}I", 0, _UNSIGNED_BYTE, len(shape), *shape)
     data = read_bytes(path, len(header) + size)
@@ -74,6 +75,24 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str | None = None) -> n
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise _wrong(path, f"sha256 {sha256[:16]}… of the decompressed file", "another digest")
     return np.frombuffer(data, np.uint8, offset=len(header)).reshape(shape)
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if found != sha256:
+        raise _wrong(path, f"sha256 {sha256[:16]}… of the file", f"{found[:16]}…")
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    return DataError(
+        f"{path}: cannot be read",
+        got=(str(error).splitlines() or [type(error).__name__])[0],
+        hint="Replace the file by a complete copy; it was left as it is.",
+    )
 
 
 def _wrong(path: Path, expected: str, got: str) -> DataError:

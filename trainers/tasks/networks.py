@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape._tree import map_with_paths
-from landscape.errors import ConfigurationError
+from trainers._task_table import KNOWN_KEYS, network_faults
+from trainers._validate import Invalid, refusal
 from trainers.pruning.paths import ChainLayer
 
 PyTree = Any
@@ -67,6 +67,7 @@ def _mlp(network: Mapping[str, Any]) -> MLP:
     return MLP(tuple(int(width) for width in network["widths"]))
 
 
+# How each kind of `trainers._task_table.NETWORKS` is built.
 _KINDS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "mlp": _mlp,
     "lenet-300-100": lambda _: MLP((300, 100)),
@@ -82,24 +83,9 @@ def validate_network(network: Mapping[str, Any]) -> dict[str, Any]:
     ConfigurationError
         Listing an unknown kind, unknown keys, or widths that are no positive whole numbers.
     """
-    problems = []
-    kind = network.get("kind")
-    if kind not in _KINDS:
-        near = difflib.get_close_matches(str(kind), _KINDS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        problems.append(f"network.kind: expected one of {', '.join(_KINDS)}{hint}, got {kind!r}")
-    allowed = {"kind", "widths"} if kind == "mlp" else {"kind"}
-    problems += [
-        f"network.{key}: unknown key for {kind}" for key in network if key not in allowed and kind in _KINDS
-    ]
-    widths = network.get("widths")
-    if kind == "mlp" and not (
-        isinstance(widths, (list, tuple))
-        and all(isinstance(w, (int, np.integer)) and not isinstance(w, bool) and w > 0 for w in widths)
-    ):
-        problems.append(f"network.widths: expected positive whole numbers such as [32], got {widths!r}")
-    if problems:
-        raise ConfigurationError("network: cannot be built", problems=tuple(problems))
+    faults = network_faults(network, ".network")
+    if faults:
+        raise refusal("network: cannot be built", Invalid(faults), KNOWN_KEYS)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in network.items()}
 
 
