@@ -5,8 +5,8 @@ Run from the root of the repository::
     python -m benchmarks.commands [--quick]
 
 Help, what is in a file, and a barrier with nothing compiled before; then every hostile sample of the
-tests, each refused by ``landscape verify``, which reads everything, in a process of its own. Figures are
-medians over runs; of the samples the slowest and the largest count.
+tests, each refused by ``landscape.load`` in a process of its own. Figures are medians over runs; of the
+samples the slowest and the largest count.
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ REFUSED = 3
 MEASURED = """
 import sys
 from pathlib import Path
-from cli.main import run
-code = run(["verify", "--quiet", sys.argv[1]])
+from landscape import errors, load
+code = 0
+try:
+    load(sys.argv[1])
+except errors.CheckpointError as error:
+    code = error.exit_code
 status = Path("/proc/self/status")
 if status.exists():
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
