@@ -6,6 +6,7 @@ EXTRAS      ?=
 CONSTRAINTS ?= constraints.txt
 OUTPUT      ?= quickstart
 JOBS        ?= 2
+BENCHMARKS  ?= commands train population curvature flatness
 PYTHON      ?= $(shell for p in python3 python3.13 python3.12 python3.14 python3.11 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
@@ -20,6 +21,7 @@ help:
 	@echo "make quickstart   install, train sparse tickets on the built-in digits, draw the barriers (an HTML page)"
 	@echo "make test         install, lint, types, tests"
 	@echo "make install      into $(VENV); EXTRAS=cuda13 (or cuda12, images, convert) adds what they need"
+	@echo "make benchmarks   what everything costs on this machine; BENCHMARKS=commands measures that one alone"
 	@echo "make lint types pytest format clean"
 
 $(BIN)/python:
@@ -53,6 +55,9 @@ types: $(VENV)/.installed-dev
 
 pytest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+benchmarks: $(VENV)/.installed-dev
+	@set -e; for name in $(BENCHMARKS); do echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name; done
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -1,6 +1,6 @@
 """Training throughput on the digits: generations a second against a plain program, in one run.
 
-    .venv/bin/python benchmarks/train.py
+    .venv/bin/python -m benchmarks.train
 
 The baseline is what a user would write first: a jitted `lax.scan` over evosax's SNES with
 `vmap(model.apply)` over the population. Ours is the engine that trains tickets: masks, counts,
@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from evosax.algorithms import SNES
-from timing import interleaved, machine, matmul_peak, median, ratio
 
+from benchmarks.timing import interleaved, machine, matmul_peak, median, ratio
 from landscape.layout import Layout
 from trainers.config import EvolutionConfig
 from trainers.engine import Engine

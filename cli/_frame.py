@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,24 @@ def write_exit_codes(formatter: click.HelpFormatter, changes: Mapping[str, str] 
         formatter.write_dl(list({**EXIT_CODES, **(changes or {})}.items()))
 
 
-class Command(click.Command):
+class Helpful(click.Command):
+    """A command whose help goes where results go: to standard output, or the error says why not."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option that prints the help page."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+def _show_help(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        _streams.write_out(ctx.get_help().rstrip("\n"))
+        ctx.exit()
+
+
+class Command(Helpful):
     """A command whose help opens with a sentence and examples and ends with the exit statuses.
 
     Parameters
@@ -137,6 +155,7 @@ class Session:
     signals: Signals = dataclasses.field(default_factory=Signals)
     shown: Progress = SILENT
     hint: Callable[[], str] | None = None
+    finishing: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def say(self, text: str) -> None:
         """Write a message for the user to standard error, unless ``-q``."""
@@ -180,6 +199,8 @@ class Session:
 
     def aborted(self, signum: int) -> None:
         """Leave the terminal and the JSON reader in order before the process ends at once."""
+        if not self.finishing.acquire(blocking=False):
+            return  # what there is to say has been said, or is being said: there is one JSON object
         stop = Stopped(signum)
         error = stop if self.hint is None else InterruptedRunError(str(stop), signum=signum, hint=self.hint())
         with contextlib.suppress(OSError, AttributeError, ValueError):
@@ -189,20 +210,40 @@ class Session:
         _finish(self, Outcome(error=error, exit_code=128 + signum))
 
 
-def run(group: click.Group, args: Sequence[str], *, known: Mapping[str, Any]) -> int:
-    """Run one command line and return the exit status; nothing is raised."""
+def run(
+    group: click.Group, args: Sequence[str], *, known: Mapping[str, Any], signals: Signals | None = None
+) -> int:
+    """Run one command line and return the exit status; nothing is raised.
+
+    Parameters
+    ----------
+    group : Group
+        The commands.
+    args : sequence of str
+        The command line, without the program's name.
+    known : mapping
+        What the commands are called.
+    signals : Signals, optional
+        Entered by a caller that ends the process afterwards; by default the handlers are given back.
+    """
     _streams.prepare()
     arguments = list(args) or ["--help"]
     words = arguments[: arguments.index("--")] if "--" in arguments else arguments
     command = next((word for word in words if word in known), "")
     session = Session(command=command, as_json="--json" in words, debug="--debug" in words)
-    session.signals = Signals(session.aborted)
+    session.signals = signals or Signals()
+    session.signals.on_abort = session.aborted
     try:
-        with _captured_warnings(session), session.signals:
+        with _captured_warnings(session), session.signals if signals is None else contextlib.nullcontext():
             outcome = _guarded(group, arguments, session)
-            return 0 if outcome is None else _finish(session, outcome)
+            session.finishing.acquire()  # for good: a second signal finds it taken, and adds nothing
+            code = 0 if outcome is None else _finish(session, outcome)
+            session.signals.settle()
     except (KeyboardInterrupt, Stopped) as error:  # while the result was being printed
+        session.signals.settle()
         return _errors.explain(error).exit_code
+    else:
+        return code
 
 
 def _guarded(group: click.Group, arguments: list[str], session: Session) -> Outcome | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -44,7 +45,11 @@ def check(outputs: Sequence[Path], *, force: bool, inputs: Iterable[Path] = ()) 
             )
         real = os.path.realpath(path)  # unlike Path.resolve, it never raises
         if real in seen:
-            raise ConfigurationError(f"-o {path}: the same file as {seen[real]}", hint="Choose another name.")
+            raise ConfigurationError(
+                f"-o {path}: the same file as {seen[real]}",
+                expected="a name of its own for every output",
+                hint="Choose another name.",
+            )
         seen[real] = path
         _check_place(path, force)
 
@@ -112,6 +117,8 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
     ------
     OutputExistsError
         If it came into being meanwhile and `force` is false.
+    OSError
+        With the name of the file, if the disk is full or the folder may not be written to.
     """
     if path.exists() and not force:
         raise OutputExistsError(
@@ -126,5 +133,9 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # what is written to an open file fails without a name, and then nobody knows that it is an output
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -35,20 +35,23 @@ class Signals:
     take long; so a thread listens too (the interpreter writes each signal to a pipe at once), which
     ends the process at the second signal whatever the main thread is doing.
 
-    Parameters
+    Attributes
     ----------
+    received : int or None
+        The signal that asked to stop.
     on_abort : callable
-        Called with the signal number just before the process ends at the second signal.
+        Called with the signal number just before the process ends at once.
     """
 
-    def __init__(self, on_abort: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self) -> None:
         self.received: int | None = None
-        self._on_abort = on_abort
+        self.on_abort: Callable[[int], None] = lambda _: None
         self._notify: Callable[[], None] = lambda: None
         self._polling = False
         self._last: tuple[int, float] | None = None
         self._own = 0
         self._settled = False
+        self._ending = False
         self._lock = threading.Lock()
         self._previous: dict[int, Any] = {}
         self._thread: threading.Thread | None = None
@@ -70,7 +73,7 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread is None:
+        if self._thread is None or self._ending:
             return
         self.settle()
         for signum, handler in self._previous.items():
@@ -85,6 +88,20 @@ class Signals:
         """Note that the request has been heard: from now on only a second signal does anything."""
         with self._lock:
             self._settled = True
+
+    def end(self, code: int) -> None:
+        """End the process if it was asked to stop; otherwise the next signal does, at once.
+
+        Called when everything is written, and nothing but the interpreter's own end is left. That takes
+        a second with jax loaded, and an exception in it crashes the process: so the handlers stay, and
+        after a signal the interpreter's end is left out.
+        """
+        self._settled = self._ending = True
+        if self.received is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(code)
 
     def poll(self) -> int | None:
         """Return the signal that asked to stop, or None."""
@@ -115,8 +132,10 @@ class Signals:
         raise Stopped(signum)
 
     def _leave(self, signum: int) -> None:
-        self._on_abort(signum)
-        os._exit(128 + signum)
+        try:
+            self.on_abort(signum)
+        finally:
+            os._exit(128 + signum)
 
     def _unraisable(self, event: sys.UnraisableHookArgs) -> None:
         """Say nothing of a stop that was raised in a destructor or a callback of gc; it comes again."""
@@ -147,7 +166,9 @@ class Signals:
 
     def _arrived(self, signum: int) -> None:
         now = time.monotonic()
-        if self._last is None:
+        if self._ending:
+            self._leave(signum)
+        elif self._last is None:
             self._last = signum, now
             self.received = signum if self.received is None else self.received
             if self._polling:

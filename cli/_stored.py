@@ -24,6 +24,14 @@ def recorded(result: R, name: str, checkpoints: tuple[Path, ...], options: Mappi
     return dataclasses.replace(result, config={**result.config, "command": command})
 
 
+def _writer(command: Any) -> str:
+    """Say which command the result goes with."""
+    name = command.get("name") if isinstance(command, Mapping) else None
+    if not isinstance(name, str):
+        return "A result that a Python program wrote has no command line: give the options here."
+    return f"Give it to the command that wrote it: landscape {name} --config …"
+
+
 def restored(
     ctx: click.Context, path: Path, name: str, checkpoints: tuple[Path, ...], /, **options: Any
 ) -> tuple[tuple[Path, ...], dict[str, Any]]:
@@ -40,7 +48,10 @@ def restored(
     command = result.config.get("command")
     if not isinstance(command, Mapping) or command.get("name") != name:
         raise ConfigurationError(
-            f"--config {path}: not written by this command", got=f"a result of kind {result.kind!r}"
+            f"--config {path}: not written by this command",
+            expected=f"a result that landscape {name} wrote",
+            got=f"a result of kind {result.kind!r}",
+            hint=_writer(command),
         )
     default = click.core.ParameterSource.DEFAULT
     taken = {

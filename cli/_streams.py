@@ -76,7 +76,8 @@ def write_out(text: str) -> None:
         silence(sys.stdout)
         if error.errno != errno.EBADF:
             raise InputError(
-                f"standard output: {error.strerror or error}", hint="The result was not printed."
+                f"standard output: {error.strerror or error}",
+                hint="The result was not printed: make room, or send it elsewhere.",
             ) from error
 
 

@@ -178,7 +178,12 @@ def _stored(
         stored = {key: value for key, value in stored.items() if isinstance(value, (int, float, str))}
         names = result.config.get("checkpoints") or ()
     else:
-        raise ConfigurationError(f"--config {path}: not a barrier", got=f"a result of kind {result.kind!r}")
+        raise ConfigurationError(
+            f"--config {path}: not a barrier",
+            expected="a result that landscape barrier wrote",
+            got=f"a result of kind {result.kind!r}",
+            hint=f"Give it to the command that wrote it: landscape {result.kind} --config …",
+        )
     default = click.core.ParameterSource.DEFAULT
     taken = {key: stored[key] for key in STORED if key in stored and ctx.get_parameter_source(key) == default}
     if taken.get("batch_stats") == "none":  # what it came to, not what was asked for

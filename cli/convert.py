@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ import click
 from cli import _options
 from cli._frame import Outcome, Session
 from cli._text import aligned, strict
+from landscape.errors import ConfigurationError
 
 
 @_options.command(
@@ -50,6 +52,12 @@ def command(
     from landscape.checkpoint import save
     from landscape.convert import read_foreign
 
+    if os.path.realpath(target) == os.path.realpath(source):
+        raise ConfigurationError(
+            f"{target}: the same file as {source}",
+            expected="another name for OUT.h5",
+            hint="Choose another name; IN is never written to.",
+        )
     checkpoint = read_foreign(
         source,
         kind=None if kind == "auto" else kind,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import click
 
-from cli import _frame
+from cli import _frame, _streams
+from cli._signals import Signals
 
 
 class Entry(NamedTuple):
@@ -39,7 +40,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(_frame.Helpful, click.Group):
     """A group that imports a command's module when that command is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -76,7 +77,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from landscape import __version__
 
-        click.echo(f"landscape {__version__}")
+        _streams.write_out(f"landscape {__version__}")
         ctx.exit()
 
 
@@ -104,4 +105,7 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the command line of this process and end it."""
-    sys.exit(run(sys.argv[1:]))
+    with Signals() as signals:
+        code = _frame.run(group, sys.argv[1:], known=COMMANDS, signals=signals)
+        signals.end(code)
+    sys.exit(code)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,18 +144,34 @@ def _train(
         from trainers.tickets import train_tickets
 
         own, init = _own(problem)
-        run = train_tickets(
-            config,
-            folder,
-            problem=own,
-            init=init,
-            resume=resume,
-            progress=session.progress(),
-            should_stop=should_stop,
-        )
+        with _damage_explained(folder):
+            run = train_tickets(
+                config,
+                folder,
+                problem=own,
+                init=init,
+                resume=resume,
+                progress=session.progress(),
+                should_stop=should_stop,
+            )
     session.shown.stop()
     rows = run.summary_rows()
     return finished(run, text=aligned(rows), data={"summary": strict(dict(rows)), "run": str(folder)})
+
+
+@contextlib.contextmanager
+def _damage_explained(folder: Path) -> Iterator[None]:
+    """Say of a damaged file of the run that it can be trained again: there may be no other copy."""
+    from landscape._hdf5_open import HINT
+    from landscape.errors import CheckpointError
+
+    try:
+        yield
+    except CheckpointError as error:
+        if error.hint == HINT and error.what.startswith(str(folder)):
+            again = f"landscape train --resume -o {shlex.quote(str(folder))}"
+            error.hint = f"Copy it from elsewhere, or remove it and train that level again: {again}"
+        raise
 
 
 def finished(run: Run, *, text: str, data: dict[str, Any]) -> Outcome:

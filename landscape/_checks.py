@@ -23,6 +23,11 @@ def count_non_finite(tree: Any) -> dict[str, int]:
     return counts
 
 
+def non_finite(count: int) -> str:
+    """Return the words for so many weights that are not finite."""
+    return f"{count:,} {'weight is' if count == 1 else 'weights are'} NaN or infinite"
+
+
 def check_finite(params: Any, where: str) -> None:
     """Refuse weights that hold NaN or infinity.
 
@@ -35,8 +40,9 @@ def check_finite(params: Any, where: str) -> None:
     if counts:
         path, first = next(iter(counts.items()))
         total = sum(counts.values())
+        share = "" if total == 1 else f"{first:,} of them "
         raise NonFiniteError(
-            f"{where}: {total:,} weights are NaN or infinite, {first:,} of them in {path or 'the array'}",
+            f"{where}: {non_finite(total)}, {share}in {path or 'the array'}",
             expected="finite weights",
             hint="Training diverged; use an earlier checkpoint, or --allow-nonfinite to compute anyway.",
         )
@@ -54,7 +60,8 @@ def check_same_architecture(a: Any, b: Any, names: tuple[str, str] = ("the first
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ArchitectureMismatchError(
-            f"{names[0]} and {names[1]} are different networks: {len(differing)} paths differ",
+            f"{names[0]} and {names[1]} are different networks: "
+            f"{len(differing)} {'path differs' if len(differing) == 1 else 'paths differ'}",
             expected="the same paths and shapes",
             got="; ".join(differing[:3]) + more,
             hint="Compare checkpoints of one architecture; landscape diff shows every path.",
@@ -72,15 +79,21 @@ def checked_mask(params: Any, mask: Any) -> Any:
     differing = difference(shapes(params), shapes(mask))
     if differing:
         raise MaskError(
-            f"mask: does not fit the parameters at {len(differing)} paths",
+            f"mask: does not fit the parameters at {len(differing)} path{'s' * (len(differing) != 1)}",
             expected="the tree and shapes of the parameters",
             got="; ".join(differing[:3]),
+            hint="Build the mask from the parameters: one array of 0 and 1 for each of theirs.",
         )
 
     def as_bool(path: str, leaf: Any) -> np.ndarray:
         array = np.asarray(leaf)
         if array.dtype != bool and not np.isin(array, (0, 1)).all():
-            raise MaskError(f"mask: {path}: values other than 0 and 1", got=f"dtype {array.dtype}")
+            raise MaskError(
+                f"mask: {path}: values other than 0 and 1",
+                expected="bool, or 0 and 1",
+                got=f"dtype {array.dtype}",
+                hint="Say what is kept: mask = values != 0, for instance.",
+            )
         return array.astype(bool)
 
     return map_with_paths(as_bool, mask)

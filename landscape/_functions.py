@@ -34,11 +34,19 @@ def load_function(spec: str, *, option: str) -> Callable[..., Any]:
         raise ConfigurationError(
             f"{option} {spec}: not of the form module:function",
             expected="package.module:function or path/file.py:function",
+            hint=f"Name the function after a colon: {_example(spec)}.",
         )
     from_file = target.endswith(".py")
     module = _module_from_file(Path(target), option) if from_file else _module_by_name(target, option)
     function = getattr(module, attribute, None)
     if not callable(function):
+        if hasattr(module, attribute):
+            raise ConfigurationError(
+                f"{option} {spec}: {attribute!r} is no function",
+                expected="a function that is called without arguments",
+                got=type(function).__name__,
+                hint="Define a function that returns it, and name that.",
+            )
         near = difflib.get_close_matches(attribute, dir(module), n=1)
         raise ConfigurationError(
             f"{option} {spec}: {target} has no function {attribute!r}",
@@ -46,6 +54,11 @@ def load_function(spec: str, *, option: str) -> Callable[..., Any]:
         )
     found: Callable[..., Any] = function
     return found
+
+
+def _example(spec: str) -> str:
+    target, _, attribute = spec.partition(":")
+    return f"{target or 'file.py'}:{attribute or 'function'}"
 
 
 def _append_working_folder() -> None:
@@ -60,7 +73,9 @@ def _module_from_file(path: Path, option: str) -> Any:
     name = f"_landscape_own_{path.stem}"
     loader = importlib.util.spec_from_file_location(name, path)
     if loader is None or loader.loader is None:
-        raise ConfigurationError(f"{option}: cannot read {path} as Python")
+        raise ConfigurationError(
+            f"{option}: cannot read {path} as Python", hint="Name a file of Python source (.py)."
+        )
     _append_working_folder()
     module = importlib.util.module_from_spec(loader)
     sys.modules[name] = module

@@ -19,7 +19,7 @@ import numpy as np
 
 from landscape import _hdf5_read
 from landscape._digest import DIGEST_BYTES, array_digest
-from landscape._hdf5_open import boundary
+from landscape._hdf5_open import HINT, boundary
 from landscape._json import check_size, load_json
 from landscape._tree import escape_key, is_canonical, unescape_key
 from landscape.errors import CheckpointError
@@ -173,7 +173,8 @@ def _check_format(
     kinds = {"landscape-checkpoint": "a checkpoint", "landscape-result": "a result"}
     wanted = " or ".join(kinds.get(name, name) for name in welcome)
     if found in kinds:
-        raise CheckpointError(f"{path}: is {kinds[found]}", expected=wanted, hint="Give the other file.")
+        hint = "Checkpoints are the level-….h5 of a run; results are what -o writes as .h5."
+        raise CheckpointError(f"{path}: is {kinds[found]}", expected=wanted, hint=hint)
     held = ", ".join(source.top_level()) or "nothing"
     raise CheckpointError(
         f"{path}: not a landscape checkpoint",
@@ -188,7 +189,7 @@ def _check_version(path: Path, attributes: Mapping[str, str], version: tuple[int
     parts = text.split(".")
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
         raise CheckpointError(
-            f"{path}: damaged", expected="a schema version such as 1.0", got=repr(text[:40])
+            f"{path}: damaged", expected="a schema version such as 1.0", got=repr(text[:40]), hint=HINT
         )
     major, minor = int(parts[0]), int(parts[1])
     if major > version[0] or major < 1:
@@ -214,13 +215,14 @@ def _manifest(path: Path, texts: Mapping[str, str]) -> list[dict[str, Any]]:
         paths = [entry["path"] for entry in manifest] if valid else []
         if not valid or len(set(paths)) != len(paths):
             raise CheckpointError(
-                f"{path}: damaged manifest", expected="one entry an array, each with a digest"
+                f"{path}: damaged manifest", expected="one entry an array, each with a digest", hint=HINT
             )
         for name in paths:
             if not all(part == ROOT or is_canonical(part) for part in name.split("/")):
                 raise CheckpointError(
                     f"{path}: damaged: {name!r} is another spelling of a path",
                     expected="/".join(escape_key(unescape_key(part)) for part in name.split("/")),
+                    hint=HINT,
                 )
     return list(manifest)
 
@@ -242,7 +244,7 @@ def _check_root(path: Path, texts: Mapping[str, str], attributes: Mapping[str, s
     if root_digest(texts, attributes) != attributes["digest"]:
         raise CheckpointError(
             f"{path}: damaged: the digest of its metadata does not match",
-            hint="Copy the file again from where it came.",
+            hint=HINT,
         )
 
 
@@ -266,7 +268,7 @@ def _check_digest(path: Path, entry: Mapping[str, Any], found: str) -> None:
     if found != entry["digest"]:
         raise CheckpointError(
             f"{path}: damaged: the digest of {entry['path']} does not match",
-            hint="Copy the file again from where it came.",
+            hint=HINT,
         )
 
 
@@ -274,5 +276,7 @@ def _typed(path: Path, name: str, raw: np.ndarray, dtype: str) -> np.ndarray:
     if dtype in VIEWS and raw.dtype.kind == "u" and raw.dtype.itemsize == VIEWS[dtype].itemsize:
         return raw.view(VIEWS[dtype])
     if raw.dtype.name != dtype:
-        raise CheckpointError(f"{path}: damaged: {name}", expected=f"dtype {dtype[:40]}", got=raw.dtype.name)
+        raise CheckpointError(
+            f"{path}: damaged: {name}", expected=f"dtype {dtype[:40]}", got=raw.dtype.name, hint=HINT
+        )
     return raw.astype(raw.dtype.newbyteorder("="), copy=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import stat
 import struct
@@ -23,6 +24,12 @@ PARSE_ERRORS = (
     OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError,
     EOFError, BufferError, AssertionError, struct.error, zlib.error,
 )  # fmt: skip
+_NEXT_STEPS = {
+    errno.ELOOP: "The symbolic links lead to each other: name the file itself.",
+    errno.ENAMETOOLONG: "Give a shorter name.",
+    errno.EACCES: "You may not read it: chmod u+r, or ask its owner.",
+    errno.ENOTDIR: "Part of the path is a file: check the name.",
+}
 _LOOKS = (
     (b"PK\x03\x04", "a zip archive (npz, or a PyTorch file)"),
     (b"\x1f\x8b", "gzip-compressed data"),
@@ -93,7 +100,10 @@ def opened_raw(path: Path) -> Iterator[RawFile]:
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None)
         got = os.strerror(number) if number else str(error)
-        raise CheckpointError(f"{path}: cannot be opened", got=got) from error
+        hint = _NEXT_STEPS.get(number or 0, "Check the path and its permissions.")
+        raise CheckpointError(
+            f"{path}: cannot be opened", expected="a landscape file (.h5)", got=got, hint=hint
+        ) from error
     try:
         status = os.fstat(descriptor)
         _check_regular(path, status.st_mode)
@@ -123,7 +133,12 @@ def _check_regular(path: Path, mode: int) -> None:
         hint = "Name one of its level-…h5 files." if (path / "run.toml").exists() else "Name a file."
         raise CheckpointError(f"{path}: is a folder", expected="an HDF5 file", hint=hint)
     if not stat.S_ISREG(mode):
-        raise CheckpointError(f"{path}: not a regular file", got="a pipe, socket or device")
+        raise CheckpointError(
+            f"{path}: not a regular file",
+            expected="an HDF5 file",
+            got="a pipe, socket or device",
+            hint="Write the data to a file first, and name that.",
+        )
 
 
 def _check_header(file: RawFile) -> None:
@@ -165,7 +180,7 @@ def _looks_like(head: bytes) -> str:
 
 def _end_of_file(path: Path, head: bytes) -> int:
     """Return the end-of-file address in the superblock (HDF5 file format, versions 0 to 3)."""
-    damaged = CheckpointError(f"{path}: damaged HDF5 header", hint="Copy the file again from where it came.")
+    damaged = CheckpointError(f"{path}: damaged HDF5 header", hint=HINT)
     try:
         version = head[8]
         if version in (0, 1):

@@ -18,7 +18,16 @@ import numpy as np
 
 from landscape._hdf5_data import Chunk, Stored, load_array, stream_digest
 from landscape._hdf5_guard import is_sound
-from landscape._hdf5_open import PARSE_ERRORS, RawFile, boundary, opened_hdf5, opened_raw, refused, unreadable
+from landscape._hdf5_open import (
+    HINT,
+    PARSE_ERRORS,
+    RawFile,
+    boundary,
+    opened_hdf5,
+    opened_raw,
+    refused,
+    unreadable,
+)
 from landscape.errors import CheckpointError, LandscapeError
 
 MAX_DEPTH = 64
@@ -26,6 +35,7 @@ MAX_OBJECTS = 100_000
 MAX_RANK = 8
 MAX_TEXT = 16 * 2**20
 MAX_ATTRIBUTES = 64 * 1024
+MAX_WORD = 256
 MAX_CHUNKS = 100_000  # of all datasets together
 FEW_CHUNKS = 256  # of one dataset; so many may be small
 MIN_CHUNK = 64 * 1024  # bytes; our writer makes chunks of about a megabyte
@@ -116,6 +126,20 @@ class Source:
         ):
             raise self.refuse("attributes that no writer of ours makes")
         return found
+
+    def root_text(self, name: str) -> str:
+        """Return one root attribute if it is a short text, whatever else another tool put there."""
+        self.place[0] = "its attributes"
+        raw = name.encode()
+        if not h5py.h5a.exists(self.file.id, raw):
+            return ""
+        attribute = h5py.h5a.open(self.file.id, raw)
+        kind = attribute.get_type()
+        if not (_is_scalar(attribute.get_space()) and _is_fixed_text(kind) and kind.get_size() <= MAX_WORD):
+            return ""
+        value = np.zeros((), f"S{kind.get_size()}")
+        attribute.read(value, mtype=kind)
+        return bytes(value[()]).decode("utf-8", "replace")
 
     def top_level(self) -> list[str]:
         """Return the first few names in the root group, whatever they are."""
@@ -327,6 +351,7 @@ class Source:
                     f"{self.raw.path}: damaged: {path} is not what the manifest says",
                     expected=f"shape {listed[path]}" if path in listed else "no such array",
                     got=f"shape {held[path]}" if path in held else "nothing",
+                    hint=HINT,
                 )
 
     def swells(self) -> bool:

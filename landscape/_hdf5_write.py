@@ -127,7 +127,12 @@ def _check_target(path: Path, target: Path, *, force: bool) -> None:
         if not target.parent.is_dir():
             raise CheckpointError(f"{path}: its folder does not exist", hint=f"Create {target.parent} first.")
     except OSError as error:  # a name that is too long, a folder that may not be searched
-        raise CheckpointError(f"{path}: cannot be written there", got=reason(error)) from error
+        raise CheckpointError(
+            f"{path}: cannot be written there",
+            expected="a name that the file system takes, in a folder you may search",
+            got=reason(error),
+            hint="Give a shorter name, or another folder.",
+        ) from error
 
 
 def _storable(name: str, array: np.ndarray) -> tuple[np.ndarray, str]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from landscape import _hdf5_read
+from landscape._hdf5_open import HINT
 from landscape.errors import CheckpointError, LandscapeError
 
 SECONDS = 120
@@ -59,14 +60,25 @@ def _environment() -> dict[str, str]:
 
 
 def _unread(path: Path, got: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path}: damaged: it cannot be read as HDF5", got=got, hint="Copy the file again from where it came."
-    )
+    return CheckpointError(f"{path}: damaged: it cannot be read as HDF5", got=got, hint=HINT)
 
 
 def load_all(source: _hdf5_read.Source) -> dict[str, np.ndarray]:
-    """Return every numeric dataset of a file of another tool."""
+    """Return every numeric dataset of a file of another tool.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is one of ours: its masks and deviations would become parameters.
+    """
     source.foreign = True
+    written = source.root_text("format")
+    if written.startswith("landscape-"):
+        raise CheckpointError(
+            f"{source.raw.path}: is a {written.replace('-', ' ')} already",
+            expected="a file of another tool",
+            hint="Use it as it is; landscape info says what it holds.",
+        )
     source.walk()
     return {name: source.load(name) for name in source.datasets}
 

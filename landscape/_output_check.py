@@ -36,5 +36,6 @@ def checked_outputs(problem: Problem, point: PyTree) -> Outputs:
             "outputs: the loss of the model's outputs is not the loss of the problem",
             expected=f"{whole.flat[0]:.6g} for the first example",
             got=f"{parts.flat[0]:.6g}" if parts.size else "nothing",
+            hint="Take both from one function: loss = outputs.loss(outputs.model(params, batch), batch).",
         )
     return outputs

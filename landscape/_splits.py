@@ -170,13 +170,19 @@ def leading_axis(tree: PyTree, name: str) -> int:
                 f"{name}/{path}: not an array with a leading axis of examples",
                 expected="a pytree of arrays",
                 got=type(leaf).__name__ if not hasattr(leaf, "dtype") else "an array without axes",
+                hint="Convert it: numpy.asarray(…), examples first.",
             )
         lengths[path] = shape[0]
     if not lengths or set(lengths.values()) == {0}:
         raise _empty(name)
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{path or 'array'}: {n}" for path, n in list(lengths.items())[:4])
-        raise ProblemError(f"{name}: arrays of different numbers of examples", got=listed)
+        raise ProblemError(
+            f"{name}: arrays of different numbers of examples",
+            expected="one leading axis of examples, common to all",
+            got=listed,
+            hint="Cut them to the same examples; keep what is no example out of the split.",
+        )
     return next(iter(lengths.values()))
 
 

@@ -172,6 +172,7 @@ def _selected(name: str, params: PyTree, where: str | Iterable[str] | None) -> t
             f"{name}: has no floating-point parameters, so there is nothing to differentiate",
             expected="a pytree of float arrays",
             got=", ".join(fixed[:3]) or "an empty tree",
+            hint="Convert the weights to floats, or measure the loss along a path: landscape barrier.",
         )
     notes = (f"whole numbers are constants: {', '.join(fixed[:3])}",) if fixed else ()
     if where is not None:

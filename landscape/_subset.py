@@ -36,6 +36,7 @@ def subset_of(arrays: PyTree, subset: np.ndarray | None, split: str) -> PyTree:
             "subset: not examples of the split",
             expected=f"between 1 and {count:,} examples, numbered from 0",
             got=f"{subset.size:,} of {split}",
+            hint="Ask for fewer (--examples), or leave it out for all.",
         )
     return jax.tree.map(lambda x: x[subset], arrays)
 

@@ -23,7 +23,7 @@ from landscape._checks import (
     fully_masked,
 )
 from landscape._digest import tree_digest
-from landscape._hdf5_open import boundary
+from landscape._hdf5_open import HINT, boundary
 from landscape._json import dump_json
 from landscape._tree import by_path, fill, leaves_with_paths, map_with_paths, nest
 from landscape.errors import CheckpointError
@@ -205,7 +205,9 @@ def load(
     with boundary(path, "its names are not those of a tree"):
         trees = {name: _tree(content.arrays, name) for name in _TREES}
     if trees["params"] is None:
-        raise CheckpointError(f"{path}: damaged: it holds no parameters")
+        raise CheckpointError(
+            f"{path}: damaged: it holds no parameters", expected="arrays under /params", hint=HINT
+        )
     texts = {name: content.mapping(name) for name in ("info", "config")}
     checkpoint = _masked(
         Checkpoint(**trees, **texts, path=path, warnings=content.warnings), apply_mask=apply_mask
@@ -248,7 +250,11 @@ def _restored(checkpoint: Checkpoint, like: Any) -> Checkpoint:
 def _masked(checkpoint: Checkpoint, *, apply_mask: bool) -> Checkpoint:
     """Return the checkpoint with a checked bool mask and weights that respect it."""
     if not leaves_with_paths(checkpoint.params):
-        raise CheckpointError("params: holds no arrays", expected="a pytree of arrays")
+        raise CheckpointError(
+            "params: holds no arrays",
+            expected="a pytree of arrays",
+            hint="Give the parameters of the network: Checkpoint(params=…).",
+        )
     if checkpoint.mask is None:
         return checkpoint
     params = map_with_paths(lambda _, leaf: np.asarray(leaf), checkpoint.params)

@@ -6,6 +6,7 @@ are cut into nested dictionaries; formats that need unpickling (PyTorch's own) a
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,11 +60,14 @@ def read_foreign(
         If the package that reads the format is not installed.
     """
     path = Path(path).expanduser()
+    _check_file(path)
     kind = kind or _kind_of(path)
     if kind not in _READERS:
-        raise ConfigurationError(f"format {kind!r}: unknown", expected="one of " + ", ".join(FORMATS))
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file", expected="a file of weights", hint="Check the name.")
+        raise ConfigurationError(
+            f"format {kind!r}: unknown",
+            expected="one of " + ", ".join(FORMATS),
+            hint="Leave it out: the suffix of the file decides.",
+        )
     with boundary(path, f"it cannot be read as {kind}"):
         leaves = _READERS[kind](path)
         tree = nest(leaves)
@@ -82,6 +86,17 @@ def read_foreign(
     )
 
 
+def _check_file(path: Path) -> None:
+    if os.path.isfile(path):  # noqa: PTH113  unlike Path.is_file, False for a name too long
+        return
+    what, hint = "no such file", "Check the name."
+    if os.path.lexists(path):
+        what, hint = "not a regular file", "Write the data to a file first, and name that."
+    if os.path.isdir(path):  # noqa: PTH112
+        what, hint = "is a folder", "Name a file in it."
+    raise CheckpointError(f"{path}: {what}", expected="a file of weights", hint=hint)
+
+
 def _kind_of(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in _PICKLES:
@@ -94,7 +109,8 @@ def _kind_of(path: Path) -> str:
         raise InputError(
             f"{path}: unknown kind of file",
             expected=", ".join(_SUFFIXES),
-            hint="Say what it is: --format npz, …",
+            got=repr(suffix) if suffix else "a name without a suffix",
+            hint="Say what it is, for instance --format npz.",
         )
     return _SUFFIXES[suffix]
 
@@ -104,10 +120,19 @@ def _subtree(path: Path, tree: Any, where: str) -> Any:
     for part in [part for part in where.split("/") if part]:
         if not isinstance(node, Mapping) or part not in node:
             names = ", ".join(sorted(map(str, node))[:8]) if isinstance(node, Mapping) else "an array"
-            raise CheckpointError(f"{path}: holds nothing at {where!r}", got=f"beside it: {names}")
+            raise CheckpointError(
+                f"{path}: holds nothing at {where!r}",
+                expected="the path of a subtree",
+                got=f"beside it: {names}",
+                hint="Name one of these, or leave the option out.",
+            )
         node = node[part]
     if not by_path(node):
-        raise CheckpointError(f"{path}: holds no arrays at {where or 'its root'!r}")
+        raise CheckpointError(
+            f"{path}: holds no arrays at {where or 'its root'!r}",
+            expected="arrays of numbers",
+            hint="Name the subtree that holds them with --params-path, or check the file.",
+        )
     return node
 
 
@@ -190,7 +215,10 @@ def _read_keras(path: Path) -> dict[str, Any]:
 def _unreadable(path: Path, expected: str, error: BaseException) -> CheckpointError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return CheckpointError(
-        f"{path}: cannot be read", expected=expected, got=reason[:200] or type(error).__name__
+        f"{path}: cannot be read",
+        expected=expected,
+        got=reason[:200] or type(error).__name__,
+        hint="Copy the file again from where it came, or say what else it is: --format.",
     )
 
 

@@ -121,7 +121,12 @@ def _describe_run(path: Path) -> dict[str, Any]:
     try:
         settings = tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{config}: cannot be read", got=str(error)) from error
+        raise CheckpointError(
+            f"{config}: cannot be read",
+            expected="the configuration of a run, as TOML",
+            got=str(error),
+            hint="Restore the file; landscape info reads each checkpoint of the folder without it.",
+        ) from error
     finished = []
     for folder in sorted(path.glob("*/seed-*")):
         levels = sorted(int(m[1]) for entry in folder.iterdir() if (m := _LEVEL.fullmatch(entry.name)))
@@ -223,7 +228,9 @@ def verify(path: str | Path) -> dict[str, Any]:
     files = sorted(entry for entry in path.rglob("*.h5") if not entry.name.startswith("."))
     if not files:
         raise CheckpointError(
-            f"{path}: holds no .h5 file", expected="a run folder, or a folder of checkpoints"
+            f"{path}: holds no .h5 file",
+            expected="a run folder, or a folder of checkpoints",
+            hint="Check the name; a run has its first files when the dense level is trained.",
         )
     texts = _texts(path)
     total, failures = 0, _unreadable(texts)

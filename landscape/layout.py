@@ -67,8 +67,12 @@ class Layout:
         """
         differing = difference(dict(zip(self.paths, self.shapes, strict=True)), shapes(params))
         if differing:
+            one = len(differing) == 1
             raise ArchitectureMismatchError(
-                f"parameters do not fit: {len(differing)} paths differ", got="; ".join(differing[:3])
+                f"parameters do not fit: {len(differing)} {'path differs' if one else 'paths differ'}",
+                expected="the paths and shapes that the layout was made of",
+                got="; ".join(differing[:3]),
+                hint="Give parameters of one architecture; landscape diff shows every path.",
             )
         leaves = by_path(params)
         return np.concatenate([np.asarray(leaves[path]).reshape(-1) for path in self.paths])

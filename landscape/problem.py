@@ -110,7 +110,12 @@ class Problem:
         task: Mapping[str, Any] | None = None,
     ) -> None:
         if not callable(loss):
-            raise ProblemError("loss: not a function", expected="loss(params, batch) -> [B]", got=repr(loss))
+            raise ProblemError(
+                "loss: not a function",
+                expected="loss(params, batch) -> [B]",
+                got=repr(loss)[:80],
+                hint="Give the function itself, not what it returns.",
+            )
         given = {"train": train, "validation": validation, "test": test}
         self._splits: dict[str, Split] = {
             split: make_split(data, split) for split, data in given.items() if data is not None
@@ -360,7 +365,12 @@ def _as_metric(key: str, value: Metric | MetricFunction) -> Metric:
     if isinstance(value, Metric):
         return value
     if not callable(value):
-        raise ProblemError(f"metrics: {key!r} is not a function", expected="fn(params, batch) -> [B]")
+        raise ProblemError(
+            f"metrics: {key!r} is not a function",
+            expected="fn(params, batch) -> [B]",
+            got=repr(value)[:80],
+            hint="Give the function itself, not what it returns.",
+        )
     return Metric(value)
 
 

@@ -37,10 +37,9 @@ def problem_of(checkpoint: Checkpoint) -> Problem:
     InputError
         If the checkpoint names no task, or one that is not installed.
     """
-    info = checkpoint.info or {}
-    task, network = info.get("task"), info.get("network")
+    task, network = _task_of(checkpoint), (checkpoint.info or {}).get("network")
     where = str(checkpoint.path) if checkpoint.path else "the checkpoint"
-    if not isinstance(task, Mapping) or "name" not in task:
+    if task is None:
         raise InputError(
             f"{where}: names no task, so its loss and data are unknown",
             hint="Say what to evaluate: --problem file.py:function, or problem=landscape.Problem(…).",
@@ -59,8 +58,15 @@ def problem_of(checkpoint: Checkpoint) -> Problem:
     return problem
 
 
-def problem_for(problem: Problem | None, given: Any) -> Problem:
-    """Return `problem`, or where it is None the task that `given` (a checkpoint or its path) names.
+def problem_for(problem: Problem | None, *given: Any) -> Problem:
+    """Return `problem`, or where it is None the task of the first of `given` that names one.
+
+    Parameters
+    ----------
+    problem : Problem or None
+        What the caller was given.
+    *given : Checkpoint, path or pytree
+        The networks to measure; bare parameters name no task.
 
     Raises
     ------
@@ -71,14 +77,25 @@ def problem_for(problem: Problem | None, given: Any) -> Problem:
 
     if problem is not None:
         return problem
-    if isinstance(given, (str, Path)):
-        given = load(given)
-    if isinstance(given, Checkpoint):
-        return problem_of(given)
+    nameless = None
+    for item in given:
+        found = load(item) if isinstance(item, (str, Path)) else item
+        if isinstance(found, Checkpoint):
+            if _task_of(found) is not None:
+                return problem_of(found)
+            nameless = nameless or found
+    if nameless is not None:
+        return problem_of(nameless)  # refuses it by its name
     raise InputError(
         "problem: not given, and bare parameters name no task",
         expected="a landscape.Problem, or a checkpoint that names its task",
+        hint="Give the problem first, before the parameters: landscape.Problem(loss, train=…).",
     )
+
+
+def _task_of(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+    task = (checkpoint.info or {}).get("task")
+    return task if isinstance(task, Mapping) and "name" in task else None
 
 
 def load_problem(spec: str) -> Problem:

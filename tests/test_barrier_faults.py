@@ -21,6 +21,7 @@ from landscape.errors import (
     NonFiniteError,
     ProblemError,
 )
+from landscape.tasks import problem_for
 
 X = np.random.default_rng(0).normal(size=(23, 4)).astype(np.float32)
 A = {"w": np.array([1, 0, -1, 2], np.float32), "b": np.float32(0.5)}
@@ -119,7 +120,7 @@ def test_weights_that_are_not_finite_are_computed_with_on_request(tmp_path: Path
     assert not found.trustworthy
     assert found.barrier_above_chord is None
     assert np.isfinite(found.losses["train"]["loss"][0])
-    assert any("1 weights are NaN" in warning for warning in found.warnings)
+    assert any("1 weight is NaN" in warning for warning in found.warnings)
     same = loss_barrier(make(), broken, broken, allow_nonfinite=True)
     assert same.identical
     assert same.status == "non-finite"
@@ -293,6 +294,16 @@ def test_no_problem_and_no_checkpoint_is_refused() -> None:
 def test_a_checkpoint_that_names_no_task_is_refused() -> None:
     with pytest.raises(InputError, match="names no task"):
         loss_barrier(None, Checkpoint(params=A), Checkpoint(params=B))
+
+
+def test_the_task_is_that_of_the_first_network_that_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landscape.tasks.problem_of", lambda checkpoint: checkpoint.info["task"]["name"])
+    infos: list[dict[str, Any]] = [{}, {"task": {"name": "one"}}, {"task": {"name": "two"}}]
+    bare, first, second = (Checkpoint(params=A, info=info) for info in infos)
+    assert problem_for(None, bare, first, second) == "one"
+    assert problem_for(None, A, second, first) == "two"
+    given = make()
+    assert problem_for(given, first) is given
 
 
 def test_a_missing_file_is_refused(unevaluated: Problem, tmp_path: Path) -> None:

@@ -235,6 +235,12 @@ def test_refusals_of_the_library_write_nothing(
     [
         ("def problem():\n    raise KeyError('labels')\n", "mine.py:2: KeyError"),
         ("def problem(:\n", "line 1: SyntaxError"),
+        ("import math\ndef problem():\n    return math.sqrt(-1)\n", "mine.py:3: ValueError"),
+        (
+            "import jax\ndef problem():\n    return jax.numpy.zeros(2).reshape(3)\n",
+            "mine.py:3: TypeError",
+        ),
+        ("from numpy import zeros as problem\n", "mine.py:problem: TypeError"),
         ("import no_such_package\n", "pip install 'no_such_package'"),
     ],
 )
@@ -243,6 +249,22 @@ def test_a_problem_that_fails_is_the_users_to_mend(
 ) -> None:
     Path("mine.py").write_text(source, encoding="utf-8")
     assert run(["barrier", "a.h5", "b.h5", "--problem", "mine.py:problem"]) == 3
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("mine.py:problem", "'problem' is no function"),
+        ("mine.py", "Name the function after a colon: mine.py:function"),
+        (":problem", "Name the function after a colon: file.py:problem"),
+    ],
+)
+def test_a_problem_that_is_not_named_properly_is_refused(
+    spec: str, message: str, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.py").write_text("problem = 3\n", encoding="utf-8")
+    assert run(["barrier", "a.h5", "b.h5", "--problem", spec]) == 2
     assert message in capsys.readouterr().err
 
 

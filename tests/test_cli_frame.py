@@ -17,7 +17,7 @@ import pytest
 from cli import _errors
 from cli._frame import Outcome, Session
 from cli._streams import printable
-from cli.main import COMMANDS, group, main, run
+from cli.main import COMMANDS, group, run
 from landscape.errors import ConfigurationError, InputError, MissingDependencyError
 
 HEAVY = {"jax", "numpy", "h5py", "plotly", "rich", "evosax", "flax", "optax", "scipy"}
@@ -319,11 +319,10 @@ def test_completion_offers_commands_and_options() -> None:
     assert "train" in complete("landscape barrier --split t", 3)
 
 
-def test_main_ends_the_process_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["landscape", "nothing"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
+def test_main_ends_the_process_with_the_status() -> None:
+    code = "import sys; from cli.main import main; sys.argv[1:] = ['nothing']; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 2
 
 
 def test_warnings_are_one_line_and_in_the_json_object(

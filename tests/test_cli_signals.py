@@ -20,9 +20,11 @@ from cli._signals import SAME_REQUEST, Signals, Stopped
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 # A training run in miniature: `body` is the work, with `progress` and `should_stop` as trainers get them.
+# After a stop the interpreter's own end is left out: what waits for it would spoil the JSON object.
 PROGRAM = """
-import signal, sys, time, types
+import atexit, signal, sys, time, types
 signal.signal(signal.SIGINT, signal.default_int_handler)
+atexit.register(lambda: print("the interpreter's end"))
 from landscape.errors import InterruptedRunError
 sys.modules["jax"] = types.ModuleType("jax")
 config = types.ModuleType("trainers.config")
@@ -37,8 +39,9 @@ sys.modules.update({{"trainers.config": config, "trainers.tickets": tickets}})
 from cli import _device
 _device.configure = lambda *_, **__: None
 _device.require = lambda device: device
-from cli.main import run
-sys.exit(run(["train", "mini", "--json"]))
+from cli.main import main
+sys.argv[1:] = ["train", "mini", "--json"]
+main()
 """
 POLLING = """
     should_stop()
@@ -68,10 +71,31 @@ IMPORTING = """
         raise ImportError("half made")
 """
 
+# The command line itself, with a line of progress for every chunk.
+WHOLE = """
+import sys
+from cli import _progress
+_progress.make_progress = lambda *, quiet: _progress.PlainProgress(interval=0.0)
+from cli.main import main
+sys.argv[1:] = {args!r}
+main()
+"""
+# A library that takes its time when the interpreter ends, as jax does.
+ENDING = """
+import atexit, sys, time
+def end():
+    print("ready", file=sys.stderr, flush=True)
+    time.sleep(60)
+atexit.register(end)
+from cli.main import main
+sys.argv[1:] = ["--version"]
+main()
+"""
+
 
 @contextmanager
-def started(body: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    code = PROGRAM.format(body=body)
+def running(code: str, folder: Path, until: str) -> Iterator[subprocess.Popen[str]]:
+    """Yield the process once it has written a line with `until` in it on standard error."""
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -81,11 +105,17 @@ def started(body: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     )
     try:
         assert process.stderr is not None
-        assert process.stderr.readline() == "ready\n"
+        assert any(until in line for line in process.stderr)
         yield process
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def started(body: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    with running(PROGRAM.format(body=body), folder, "ready") as process:
+        yield process
 
 
 @pytest.mark.faults
@@ -142,6 +172,38 @@ def test_row_22_a_signal_during_an_import_stops_at_once(signum: int, tmp_path: P
     assert process.returncode == 128 + signum
     assert json.loads(out)["error"]["exit_code"] == 128 + signum
     assert "Traceback" not in err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("place", "pause"), [("started", 0.6), ("loss", 0.25)])
+def test_row_22_two_signals_end_a_real_training_without_a_traceback(
+    place: str, pause: float, tmp_path: Path
+) -> None:
+    begin = ["train", "smoke", "--set", "evolution.generations=100000", "-o", "run"]
+    with running(WHOLE.format(args=begin), tmp_path, place) as process:
+        process.send_signal(signal.SIGINT)
+        time.sleep(pause)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "landscape train --resume -o run" in err
+    with running(WHOLE.format(args=["train", "--resume", "-o", "run"]), tmp_path, "loss") as process:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_row_22_a_signal_when_all_is_done_ends_the_process_at_once(signum: int, tmp_path: Path) -> None:
+    with running(ENDING, tmp_path, "ready") as process:
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signum
+    assert out.startswith("landscape ")
+    assert err == ""
 
 
 def test_a_signal_raises_where_nothing_polls() -> None:

@@ -46,11 +46,13 @@ def test_row_28_closed_and_broken_streams_are_no_fault(redirect: str, args: str)
 
 @pytest.mark.faults
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_row_28_a_result_that_could_not_be_printed_is_said() -> None:
-    line = f"{shlex.quote(SCRIPT[0])} completion bash >/dev/full"
+@pytest.mark.parametrize("args", ["completion bash", "--help", "barrier --help", "--version"])
+def test_row_28_a_result_that_could_not_be_printed_is_said(args: str) -> None:
+    line = f"{shlex.quote(SCRIPT[0])} {args} >/dev/full"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "No space left" in done.stderr
+    assert "a bug" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from cli import _device
 from cli.main import run
-from landscape.errors import InterruptedRunError, OutputExistsError
+from landscape._hdf5_open import HINT
+from landscape.errors import CheckpointError, InterruptedRunError, OutputExistsError
 
 ROWS = [("es-snr, test accuracy", "0.95 at 4 %"), ("gd-magnitude, test accuracy", "0.9 at 4 %")]
 
@@ -67,6 +68,19 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text('name = "mine"\nseeds = [4]\n', encoding="utf-8")
     return calls
+
+
+@pytest.mark.faults
+def test_a_damaged_file_of_the_run_can_be_trained_again(
+    calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls.error = CheckpointError("runs/mine/es-snr/seed-0/level-01.h5: truncated", hint=HINT)
+    assert run(["train", "mine.toml", "--resume"]) == 3
+    said = capsys.readouterr().err
+    assert "remove it and train that level again: landscape train --resume -o runs/mine" in said
+    calls.error = CheckpointError("other/level-01.h5: truncated", hint=HINT)
+    assert run(["train", "mine.toml", "--resume"]) == 3
+    assert HINT in capsys.readouterr().err
 
 
 def test_a_file_its_changes_and_the_command_line_become_one_configuration(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from landscape import load, save
+from cli.main import run
+from landscape import Checkpoint, Problem, load, loss_barrier, save
 from landscape.convert import read_foreign
 from landscape.errors import CheckpointError, ConfigurationError, InputError
 
@@ -138,6 +140,52 @@ def test_links_to_other_files_are_refused(tmp_path: Path) -> None:
         file["x"] = h5py.ExternalLink("/etc/passwd", "/")
     with pytest.raises(CheckpointError, match="link"):
         read_foreign(tmp_path / "a.h5")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", [None, "hdf5"])
+def test_our_own_files_are_refused(kind: str | None, tmp_path: Path) -> None:
+    """Masks and deviations are no parameters."""
+    mask = {"layer": {"bias": BIAS != 0, "kernel": KERNEL != 0}}
+    path = save(tmp_path / "own.h5", Checkpoint(params=TREE, mask=mask, std=TREE))
+    with pytest.raises(CheckpointError, match=r"own\.h5: is a landscape checkpoint already"):
+        read_foreign(path, kind=kind)
+
+
+def test_a_result_is_no_file_of_another_tool(tmp_path: Path) -> None:
+    problem = Problem(lambda params, batch: (params - batch) ** 2, train=np.zeros(4, np.float32))
+    path = tmp_path / "result.h5"
+    loss_barrier(problem, np.float32(0), np.float32(1)).save(path)
+    with pytest.raises(CheckpointError, match=r"result\.h5: is a landscape result already"):
+        read_foreign(path)
+
+
+def test_other_attributes_of_that_name_do_no_harm(tmp_path: Path) -> None:
+    for i, value in enumerate(["landscape of 1890", np.arange(3), "x" * 1000, np.bytes_(b"keras")]):
+        with h5py.File(tmp_path / f"{i}.h5", "w") as file:
+            file.attrs["format"] = value
+            file["kernel"] = KERNEL
+        np.testing.assert_array_equal(read_foreign(tmp_path / f"{i}.h5").params["kernel"], KERNEL)
+
+
+@pytest.mark.faults
+def test_the_source_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, link = write("npz", tmp_path), tmp_path / "link.npz"
+    link.symlink_to(path)
+    before = path.read_bytes()
+    for pair in ([path, path], [path, link], [link, path]):
+        assert run(["convert", *map(str, pair), "--force"]) == 2
+        assert "the same file as" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+@pytest.mark.faults
+def test_what_is_no_file_is_called_by_its_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(CheckpointError, match=r"not a regular file[\s\S]*to a file first"):
+        read_foreign(tmp_path / "pipe.npz")
+    with pytest.raises(CheckpointError, match="is a folder"):
+        read_foreign(tmp_path)
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:

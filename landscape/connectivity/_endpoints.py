@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from landscape._checks import check_finite, check_same_architecture, count_non_finite
+from landscape._checks import check_finite, check_same_architecture, count_non_finite, non_finite
 from landscape._digest import tree_digest
 from landscape._tree import by_path, fill, leaves_with_paths
 from landscape.checkpoint import Checkpoint, load
 from landscape.errors import InputError
-
-if TYPE_CHECKING:
-    from landscape.problem import Problem
 
 PyTree = Any
 
@@ -60,26 +57,6 @@ class Pair:
 def read(given: Any) -> Any:
     """Return a Checkpoint for a path, anything else as it is."""
     return load(given) if isinstance(given, (str, Path)) else given
-
-
-def problem_for(given: tuple[Any, Any]) -> Problem:
-    """Rebuild the problem that the first checkpoint of the two names.
-
-    Raises
-    ------
-    InputError
-        If neither is a checkpoint, or it names no installed task.
-    """
-    from landscape.tasks import problem_of
-
-    for item in given:
-        if isinstance(item, Checkpoint):
-            return problem_of(item)
-    raise InputError(
-        "problem: not given, and bare parameters name no task",
-        expected="a landscape.Problem, or checkpoints that name their task",
-        hint="Call loss_barrier(problem, a, b).",
-    )
 
 
 def make_pair(
@@ -155,13 +132,20 @@ def _check_kinds(a: Endpoint, b: Endpoint) -> None:
     others = by_path(b.params)
     leaves = leaves_with_paths(a.params)
     if not leaves:
-        raise InputError(f"{a.name}: holds no arrays", expected="a pytree of arrays")
+        raise InputError(
+            f"{a.name}: holds no arrays",
+            expected="a pytree of arrays",
+            hint="Give the parameters, or a checkpoint that holds some.",
+        )
     for path, leaf in leaves:
         first, second = np.asarray(leaf), np.asarray(others[path])
         for name, array in ((a.name, first), (b.name, second)):
             if array.dtype.kind in "OSUMm":
                 raise InputError(
-                    f"{name}: {path or 'the array'}: not numbers", expected="an array", got=str(array.dtype)
+                    f"{name}: {path or 'the array'}: not numbers",
+                    expected="an array of numbers",
+                    got=str(array.dtype),
+                    hint="Keep only arrays of numbers in the parameters.",
                 )
         if first.dtype.kind in "biu" and not np.array_equal(first, second):
             raise InputError(
@@ -179,7 +163,7 @@ def _bad_weights(end: Endpoint, *, allow: bool) -> str:
         check_finite(end.batch_stats, f"{end.name}, batch statistics")
         return ""
     count = sum(count_non_finite((end.params, end.batch_stats)).values())
-    return f"{end.name}: {count:,} weights are NaN or infinite" if count else ""
+    return f"{end.name}: {non_finite(count)}" if count else ""
 
 
 def _task_note(a: Endpoint, b: Endpoint) -> list[str]:

@@ -14,6 +14,7 @@ from landscape.connectivity import _endpoints, _interval, _measure
 from landscape.connectivity._interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
 from landscape.progress import SILENT, Progress
 from landscape.results import Result, format_value
+from landscape.tasks import problem_for
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
@@ -294,7 +295,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
     _check(num_points, seed, dtype, batch_stats)
     _interval.check_settings(num_resamples, confidence)
     given = (_endpoints.read(a), _endpoints.read(b))
-    problem = _endpoints.problem_for(given) if problem is None else problem
+    problem = problem_for(problem, *given)
     pair = _endpoints.make_pair(
         given,
         names=names,

@@ -139,7 +139,7 @@ def scale_curvature(
     if not given:
         raise InputError("scale_curvature: no checkpoints")
     started, progress = time.perf_counter(), progress or SILENT
-    problem = problem_for(problem, given[0])
+    problem = problem_for(problem, *given)
     records: list[dict[str, Any]] = []
     points: list[tuple[np.ndarray, np.ndarray]] = []
     methods, digests = set(), []

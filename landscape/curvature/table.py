@@ -187,7 +187,7 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
             "curvature: nothing to measure", expected="a checkpoint, and k, trace or density"
         )
     started, progress = time.perf_counter(), progress or SILENT
-    problem = problem_for(problem, given[0])
+    problem = problem_for(problem, *given)
     options = {
         "where": where,
         "split": split,

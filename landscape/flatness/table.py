@@ -189,7 +189,7 @@ def _table(
         raise ConfigurationError("names: not one a network", expected=str(len(given)), got=str(len(names)))
     if problem is None:
         _check_tasks(given)
-    problem = problem_for(problem, given[0])
+    problem = problem_for(problem, *given)
     shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     rows = Rows(plan)
     progress.start("flatness", total=len(given) * len(set(spaces)) * len(plan.measures))
