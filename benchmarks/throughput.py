@@ -1,6 +1,6 @@
 """Training throughput on the digits: generations a second against a plain program, in one run.
 
-    .venv/bin/python benchmarks/train.py
+    .venv/bin/python -m benchmarks.throughput
 
 The baseline is what a user would write first: a jitted `lax.scan` over evosax's SNES with
 `vmap(model.apply)` over the population. Ours is the engine that trains tickets: masks, counts,
@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from evosax.algorithms import SNES
-from timing import interleaved, machine, matmul_peak, median, ratio
 
+from benchmarks.timing import interleaved, machine, matmul_peak, median, ratio
 from landscape.layout import Layout
 from trainers.config import EvolutionConfig
 from trainers.engine import Engine
@@ -84,9 +84,8 @@ def flop_per_generation() -> float:
     return 2.0 * CONFIG.population_size * CONFIG.batch_size * sum(sizes)
 
 
-def main() -> None:
+def report(repeats: int = 11) -> None:
     """Print the table."""
-    print(machine())
     print(dataclasses.asdict(CONFIG))
     candidates = {}
     for name, build in {"plain": plain, "one seed": lambda: ours(1), "two seeds": lambda: ours(2)}.items():
@@ -95,7 +94,7 @@ def main() -> None:
         jax.block_until_ready(run())
         print(f"{name:<10} first call {time.perf_counter() - began:5.2f} s (with compilation)")
         candidates[name] = run
-    seconds = interleaved(candidates, repeats=11)
+    seconds = interleaved(candidates, repeats=repeats)
     peak = matmul_peak()
     for name, values in seconds.items():
         rate = GENERATIONS / median(values)
@@ -110,6 +109,12 @@ def main() -> None:
     )
     print(f"ours / plain: {faster:.2f} times the generations a second (goal 1.4)")
     print(f"two seeds / one seed: {batched:.2f} times the time (goal 2.1 on a CPU, 1.5 on a GPU)")
+
+
+def main() -> None:
+    """Print the machine and the table."""
+    print(machine())
+    report()
 
 
 if __name__ == "__main__":
