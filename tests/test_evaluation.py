@@ -172,7 +172,8 @@ def test_float32_is_to_the_bit_what_the_problem_computes(network: dict[str, Any]
     task, layout, population = made(network)
     at_once = task.problem.population_loss
     assert at_once is not None
-    program = jax.jit(lambda vectors, batch: at_once(layout.unflatten(vectors, task.init(0)), batch))
+    like = task.init(0)
+    program = jax.jit(lambda vectors, batch: at_once(layout.unflatten(vectors, like), batch))
     before = program(population, task.problem.arrays("train"))
     np.testing.assert_array_equal(losses(task, layout, population), before)
     # A CPU has no TF32.

@@ -124,7 +124,11 @@ def _in_tiles(loss: Callable[[PyTree], jax.Array], layers: PyTree, size: int) ->
     size = -(-members // num_tiles)
     # What the last tile lacks are copies of the last member, whose losses are dropped.
     index = jnp.minimum(jnp.arange(num_tiles * size), members - 1).reshape(num_tiles, size)
-    losses: jax.Array = jax.lax.map(lambda places: loss(jax.tree.map(lambda leaf: leaf[places], layers)), index)
+
+    def one(places: jax.Array) -> jax.Array:
+        return loss(jax.tree.map(lambda leaf: leaf[places], layers))
+
+    losses: jax.Array = jax.lax.map(one, index)
     return losses.reshape(-1)[:members]
 
 
