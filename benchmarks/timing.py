@@ -40,14 +40,28 @@ def ratio(numerator: list[float], denominator: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
-def matmul_peak(size: int = 2_048) -> float:
-    """Return the measured rate of a square float32 matrix product, in GFLOP/s."""
-    if jax.default_backend() != "cpu":
-        size = 8_192
-    matrix = jnp.ones((size, size), jnp.float32)
+def peak_size() -> int:
+    """Return the size of the square matrices whose product stands for the peak."""
+    return 2_048 if jax.default_backend() == "cpu" else 8_192
+
+
+def matrix_product(precision: str = "float32") -> Timed:
+    """Return a call of a square matrix product in "float32", "tf32" or "bfloat16"."""
+    kind = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+    matrix = jax.random.normal(jax.random.key(0), (peak_size(), peak_size()), kind)
     product = jax.jit(lambda x: x @ x)
-    seconds = interleaved({"product": lambda: product(matrix)}, repeats=7)["product"]
-    return 2 * size**3 / min(seconds) / 1e9
+
+    def run() -> object:
+        with jax.default_matmul_precision("tensorfloat32" if precision == "tf32" else "highest"):
+            return product(matrix)
+
+    return run
+
+
+def matmul_peak() -> float:
+    """Return the measured rate of a square float32 matrix product, in GFLOP/s."""
+    seconds = interleaved({"product": matrix_product()}, repeats=7)["product"]
+    return 2 * peak_size() ** 3 / min(seconds) / 1e9
 
 
 def machine() -> str:

@@ -79,7 +79,10 @@ class Problem:
         Examples a batch in evaluations; by default at most 2,048.
     population_loss : callable, optional
         ``population_loss(stacked_params, batch) -> [P]``, the mean loss over the batch of P networks
-        at once, where something faster than mapping `loss` is known.
+        at once, where something faster than mapping `loss` is known; for a CPU.
+    batched_loss : callable, optional
+        ``batched_loss(stacked_params, batch, memory_bytes) -> [P]``, the same for a device with many
+        more cores, that holds about `memory_bytes` at a time.
     outputs : Outputs, optional
         The loss taken apart at the model's outputs, for Gauss-Newton and Fisher matrices.
     task : mapping, optional
@@ -106,6 +109,7 @@ class Problem:
         name: str = "problem",
         batch_size: int | None = None,
         population_loss: Callable[[PyTree, PyTree], jax.Array] | None = None,
+        batched_loss: Callable[[PyTree, PyTree, int], jax.Array] | None = None,
         outputs: Outputs | None = None,
         task: Mapping[str, Any] | None = None,
     ) -> None:
@@ -126,6 +130,7 @@ class Problem:
         self.metrics = {key: _as_metric(key, value) for key, value in (metrics or {}).items()}
         self.update_stats = update_stats
         self.population_loss = population_loss
+        self.batched_loss = batched_loss
         self.outputs = outputs
         self.name = name
         self.task = None if task is None else dict(task)

@@ -83,6 +83,7 @@ def test_row_24_an_existing_run_is_refused_without_resume(folder: Path) -> None:
         (["seeds=[{init=9, train=0}, 1, 2]"], ["seeds"]),
         (["methods=[es-snr]"], ["methods"]),
         (["pruning.levels=3", "evolution.std_init=0.1"], ["evolution.std_init"]),
+        (["evolution.precision=tf32"], ["evolution.precision"]),
     ],
 )
 def test_row_24_a_changed_configuration_is_refused_with_the_changed_keys(
@@ -105,6 +106,7 @@ def test_row_24_a_changed_configuration_is_refused_with_the_changed_keys(
         ["methods=[gd-magnitude, es-random, es-snr]"],
         ["name=other"],
         ["runtime.chunk_seconds=2"],
+        ["runtime.evaluation=batched", "runtime.evaluation_mib=64"],
     ],
 )
 def test_row_24_an_extended_configuration_is_taken_and_the_former_kept(

@@ -78,6 +78,10 @@ class EvolutionConfig(check.Settings):
         Adam's decay of the first and second moment (PGPE, OpenES, ARS). Default 0.99 and 0.999.
     eval_every : int
         Generations between evaluations on the validation split. Default 100.
+    precision : str
+        Of the population's fitness, and of nothing else: ``"float32"`` (default); ``"tf32"``, products
+        of numbers rounded to 11 bits where a device has them (a CPU computes float32); ``"bfloat16"``,
+        weights, inputs and layers rounded to 8 bits, losses and their means in float32.
 
     Notes
     -----
@@ -105,6 +109,7 @@ class EvolutionConfig(check.Settings):
     beta1: float | str = check.field(AUTO, _BETA)
     beta2: float | str = check.field(AUTO, _BETA)
     eval_every: int = check.field(100, check.integer(low=1))
+    precision: str = check.field("float32", check.one_of("float32", "tf32", "bfloat16"))
 
     def settle(self) -> None:
         """Refuse a floor above the start, an odd population of pairs, and keys without a use."""

@@ -23,7 +23,7 @@ from trainers._sources import (
 )
 from trainers._task_table import KNOWN_KEYS, network, task_faults
 from trainers._toml import dump_toml
-from trainers.methods import Method, method_tables, resolve_method, unresolvable
+from trainers.methods import Evaluation, Method, method_tables, resolve_method, unresolvable
 
 __all__ = [
     "EvolutionConfig",
@@ -43,7 +43,10 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(check.Settings):
-    """How a run is carried out; none of it changes the numbers, so it may change on resuming.
+    """How a run is carried out; none of it changes what is computed, so it may change on resuming.
+
+    What decides which products are made, `together` and `evaluation`, changes their rounding: results
+    are bitwise the same for the same of them.
 
     Attributes
     ----------
@@ -57,12 +60,21 @@ class RuntimeConfig(check.Settings):
     together : str
         Which replicates train as one batch: ``"seeds"`` (those of a method), ``"methods"`` (also
         methods whose trainer is the same) or ``"auto"`` (default): methods on a GPU, seeds on a CPU.
+    evaluation : str
+        How a population is evaluated: ``"mapped"`` (member after member, in the cache), ``"batched"``
+        (products batched over members), ``"plain"`` (a vmap over the loss), or ``"auto"`` (default):
+        mapped on a CPU, batched elsewhere.
+    evaluation_mib : int
+        MiB that the batched evaluation may hold at a time, all replicates together; members are taken in
+        tiles that fit, at least one. 0, the default: an eighth of the device's memory.
     """
 
     chunk_seconds: float = check.field(1.0, check.number(above=0.0, high=60.0))
     save_every_seconds: float = check.field(60.0, check.number(above=0.0))
     trajectory_every: int = check.field(0, check.integer(low=0))
     together: str = check.field("auto", check.one_of("auto", "seeds", "methods"))
+    evaluation: str = check.field("auto", check.one_of("auto", "mapped", "batched", "plain"))
+    evaluation_mib: int = check.field(0, check.integer(low=0))
 
 
 _methods = check.distinct(check.each(check.name, "a list of methods such as es-snr and gd-magnitude"))
@@ -150,6 +162,7 @@ class RunConfig(check.Settings):
             pruning=self.pruning,
             evolution=self.evolution,
             gradient=self.gradient,
+            evaluation=Evaluation(form=self.runtime.evaluation, memory_mib=self.runtime.evaluation_mib),
         )
 
     def resolved(self, name: str) -> Method:

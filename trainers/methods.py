@@ -24,6 +24,7 @@ __all__ = [
     "CONTROLS",
     "SCORES",
     "TRAINERS",
+    "Evaluation",
     "Method",
     "MethodTable",
     "Source",
@@ -116,6 +117,25 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How the fitness of a population is evaluated.
+
+    Attributes
+    ----------
+    form : str
+        ``runtime.evaluation``.
+    memory_mib : int
+        ``runtime.evaluation_mib``.
+    precision : str
+        ``evolution.precision``.
+    """
+
+    form: str = "auto"
+    memory_mib: int = 0
+    precision: str = "float32"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
     """A method with all its settings.
 
@@ -133,6 +153,8 @@ class Method:
         What is done to them first.
     pruning, evolution, gradient : settings
         Those of the run with the method's own changes.
+    evaluation : Evaluation
+        How its populations are evaluated.
     """
 
     name: str
@@ -143,6 +165,7 @@ class Method:
     pruning: PruningConfig
     evolution: EvolutionConfig
     gradient: GradientConfig
+    evaluation: Evaluation
 
     @property
     def algorithm(self) -> str:
@@ -188,6 +211,7 @@ def resolve_method(
     pruning: PruningConfig,
     evolution: EvolutionConfig,
     gradient: GradientConfig,
+    evaluation: Evaluation | None = None,
 ) -> Method:
     """Return the method called `name`.
 
@@ -214,6 +238,7 @@ def resolve_method(
         score=score,
         source=None if given.source is None else Source.parse(given.source),
         control=given.control,
+        evaluation=dataclasses.replace(evaluation or Evaluation(), precision=chosen["evolution"].precision),
         **chosen,
     )
     reason = without_snr(method.algorithm) if score == "snr" else None

@@ -137,7 +137,7 @@ def make_trainer(
 ) -> Evolution | Gradient:
     """Return what trains a method in a space."""
     if method.trainer == "es":
-        evaluate = population_evaluator(space.problem, space.layout, space.like)
+        evaluate = population_evaluator(space.problem, space.layout, space.like, method.evaluation)
         return Evolution(method.evolution, space.layout.size, evaluate)
     loss = mean_loss(space.problem, space.layout, space.like)
     count = space.problem.num_examples("train")

@@ -16,7 +16,8 @@ from trainers._task_table import KNOWN_KEYS, task_faults
 from trainers._validate import Invalid, refusal
 from trainers.tasks.datasets import Dataset, load_dataset
 from trainers.tasks.networks import build, initialise, num_dense_layers, validate_network
-from trainers.tasks.population import PopulationLoss, mlp_population_loss
+from trainers.tasks.population import PopulationLoss, at_least_float32, mlp_population_loss
+from trainers.tasks.population_batched import BatchedLoss, cnn_batched_loss, mlp_batched_loss
 from trainers.tasks.population_cnn import cnn_population_loss
 
 PyTree = Any
@@ -104,6 +105,7 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         metrics={"accuracy": Metric(accuracy, higher_is_better=True)},
         name=dataset.name,
         population_loss=_population_loss(network),
+        batched_loss=_batched_loss(network),
         outputs=Outputs(
             lambda params, batch: apply(params, batch[0]), _cross_entropy, likelihood="categorical"
         ),
@@ -129,8 +131,15 @@ def _population_loss(network: Mapping[str, Any]) -> PopulationLoss:
     return cnn_population_loss if layers is None else mlp_population_loss(layers)
 
 
+def _batched_loss(network: Mapping[str, Any]) -> BatchedLoss:
+    """Return the same for devices that want large batched products."""
+    layers = num_dense_layers(network)
+    return cnn_batched_loss if layers is None else mlp_batched_loss(layers)
+
+
 def _cross_entropy(logits: jax.Array, batch: PyTree) -> jax.Array:
     """Return log-sum-exp minus the true logit [B]; both are finite for finite logits."""
+    logits = at_least_float32(logits)
     true_logit = jnp.take_along_axis(logits, batch[1][:, None], axis=-1)[:, 0]
     values: jax.Array = jax.nn.logsumexp(logits, axis=-1) - true_logit
     return values

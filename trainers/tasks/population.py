@@ -63,6 +63,11 @@ def mlp_population_loss(num_layers: int) -> PopulationLoss:
     return loss
 
 
+def at_least_float32(values: jax.Array) -> jax.Array:
+    """Return logits in which a softmax and a mean over a batch lose nothing."""
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
 def _block_size(members: int, floats_per_member: int) -> int:
     """Return how many members to evaluate together."""
     fitting = max(1, _BLOCK_FLOATS // floats_per_member)
@@ -82,6 +87,7 @@ def _block_loss(
     values = (first.reshape(-1, first.shape[-1]) @ columns).reshape(*first.shape[:2], -1)
     for kernel, bias in zip(kernels[1:], biases, strict=True):
         values = jnp.einsum("qch,qhb->qcb", kernel, jax.nn.relu(values)) + bias
+    values = at_least_float32(values)
     top = values.max(1, keepdims=True)
     log_sum = jnp.log(jnp.exp(values - top).sum(1)) + top[:, 0]
     return (log_sum - (values * onehot).sum(1)).mean(-1)

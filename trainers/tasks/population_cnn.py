@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from trainers.tasks.population import at_least_float32
+
 PyTree = Any
 
 # Images a tile: wide enough for the products, and one member's activations still fit the cache.
@@ -45,12 +47,12 @@ def cnn_population_loss(params: PyTree, batch: PyTree) -> jax.Array:
     size = -(-count // num_tiles)
     # Tiles are equal; what the last one lacks are copies of a real image that count for nothing.
     index = jnp.arange(num_tiles * size).reshape(num_tiles, size)
-    weights = (index < count).astype(images.dtype)
+    weights = (index < count).astype(jnp.promote_types(images.dtype, jnp.float32))
     index = jnp.minimum(index, count - 1)
     height, width = params["Conv_0"]["kernel"].shape[1:3]
     layers = {
-        "Conv_0": _with_shifts(params["Conv_0"], 2, 2),
-        "Conv_1": _with_shifts(params["Conv_1"], 2, 1),
+        "Conv_0": with_shifts(params["Conv_0"], 2, 2),
+        "Conv_1": with_shifts(params["Conv_1"], 2, 1),
         "Dense_0": params["Dense_0"],
     }
 
@@ -65,7 +67,7 @@ def cnn_population_loss(params: PyTree, batch: PyTree) -> jax.Array:
     return losses
 
 
-def _with_shifts(layer: PyTree, rows: int, columns: int) -> PyTree:
+def with_shifts(layer: PyTree, rows: int, columns: int) -> PyTree:
     """Return a convolution [P, h, w, I, O] that gives `rows` by `columns` neighbouring outputs at once.
 
     The kernel becomes [P, h + rows − 1, w + columns − 1, I, rows·columns·O].
@@ -78,7 +80,7 @@ def _with_shifts(layer: PyTree, rows: int, columns: int) -> PyTree:
     return {"kernel": jnp.concatenate(shifted, -1), "bias": layer["bias"]}
 
 
-def _margins(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+def same_margins(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the zeros around an image that keep its size under a kernel, as SAME does."""
     above, left = (height - 1) // 2, (width - 1) // 2
     return (above, height - 1 - above), (left, width - 1 - left)
@@ -87,7 +89,7 @@ def _margins(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]
 def _patches(images: jax.Array, height: int, width: int) -> jax.Array:
     """Return [B, H/2, W/2, (height + 1)(width + 1)], what each window of 2×2 outputs depends on."""
     rows, columns = images.shape[1:]
-    padded = jnp.pad(images, ((0, 0), *_margins(height, width)))
+    padded = jnp.pad(images, ((0, 0), *same_margins(height, width)))
     places = [
         padded[:, y : y + rows - 1 : 2, x : x + columns - 1 : 2]
         for y in range(height + 1)
@@ -103,7 +105,7 @@ def _logits(layers: PyTree, patches: jax.Array) -> jax.Array:
     values = patches.reshape(-1, taps) @ first["kernel"].reshape(taps, -1)
     values = _pooled(values, first["bias"]).reshape(*patches.shape[:3], -1)
     kernel = second["kernel"]
-    margins = _margins(kernel.shape[0] - 1, kernel.shape[1])
+    margins = same_margins(kernel.shape[0] - 1, kernel.shape[1])
     values = lax.conv_general_dilated(values, kernel, (2, 1), margins, dimension_numbers=_AXES)
     # Two neighbouring columns of two rows each: four places of a window in one run of channels.
     count, rows, columns, channels = values.shape
@@ -122,5 +124,6 @@ def _pooled(values: jax.Array, bias: jax.Array) -> jax.Array:
 
 def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Return the cross-entropy [P, B] of logits [P, B, classes]."""
+    logits = at_least_float32(logits)
     true_logit = jnp.take_along_axis(logits, labels[None, :, None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - true_logit
