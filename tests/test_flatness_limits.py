@@ -92,12 +92,14 @@ def test_a_small_top_eigenvalue_beside_a_large_negative_one_keeps_its_digits() -
     assert found.details["residual"] <= 1e-4
 
 
-def test_a_top_eigenvalue_of_many_parameters_is_called_an_estimate() -> None:
+def test_a_top_eigenvalue_of_many_parameters_is_called_a_lower_bound_with_its_residual() -> None:
     values = np.linspace(0.0, 1.0, 1200) ** 4
     problem, params = spectrum_problem(values)
     found = landscape.hessian_flatness(problem, params, summary="top_eigenvalue", **F64)
     assert found.value == pytest.approx(1.0, rel=1e-3)
-    assert found.label == "estimate"
+    assert found.label == "lower bound"
+    assert found.value <= 1 + 1e-9
+    assert "(Ritz value, residual" in str(found)
 
 
 def test_a_top_eigenvalue_at_weights_that_are_not_finite_is_none() -> None:

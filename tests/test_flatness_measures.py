@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
@@ -19,13 +20,14 @@ from flatness_samples import (
     relu_problem,
     trust_region,
 )
-from scipy.optimize import minimize
-from scipy.stats import norm as normal
+from scipy.optimize import brentq, minimize
+from scipy.stats import norm as normal, t as student
 
 import landscape
 from landscape import Checkpoint, Metric, Problem
 from landscape.curvature.operators import hessian
-from landscape.flatness import _measured, worst_case
+from landscape.errors import ConfigurationError
+from landscape.flatness import _measured, keskar
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.layout import Layout
 
@@ -133,17 +135,61 @@ def test_keskar_sharpness_of_a_linear_loss_is_the_corner_of_the_box(dtype: str) 
     assert found.label == "lower bound"
 
 
-def test_keskar_sharpness_in_a_subspace_is_the_corner_of_its_box() -> None:
+def test_keskar_sharpness_in_subspaces_is_the_mean_of_the_corners_of_their_boxes() -> None:
     problem, params, slopes = linear()
     found = landscape.keskar_sharpness(problem, params, epsilon=1e-3, subspace=3, seed=4, **F64)
     around = Surroundings(problem, params, Options(**F64))
-    basis, scale = worst_case._subspace(around, 3, 4)
-    assert basis is not None
     slope, theta = slopes.mean(0), params["w"]
-    assert scale == pytest.approx(np.abs(np.linalg.pinv(basis.T) @ theta) + 1)
-    assert np.linalg.norm(basis, axis=1) == pytest.approx(np.ones(3))
-    rise = np.sum(np.abs(basis @ slope) * 1e-3 * scale)
-    assert found.value == pytest.approx(100 * rise / (1 + slope @ theta), rel=1e-9)
+    rng, rises = np.random.default_rng(4), []
+    for _ in range(4):
+        basis, scale = keskar._subspace(around, 3, 3, rng)
+        assert scale == pytest.approx(np.abs(np.linalg.pinv(basis.T) @ theta) + 1)
+        assert np.linalg.norm(basis, axis=1) == pytest.approx(np.ones(3))
+        rises.append(100 * np.sum(np.abs(basis @ slope) * 1e-3 * scale) / (1 + slope @ theta))
+    assert found.value == pytest.approx(np.mean(rises), rel=1e-9)
+    assert found.standard_error == pytest.approx(np.std(rises, ddof=1) / 2, rel=1e-7)
+    half = student.ppf(0.975, 3) * found.standard_error
+    assert found.interval == pytest.approx((found.value - half, found.value + half))
+    assert (found.label, found.details["subspaces"]) == ("lower bound", 4)
+
+
+def test_a_ticket_has_the_subspaces_of_the_smaller_network_to_the_bit() -> None:
+    rng = np.random.default_rng(0)
+    theta, rest = rng.normal(size=20), np.zeros(9)
+    whole = {"a": rest, "b": theta}
+    mask = {"a": np.zeros(9, bool), "b": np.ones(20, bool)}
+    slopes = rng.normal(size=(4, 20))
+    problem = Problem(lambda p, b: b @ p["b"] + 0 * p.get("a", rest).sum(), train=slopes)
+    found = landscape.keskar_sharpness(problem, whole, mask=mask, subspace=100, **F64)
+    same = landscape.keskar_sharpness(problem, {"b": theta}, subspace=100, **F64)
+    assert found.details["subspace"] == same.details["subspace"] == 10
+    assert any("10 directions" in text for text in found.warnings)
+    around = [
+        Surroundings(problem, whole, Options(mask=mask, **F64)),
+        Surroundings(problem, {"b": theta}, Options(**F64)),
+    ]
+    (basis, scale), (other, box) = (keskar._subspace(one, 10, 10, np.random.default_rng(0)) for one in around)
+    assert np.array_equal(basis[:, 9:], other)
+    assert np.array_equal(scale, box)
+    assert found.value == pytest.approx(same.value, rel=1e-12)
+
+
+def test_a_random_subspace_of_few_parameters_does_not_explode() -> None:
+    """On a linear loss the rise in p directions is about p/n of that of the whole space, times √n |g||x|."""
+    values = []
+    for size in (60, 100, 200, 400):
+        rng = np.random.default_rng(size)
+        slope, theta = rng.normal(size=size), rng.normal(size=size)
+        slope *= 1 / np.linalg.norm(slope)
+        problem = Problem(lambda p, b: b @ p["w"] + 9.0, train=slope[None])
+        found = landscape.keskar_sharpness(problem, {"w": theta}, subspace=100, steps=2, starts=1, **F64)
+        used = found.details["subspace"]
+        assert used == min(100, size // 2)
+        # Σ |a·g| ε (|y| + 1) with a·g ∼ N(0, 1/n) and y of root mean square √(n/(n − p − 1)).
+        spread = np.sqrt(size / (size - used - 1))
+        expected = used * np.sqrt(2 / np.pi / size) * (np.sqrt(2 / np.pi) * spread + 1)
+        values.append(found.value * (10 + slope @ theta) / 0.1 / expected)
+    assert values == pytest.approx([1.0] * 4, rel=0.35)
 
 
 def test_keskar_sharpness_finds_at_least_what_ten_steps_of_lbfgs_find() -> None:
@@ -217,6 +263,73 @@ def test_adaptive_sharpness_of_a_linear_loss_is_its_dual_norm() -> None:
     )
 
 
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_worst_case_sharpness_with_equal_scales_is_the_dual_norm_of_the_gradient(norm: str) -> None:
+    problem, params, slopes = linear()
+    found = landscape.adaptive_sharpness(problem, params, scale="absolute", norm=norm, m=9, **F64)
+    order = 2 if norm == "l2" else 1
+    assert found.radius == {"l2": 0.05, "linf": 0.0005}[norm]
+    assert found.value == pytest.approx(found.radius * np.linalg.norm(slopes.mean(0), order), rel=1e-9)
+
+
+def test_variants_beside_the_catalogue_have_names_and_units_of_their_own() -> None:
+    problem, network = relu_problem(), relu_network()
+    few: dict[str, Any] = {"steps": 1, "starts": 1}
+    given: list[tuple[dict[str, Any], str]] = [
+        ({}, "adaptive_l2"),
+        ({"norm": "linf"}, "adaptive_linf"),
+        ({"norm": "linf", "normalise": True}, "adaptive_normalised"),
+        ({"normalise": True}, "adaptive_l2_normalised"),
+        ({"normalise": True, "temperature": 0.5}, "adaptive_l2_normalised_temperature_0.5"),
+        ({"scale": "filter"}, "adaptive_l2_filter"),
+        ({"eta": 0.1}, "adaptive_l2_eta_0.1"),
+        ({"scale": "absolute", "norm": "linf"}, "worst_case_linf"),
+    ]
+    units = set()
+    for options, name in given:
+        found = landscape.adaptive_sharpness(problem, network, **options, **few)
+        assert found.name == name
+        units.add(found.details["units"])
+    assert units == {
+        "ℓ2 length relative to |θ|",
+        "ℓ∞ length relative to |θ|",
+        "ℓ2 length relative to the filter's norm",
+        "ℓ2 length relative to |θ| + 0.1",
+        "ℓ∞ length",
+    }
+    plain = landscape.average_sharpness(problem, network, normalise=True, draws=2)
+    assert plain.name == "average_absolute_normalised"
+    assert landscape.sam_sharpness(problem, network, normalise=True).name == "sam_normalised"
+    assert landscape.fisher_rao_norm(problem, network, labels="model").name == "fisher_rao_model"
+
+
+def test_corners_of_boxes_are_searched_beyond_the_first_local_maximum() -> None:
+    """Convex quadratics in 12 dimensions, one a batch, against all 4,096 corners."""
+    rng, size, count = np.random.default_rng(0), 12, 30
+    bases = np.linalg.qr(rng.normal(size=(count, size, size)))[0]
+    matrices = np.einsum("nij,nj,nkj->nik", bases, rng.exponential(size=(count, size)), bases)
+    slopes = 0.3 * rng.normal(size=(count, size))
+    corners = np.array(list(itertools.product((-1.0, 1.0), repeat=size)))
+    highest = (corners @ slopes.T + 0.5 * np.einsum("ci,nij,cj->cn", corners, matrices, corners)).max(0)
+
+    def loss(params: Any, batch: Any) -> jax.Array:
+        w = params["w"]
+        return batch[1] @ w + 0.5 * jnp.einsum("bij,i,j->b", batch[0], w, w)
+
+    found = landscape.adaptive_sharpness(
+        Problem(loss, train=(matrices, slopes)),
+        {"w": np.zeros(size)},
+        scale="absolute",
+        norm="linf",
+        radius=1.0,
+        m=1,
+        **F64,
+    )
+    share = found.details["batches"] / highest
+    assert share.max() <= 1 + 1e-9
+    assert share.mean() > 0.94  # 0.853 without turned corners
+
+
 def test_at_a_critical_point_worst_case_sharpness_is_half_the_square_times_the_top_eigenvalue() -> None:
     problem, params, matrix, _ = quadratic(slope=0.0, shift=2.0)
     found = landscape.sam_sharpness(problem, params, radius=0.01, m=5, ascent=True, steps=60, starts=4, **F64)
@@ -248,6 +361,61 @@ def test_pac_bayes_noise_is_where_the_accuracy_falls_by_a_tenth() -> None:
     assert found.radius == found.details["sigma"]
     bracket = found.details["bracket"]
     assert bracket[1] / bracket[0] <= 1.002
+
+
+def test_the_standard_error_of_pac_bayes_is_that_of_its_seeds() -> None:
+    found = [
+        landscape.pac_bayes_flatness(sign_problem(), {"w": np.array(2.0)}, draws=60, seed=seed, **F64)
+        for seed in range(12)
+    ]
+    spread = np.std([one.value for one in found], ddof=1)
+    errors = np.array([one.standard_error for one in found])
+    # χ² with 11 degrees of freedom: within these factors but for 1 in 500.
+    assert 0.5 * spread < np.mean(errors) < 2.2 * spread
+
+
+def classifier(examples: int = 40, size: int = 6) -> tuple[Problem, dict[str, np.ndarray], np.ndarray]:
+    """Return a linear classifier with its negative mean margin as the loss, and y x of every example."""
+    rng = np.random.default_rng(8)
+    theta = rng.normal(size=size)
+    signed = rng.normal(size=(examples, size))
+    signed *= np.sign(signed @ theta)[:, None]
+    metric = Metric(lambda p, b: b @ p["w"] > 0, higher_is_better=True)
+    return (
+        Problem(lambda p, b: -(b @ p["w"]), train=signed, metrics={"accuracy": metric}),
+        {"w": theta},
+        signed,
+    )
+
+
+@pytest.mark.parametrize("magnitude", [False, True])
+def test_the_pac_bayes_worst_case_of_a_linear_classifier_is_at_a_corner_of_its_box(magnitude: bool) -> None:
+    problem, params, signed = classifier()
+    theta = params["w"]
+    found = landscape.pac_bayes_flatness(
+        problem, params, worst_case=True, magnitude=magnitude, tolerance=1e-4, **F64
+    )
+    corner = -np.sign(signed.mean(0)) * (np.abs(theta) + 1 if magnitude else 1)
+    falls = -(signed @ corner)
+    flips = np.sort((signed @ theta)[falls > 0] / falls[falls > 0])
+    exact = flips[4]  # the fifth wrong one of 40 is more than a tenth
+    low, high = found.details["bracket"]
+    assert low <= exact * (1 + 1e-9)
+    assert exact <= high * (1 + 1e-9)
+    assert (found.label, found.value, found.standard_error) == ("lower bound", high**-2, None)
+    assert found.details["drop"] == pytest.approx(5 / 40)
+    sigma = high / np.sqrt(2 * np.log(4 * 6))
+    divergence = theta @ theta / (4 * sigma**2)
+    if magnitude:
+        above = sigma**2 + (sigma**2 + 1) * (theta @ theta) / 6
+        divergence = 0.25 * np.log(above / (sigma**2 + sigma**2 * theta**2)).sum()
+    assert found.details["complexity_origin"] == pytest.approx(divergence + np.log(40 / sigma) + 10)
+
+
+@pytest.mark.faults
+def test_steps_of_no_worst_case_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="worst_case=True"):
+        landscape.pac_bayes_flatness(sign_problem(), {"w": np.array(2.0)}, steps=5)
 
 
 def test_pac_bayes_bounds_are_those_of_the_formula() -> None:
@@ -309,6 +477,31 @@ def test_relative_flatness_is_the_weighted_sum_of_traces_of_every_kernel() -> No
     assert found.value == pytest.approx(sum(layer["value"] for layer in layers.values()), rel=0.2)
     total = sum(petzka(matrix, network, layout, path) for path in layers)
     assert abs(found.value - total) < 4 * (found.standard_error or 0)
+
+
+def test_intervals_through_the_public_functions_cover() -> None:
+    """At least 105 of 120 and 51 of 60 seeds hold the exact value: a false alarm is below 1 in 500 each."""
+    problem, network = relu_problem(), relu_network()
+    matrix = hessian(problem, network, **F64).dense()
+    layout = Layout.of(network)
+    kappa = sum(petzka(matrix, network, layout, path) for path in layout.paths)
+    square, params, curvature, _ = quadratic(size=12, examples=1, shift=9.0)
+    robust = 0.5 * 0.05**2 * np.trace(curvature)
+    linear, weights, signed = classifier()
+    margins = signed @ weights["w"] / np.linalg.norm(signed, axis=1)
+    sigma = brentq(lambda size: normal.cdf(-margins / size).mean() - 0.1, 1e-3, 1e3)
+    inside = np.zeros(3, int)
+    for seed in range(120):
+        found = [
+            (landscape.relative_flatness(problem, network, seed=seed, **F64), kappa),
+            (landscape.gaussian_robustness(square, params, radii=[0.05], seed=seed, **F64), robust),
+        ]
+        if seed < 60:
+            found.append((landscape.pac_bayes_flatness(linear, weights, seed=seed, **F64), sigma**-2))
+        for i, (one, exact) in enumerate(found):
+            assert one.interval is not None
+            inside[i] += one.interval[0] <= exact <= one.interval[1]
+    assert (inside >= (105, 105, 51)).all(), inside
 
 
 def test_relative_flatness_of_a_ticket_takes_its_own_entries_only() -> None:

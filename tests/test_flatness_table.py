@@ -212,6 +212,10 @@ def test_what_the_problem_does_not_allow_is_left_out_and_said() -> None:
         "search",
         "pac_bayes",
         "pac_bayes_magnitude",
+        "pac_bayes_sharpness",
+        "pac_bayes_sharpness_magnitude",
+        "adaptive_l2_normalised",
+        "fisher_rao_model",
         "average_normalised",
         "adaptive_normalised",
         "relative_flatness",
@@ -285,6 +289,36 @@ def test_a_masked_network_is_measured_as_the_smaller_network_it_is() -> None:
     same = measure_flatness(relu_problem(), small, measures=EXACT, **F64)
     assert values(found) == pytest.approx(values(same), rel=1e-6)
     assert found.networks[0]["dim"] == same.networks[0]["dim"]
+
+
+def test_a_masked_network_has_the_random_measures_of_the_smaller_network() -> None:
+    """z-statistics below 4 where draws differ: false alarm 6e-5 each, seeds fixed."""
+    network = relu_network()
+    mask = jax.tree.map(lambda x: np.ones(x.shape, bool), network)
+    mask["Dense_0"]["kernel"][:, 2] = False
+    mask["Dense_1"]["kernel"][2] = False
+    ticket = jax.tree.map(np.multiply, network, mask)
+    kept = [0, 1, 3, 4]
+    small = {
+        "Dense_0": {"kernel": ticket["Dense_0"]["kernel"][:, kept]},
+        "Dense_1": {"kernel": ticket["Dense_1"]["kernel"][kept]},
+        "Dense_2": ticket["Dense_2"],
+    }
+    same_draws = ["keskar_subspace", "relative_flatness", "pac_bayes_sharpness"]
+    names = ["gaussian", "gaussian_relative", "gaussian_filter", "average", "average_adaptive"]
+    names += ["average_normalised", "pac_bayes", "pac_bayes_magnitude", "local_entropy"]
+    names += ["local_entropy_gaussian", *same_draws]
+    radii = {"local_entropy_gaussian": 300.0}
+    options: dict[str, Any] = {"measures": names, "radii": radii, "draws": 100, **F64}
+    found = measure_flatness(relu_problem(), ticket, mask=mask, **options).records
+    same = measure_flatness(relu_problem(), small, **options).records
+    for one, other in zip(found, same, strict=True):
+        assert one["status"] == other["status"] == "ok", one["measure"]
+        if one["measure"] in same_draws or not one["standard_error"]:
+            assert one["value"] == pytest.approx(other["value"], rel=1e-9), one["measure"]
+        else:
+            error = np.hypot(one["standard_error"], other["standard_error"])
+            assert abs(one["value"] - other["value"]) < 4 * error, one["measure"]
 
 
 def test_ticket_and_full_space_are_both_given_on_request() -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         gaussian_robustness as gaussian_robustness,
         search_sharpness as search_sharpness,
     )
+    from landscape.flatness.keskar import keskar_sharpness as keskar_sharpness
     from landscape.flatness.norms import (
         fisher_rao_norm as fisher_rao_norm,
         relative_flatness as relative_flatness,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     )
     from landscape.flatness.worst_case import (
         adaptive_sharpness as adaptive_sharpness,
-        keskar_sharpness as keskar_sharpness,
         sam_sharpness as sam_sharpness,
     )
 
@@ -39,7 +39,7 @@ _EXPORTS = {
     "flatness_table": "table",
     "gaussian_robustness": "gaussian",
     "hessian_flatness": "spectral",
-    "keskar_sharpness": "worst_case",
+    "keskar_sharpness": "keskar",
     "local_entropy": "entropy",
     "measure_flatness": "table",
     "pac_bayes_flatness": "pac_bayes",

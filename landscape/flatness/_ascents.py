@@ -35,6 +35,7 @@ def make_ball(
         basis=None if basis is None else around.on_device(basis),
         radius=around.on_device(np.asarray(settings["radius"])),
         steps=jnp.int32(settings["steps"]),
+        key=jax.random.key(settings["seed"]),
         norm=norm,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from landscape._settings import check_seed, check_whole
 from landscape.errors import ConfigurationError
-from landscape.flatness import entropy, gaussian, norms, pac_bayes, spectral, worst_case
+from landscape.flatness import entropy, gaussian, keskar, norms, pac_bayes, spectral, worst_case
 from landscape.flatness._surroundings import Surroundings
 from landscape.flatness._variants import check_radius, check_reference, check_settings
 from landscape.flatness.catalogue import MEASURES
@@ -52,8 +52,8 @@ _RECIPES: dict[str, _Recipe] = {
     "average_adaptive": _noise(gaussian.average_of, 0.25, adaptive=True, temperature=None),
     "average_normalised": _noise(gaussian.average_of, 0.25, adaptive=True, temperature=1.0),
     "search": _noise(gaussian.search_of, 1.0),
-    "keskar": _Recipe(worst_case.keskar_of, 1e-3),
-    "keskar_subspace": _Recipe(_recipe(worst_case.keskar_of, subspace=100), 1e-3),
+    "keskar": _Recipe(keskar.keskar_of, 1e-3),
+    "keskar_subspace": _Recipe(_recipe(keskar.keskar_of, subspace=100), 1e-3),
     "sam": _Recipe(_recipe(worst_case.sam_of, steps=1, starts=1), 0.05),
     "sam_ascent": _Recipe(_recipe(worst_case.sam_of, steps=20, starts=2), 0.05),
     "adaptive_l2": _Recipe(_recipe(worst_case.adaptive_of, norm="l2"), worst_case.ADAPTIVE_RADII["l2"]),
@@ -61,10 +61,16 @@ _RECIPES: dict[str, _Recipe] = {
     "adaptive_normalised": _Recipe(
         _recipe(worst_case.adaptive_of, norm="linf", temperature=1.0), worst_case.ADAPTIVE_RADII["linf"]
     ),
+    "adaptive_l2_normalised": _Recipe(
+        _recipe(worst_case.adaptive_of, norm="l2", temperature=1.0), worst_case.ADAPTIVE_RADII["l2"]
+    ),
     "pac_bayes": _Recipe(_recipe(pac_bayes.pac_bayes_of, magnitude=False)),
     "pac_bayes_magnitude": _Recipe(_recipe(pac_bayes.pac_bayes_of, magnitude=True)),
+    "pac_bayes_sharpness": _Recipe(_recipe(pac_bayes.sharpness_of, magnitude=False)),
+    "pac_bayes_sharpness_magnitude": _Recipe(_recipe(pac_bayes.sharpness_of, magnitude=True)),
     "relative_flatness": _Recipe(norms.relative_of),
     "fisher_rao": _Recipe(_without_seed(norms.fisher_rao_of)),
+    "fisher_rao_model": _Recipe(_without_seed(_recipe(norms.fisher_rao_of, labels="model"))),
     "local_entropy": _Recipe(_recipe(entropy.entropy_of, reference=1e4), 100.0),
     "local_entropy_gaussian": _Recipe(_recipe(entropy.gaussian_entropy_of, reference=1e4), 100.0),
     **{name: _Recipe(_recipe(spectral.hessian_of, summary=name)) for name in spectral.SUMMARIES},

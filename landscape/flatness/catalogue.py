@@ -53,10 +53,18 @@ MEASURES: dict[str, Entry] = {
     "adaptive_l2": _invariant("adaptive worst-case sharpness, ℓ2", "worst-case"),
     "adaptive_linf": _invariant("adaptive worst-case sharpness, ℓ∞", "worst-case"),
     "adaptive_normalised": _invariant("adaptive worst-case sharpness, ℓ∞, normalised logits", "worst-case"),
+    "adaptive_l2_normalised": _invariant(
+        "adaptive worst-case sharpness, ℓ2, normalised logits", "worst-case"
+    ),
     "pac_bayes": Entry("PAC-Bayes 1/σ²", "pac-bayes", counterpart="pac_bayes_magnitude"),
     "pac_bayes_magnitude": Entry("PAC-Bayes 1/σ′², magnitude-aware", "pac-bayes"),
+    "pac_bayes_sharpness": Entry(
+        "PAC-Bayes worst case 1/α²", "pac-bayes", counterpart="pac_bayes_sharpness_magnitude"
+    ),
+    "pac_bayes_sharpness_magnitude": Entry("PAC-Bayes worst case 1/α′², magnitude-aware", "pac-bayes"),
     "relative_flatness": Entry("relative flatness, summed over layers", "norm", layer_wise=True),
     "fisher_rao": _invariant("Fisher-Rao norm, squared", "norm"),
+    "fisher_rao_model": _invariant("Fisher-Rao norm, squared, labels of the model", "norm"),
     "local_entropy": Entry("local entropy against a reference", "entropy", flat=1),
     "local_entropy_gaussian": Entry("local entropy, Gaussian", "entropy", flat=1),
     "top_eigenvalue": Entry("top Hessian eigenvalue", "hessian", counterpart="relative_flatness"),

@@ -180,10 +180,10 @@ def average_of(
     """Measure `average_sharpness` in given surroundings."""
     scale = "weights" if adaptive else "absolute"
     name = "average_adaptive" if adaptive else "average"
+    if temperature is not None:  # the catalogue's is adaptive
+        name = with_temperature("average" if adaptive else "average_absolute", temperature)
     settings = {"radius": radius, "scale": scale, "draws": draws, "seed": seed}
     settings |= {"temperature": temperature}
-    if temperature is not None:
-        name = "average_normalised"
     return _mean_rise(
         around,
         name,
@@ -193,6 +193,13 @@ def average_of(
         units=UNITS[scale],
         temperature=temperature,
     )
+
+
+def with_temperature(name: str, temperature: float | None) -> str:
+    """Return the name of a measure on normalised logits; the catalogue's have temperature 1."""
+    if temperature is None:
+        return name
+    return f"{name}_normalised" + ("" if temperature == 1 else f"_temperature_{temperature:g}")
 
 
 def search_sharpness(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
+from landscape._network import differentiable
 from landscape._settings import check_real, check_seed, check_whole
-from landscape.errors import ProblemError
+from landscape.errors import ConfigurationError, ProblemError
+from landscape.flatness._ascents import check_ascent, make_ball, make_starts, outcome
 from landscape.flatness._measured import mean_of, measured
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.gaussian import draw
-from landscape.flatness.results import ESTIMATE, FlatnessMeasure
+from landscape.flatness.results import ESTIMATE, LOWER_BOUND, FlatnessMeasure
 from landscape.progress import Progress
 
 __all__ = ["pac_bayes_flatness"]
@@ -32,11 +35,14 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     metric: str | None = None,
     tolerance: float = 0.02,
     draws: int = 16,
+    worst_case: bool = False,
+    steps: int | None = None,
+    starts: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     **options: Any,
 ) -> FlatnessMeasure:
-    r"""Measure the PAC-Bayes flatness 1/σ² of Jiang et al. 2020 [1]_.
+    r"""Measure the PAC-Bayes flatness 1/σ² of Jiang et al. 2020 [1]_, or the sharpness 1/α².
 
     σ is the largest standard deviation with :math:`E_{u\sim N(0,\sigma^2 I)}[\text{accuracy drop}] \le`
     `target`; if `magnitude`, the noise is :math:`u_i\sim N(0, \sigma'^2 w_i^2 + \epsilon^2)` with
@@ -46,6 +52,12 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     {\epsilon^2 + \sigma'^2 (w_i-w_i^0)^2} + \log(N/\sigma') + 10` as ``complexity_init`` and
     ``complexity_origin``, and :math:`\sqrt{\text{complexity}/(N-1)}` as ``bound_…``: the derived bound on
     the gap of the mean error under the noise (vacuous from 1 on).
+
+    If `worst_case`, α is the largest size of a box :math:`|u_i| \le \alpha` (if `magnitude`,
+    :math:`|u_i| \le \alpha'(|w_i| + 1)`) in which no point costs more than `target`. The point tried in
+    each box is where projected ascent finds the highest loss. Noise of
+    :math:`\sigma = \alpha/\sqrt{2\log 4n}` stays in the box at least half the time: the bounds are those of
+    this σ, with ε = σ' if `magnitude`.
 
     Parameters
     ----------
@@ -62,9 +74,13 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     tolerance : float
         Relative width of the last bracket of the bisection.
     draws : int
-        Mirrored pairs, the same for every σ.
+        Mirrored pairs, the same for every σ; not of the worst case, which draws none.
+    worst_case : bool
+        Whether accuracy falls at the worst point of a box instead of in the mean.
+    steps, starts : int, optional
+        Of the ascent of the worst case in each box, 10 and 2 unless given.
     seed : int
-        Of the draws.
+        Of the draws and starts.
     progress : Progress, optional
         Is told of every σ that is tried.
     **options
@@ -73,12 +89,16 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     Returns
     -------
     FlatnessMeasure
-        ``value`` is 1/σ²; its interval is where the 95 % interval of the drop meets `target`. Status
+        ``value`` is 1/σ²; its interval is where the 95 % interval of the drop meets `target`, its standard
+        error that of the drop over the slope of the drop between these ends. In the worst case a lower
+        bound: α is the upper end of the bracket, where a point was found that costs more. Status
         ``"not-found"`` and no value where no noise up to 1e4 costs that much, or the least noise more;
-        ``details["value_at_most"]`` or ``details["value_at_least"]`` is then its bound.
+        ``details["value_at_most"]`` or ``details["value_at_least"]`` is then its bound, if it has one.
 
     Raises
     ------
+    ConfigurationError
+        Steps or starts without the worst case.
     ProblemError
         If the problem has no such metric.
 
@@ -94,15 +114,16 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
        arXiv:1912.02178; after Neyshabur et al., 2017, arXiv:1706.08947.
     """
     around = Surroundings(problem, params, Options(**options), progress=progress)
-    return pac_bayes_of(
-        around,
-        magnitude=magnitude,
-        target=target,
-        metric=metric,
-        tolerance=tolerance,
-        draws=draws,
-        seed=seed,
-    )
+    common: dict[str, Any] = {"magnitude": magnitude, "target": target, "metric": metric}
+    common |= {"tolerance": tolerance, "seed": seed}
+    if worst_case:
+        steps, starts = 10 if steps is None else steps, 2 if starts is None else starts
+        return sharpness_of(around, steps=steps, starts=starts, **common)
+    if steps is not None or starts is not None:
+        raise ConfigurationError(
+            "pac_bayes_flatness: steps and starts are of the worst case", hint="Set worst_case=True."
+        )
+    return pac_bayes_of(around, draws=draws, **common)
 
 
 def pac_bayes_of(
@@ -121,26 +142,11 @@ def pac_bayes_of(
     settings |= {"draws": draws, "seed": seed}
     check_real("target", target, most=1)
     check_real("tolerance", tolerance, most=1)
-    search = _Search(around, name, sign, settings=settings)
+    search = _Noise(around, name, sign, settings=settings)
     found = search.crossing(lambda drop: mean_of(drop)[0])
     label = "pac_bayes_magnitude" if magnitude else "pac_bayes"
     if found is None:
-        text = f"no noise up to {_MOST:g} lowers the accuracy by {target:g}"
-        if search.too_sharp:
-            text = f"even noise of {_LEAST:g} lowers the accuracy by more than {target:g}"
-        return measured(
-            around,
-            label,
-            None,
-            label=ESTIMATE,
-            # It lies beyond the least or the most noise that was tried.
-            details={"value_at_least": min(search.known) ** -2}
-            if search.too_sharp
-            else {"value_at_most": max(search.known) ** -2},
-            settings=settings,
-            status="not-found",
-            warnings=[f"{label}: {text}"],
-        )
+        return _not_found(around, search, label, label=ESTIMATE, settings=settings)
     low, high = found
     sigma = math.sqrt(low * high)
     # Where the upper end of the drop's interval meets the target σ is at its smallest.
@@ -159,18 +165,92 @@ def pac_bayes_of(
         "evaluated": len(search.known),
         "units": "standard deviation relative to |θ|" if magnitude else "standard deviation",
         "metric": name,
-        **_bounds(around, sigma, magnitude=magnitude),
+        **_bounds(around, sigma, epsilon=_EPSILON if magnitude else None),
     }
     return measured(
         around,
         label,
         sigma**-2,
         label=ESTIMATE,
+        standard_error=None if interval is None else _error(search, sigma, ends),
         interval=interval,
         radius=sigma,
         details=details,
         settings=settings,
+        warnings=[] if interval else [f"{label}: no error: the interval of the drop has no end on one side"],
     )
+
+
+def _error(search: _Noise, sigma: float, ends: Any) -> float | None:
+    """Return the standard error of 1/σ² by the delta method: that of the drop over its slope in log σ."""
+    rise = float(search.drops(ends[1]).mean() - search.drops(ends[0]).mean())
+    slope = rise / math.log(ends[1] / ends[0])
+    error = mean_of(search.drops(sigma))[1]
+    return 2 * sigma**-2 * error / slope if error and slope > 0 else None
+
+
+def sharpness_of(
+    around: Surroundings,
+    *,
+    magnitude: bool,
+    target: float = 0.1,
+    metric: str | None = None,
+    tolerance: float = 0.02,
+    steps: int = 10,
+    starts: int = 2,
+    seed: int,
+) -> FlatnessMeasure:
+    """Measure the worst case of `pac_bayes_flatness` in given surroundings."""
+    name, sign = chosen_metric(around, metric)
+    settings = {"magnitude": magnitude, "target": target, "metric": name, "tolerance": tolerance}
+    settings |= {"steps": steps, "starts": starts, "seed": seed}
+    check_real("target", target, most=1)
+    check_real("tolerance", tolerance, most=1)
+    check_ascent({**settings, "radius": 1.0})
+    around.progress.note("maximising")
+    search = _Box(around, name, sign, settings=settings)
+    found = search.crossing(lambda drop: float(np.nanmax(drop)) if np.isfinite(drop).any() else math.nan)
+    label = "pac_bayes_sharpness_magnitude" if magnitude else "pac_bayes_sharpness"
+    if found is None:
+        return _not_found(around, search, label, label=LOWER_BOUND, settings=settings)
+    alpha = found[1]
+    drops = search.drops(alpha)
+    sigma = alpha / math.sqrt(2 * math.log(4 * around.dim))
+    details = {
+        "alpha": alpha,
+        "bracket": list(found),
+        "drop": float(np.nanmax(drops)) if np.isfinite(drops).any() else math.nan,
+        "starts": drops,
+        "steps": steps,
+        "evaluated": len(search.known),
+        "units": "largest change relative to (|θ| + 1)" if magnitude else "largest change of a parameter",
+        "metric": name,
+        "sigma": sigma,
+        **_bounds(around, sigma, epsilon=sigma if magnitude else None),
+    }
+    return measured(
+        around,
+        label,
+        alpha**-2,
+        label=LOWER_BOUND,
+        radius=alpha,
+        details=details,
+        settings=settings,
+        **outcome(np.array([search.bad[alpha]]), drops),
+    )
+
+
+def _not_found(around: Surroundings, search: _Search, name: str, **fields: Any) -> FlatnessMeasure:
+    target = fields["settings"]["target"]
+    text = f"no {search.noun} up to {_MOST:g} lowers the accuracy by {target:g}"
+    # It lies beyond the least or the most that was tried; but that no costly point of a box was found is no
+    # proof that it has none.
+    details = {"value_at_most": max(search.known) ** -2} if search.complete else {}
+    if search.too_sharp:
+        text = f"even {search.noun} of {_LEAST:g} lowers the accuracy by more than {target:g}"
+        details = {"value_at_least": min(search.known) ** -2}
+    fields |= {"details": details, "warnings": [f"{name}: {text}"]}
+    return measured(around, name, None, status="not-found", **fields)
 
 
 def chosen_metric(around: Surroundings, metric: str | None) -> tuple[str, float]:
@@ -195,41 +275,36 @@ def chosen_metric(around: Surroundings, metric: str | None) -> tuple[str, float]
     )
 
 
-class _Search:
-    """The drop as a function of the noise, with the same draws for every noise."""
+class _Search(abc.ABC):
+    """The drop as a function of the size of what is done to the weights."""
+
+    noun: ClassVar[str]
+    complete: ClassVar[bool]  # whether what is not found is not there
 
     def __init__(self, around: Surroundings, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
         self.around = around
         self.metric, self.sign = metric, sign
+        self.settings = settings
         self.magnitude, self.target = settings["magnitude"], settings["target"]
         self.tolerance = settings["tolerance"]
-        self.draws = check_whole("draws", settings["draws"], 2)
         self.seed = check_seed(settings["seed"])
         self.known: dict[float, np.ndarray] = {}
-        self.too_sharp = False  # whether the least noise cost too much already
+        self.too_sharp = False  # whether the least size cost too much already
 
-    def drops(self, sigma: float) -> np.ndarray:
-        """Return the mean drop over each mirrored pair [draws]."""
-        if sigma not in self.known:
-            around = self.around
-            with around.computing():
-                key, scale = jax.random.key(self.seed), around.on_device(self._scale(sigma))
-                rows = [
-                    around.rises(draw(key, np.uint32(number), scale), (1.0, -1.0))[self.metric]
-                    for number in range(self.draws)
-                ]
-            self.known[sigma] = self.sign * np.stack(rows).mean(1)
-            around.progress.advance(1)
-        return self.known[sigma]
+    def drops(self, size: float) -> np.ndarray:
+        """Return the drops at a size, computed once."""
+        if size not in self.known:
+            with self.around.computing():
+                self.known[size] = self.sign * self._drops(size)
+            self.around.progress.advance(1)
+        return self.known[size]
 
-    def _scale(self, sigma: float) -> np.ndarray:
-        around = self.around
-        if not self.magnitude:
-            return sigma * around.scale("absolute")
-        return np.where(around.free, np.sqrt((sigma * around.weights) ** 2 + _EPSILON**2), 0.0)
+    @abc.abstractmethod
+    def _drops(self, size: float) -> np.ndarray:
+        """Return how much the metric grows at a size [draws or starts]."""
 
     def crossing(self, of: Callable[[np.ndarray], float]) -> tuple[float, float] | None:
-        """Return a bracket of the noise at which ``of(drops)`` first exceeds the target, or None."""
+        """Return a bracket of the size at which ``of(drops)`` first exceeds the target, or None."""
 
         def exceeds(sigma: float) -> bool:
             value = of(self.drops(sigma))
@@ -252,7 +327,54 @@ class _Search:
         return low, high
 
 
-def _bounds(around: Surroundings, sigma: float, *, magnitude: bool) -> dict[str, Any]:
+class _Noise(_Search):
+    """The mean drop over each mirrored pair [draws] under noise, with the same draws for every noise."""
+
+    noun = "noise"
+    complete = True
+
+    def _drops(self, size: float) -> np.ndarray:
+        around, draws = self.around, check_whole("draws", self.settings["draws"], 2)
+        key, scale = jax.random.key(self.seed), around.on_device(self._scale(size))
+        rows = [
+            around.rises(draw(key, np.uint32(number), scale), (1.0, -1.0))[self.metric]
+            for number in range(draws)
+        ]
+        drops: np.ndarray = np.stack(rows).mean(1)
+        return drops
+
+    def _scale(self, sigma: float) -> np.ndarray:
+        around = self.around
+        if not self.magnitude:
+            return sigma * around.scale("absolute")
+        return np.where(around.free, np.sqrt((sigma * around.weights) ** 2 + _EPSILON**2), 0.0)
+
+
+class _Box(_Search):
+    """The drop where each start's ascent found the highest loss in a box [starts]."""
+
+    noun = "box"
+    complete = False
+
+    def __init__(self, around: Surroundings, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
+        super().__init__(around, metric, sign, settings=settings)
+        self.bad: dict[float, int] = {}
+        with around.computing():
+            self.parts = around.stacked()
+        self.scale = around.scale("weights", eta=1.0) if self.magnitude else around.scale("absolute")
+
+    def _drops(self, size: float) -> np.ndarray:
+        around, settings = self.around, {**self.settings, "radius": size}
+        with differentiable():
+            ball = make_ball(around, self.scale, None, settings, norm="linf")
+            begins = make_starts(ball, settings["starts"], self.seed)
+            _, _, bad, points = around.parts()[0].ascend(around.place, ball, begins, self.parts)
+        around.num_evaluations += settings["starts"] * (settings["steps"] + 1)
+        self.bad[size] = int(np.sum(np.asarray(bad)))
+        return np.array([around.rises(ball.offset(z), (1.0,))[self.metric][0] for z in points])
+
+
+def _bounds(around: Surroundings, sigma: float, *, epsilon: float | None) -> dict[str, Any]:
     """Return the complexities and bounds with the origin and with the initialisation as the prior's mean."""
     checkpoint = around.subject.checkpoint
     centres = {"origin": np.zeros(around.size)}
@@ -263,9 +385,9 @@ def _bounds(around: Surroundings, sigma: float, *, magnitude: bool) -> dict[str,
     for name, centre in centres.items():
         moved = (around.weights - centre)[around.free]
         square = float(moved @ moved)
-        if magnitude:
-            above = _EPSILON**2 + (sigma**2 + 1) * square / around.dim
-            below = _EPSILON**2 + (sigma * moved) ** 2
+        if epsilon is not None:
+            above = epsilon**2 + (sigma**2 + 1) * square / around.dim
+            below = epsilon**2 + (sigma * moved) ** 2
             divergence = 0.25 * float(np.log(above / below).sum())
         else:
             divergence = square / (4 * sigma**2)

@@ -26,11 +26,12 @@ class FlatnessMeasure(Result):
     value : float or None
         Its value; None where it is not defined (the status says why).
     standard_error : float or None
-        Over random draws; None for exact values and lower bounds.
+        Over random draws; None for exact values, and for lower bounds but of random subspaces.
     interval : tuple of float, or None
-        95 % interval (Student's t over independent draws); None where nothing honest can be given.
+        95 % interval (over independent draws: Student's t, of relative flatness corrected for skewness);
+        None where nothing honest can be given.
     label : str
-        ``"exact"``, ``"estimate"``, ``"lower bound"`` (of an inexact maximisation) or
+        ``"exact"``, ``"estimate"``, ``"lower bound"`` (of an inexact maximisation, a Ritz value) or
         ``"Gaussian approximation"``.
     radius : float or None
         Size of the perturbation, in the units that `details` name.
@@ -188,7 +189,11 @@ def value_text(found: Mapping[str, Any]) -> str:
         )
     text = format_value(float(found["value"]))
     if found["label"] == LOWER_BOUND:
-        text = f"≥ {text} (best that was found)"
+        residual = found.get("details", {}).get("residual")
+        how = "best that was found"
+        if residual is not None:
+            how = f"Ritz value, residual {format_value(float(residual))}"
+        text = f"≥ {text} ({how})"
     if found.get("standard_error"):
         text += f" ± {format_value(float(found['standard_error']))} (standard error)"
     if found.get("interval") is not None:

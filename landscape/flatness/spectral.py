@@ -8,7 +8,7 @@ from landscape._settings import check_choice, check_real
 from landscape.flatness._measured import measured
 from landscape.flatness._spectrum import FINEST
 from landscape.flatness._surroundings import Options, Surroundings
-from landscape.flatness.results import ESTIMATE, EXACT, FlatnessMeasure
+from landscape.flatness.results import ESTIMATE, EXACT, LOWER_BOUND, FlatnessMeasure
 from landscape.progress import Progress
 
 __all__ = ["hessian_flatness"]
@@ -37,7 +37,8 @@ def hessian_flatness(
         What of it.
     tolerance : float
         Of the eigenvalue's residual, see `top_eigenpairs`: ``details["residual"]``, within which of the
-        value an eigenvalue lies for certain.
+        value an eigenvalue lies for certain. The value is a Ritz value, and so a lower bound, unless the
+        matrix is small enough to be formed.
     relative_error : float
         Standard error of the trace asked for, see `trace`.
     seed, progress, **options
@@ -72,7 +73,7 @@ def hessian_of(
                 around,
                 summary,
                 None,
-                label=ESTIMATE,
+                label=LOWER_BOUND,
                 settings=settings,
                 status=pairs.status,
                 warnings=pairs.warnings,
@@ -96,7 +97,7 @@ def hessian_of(
             around,
             summary,
             value,
-            label=EXACT if exact else ESTIMATE,
+            label=EXACT if exact else LOWER_BOUND,
             details={"residual": residual, "num_matvecs": pairs.num_matvecs},
             settings=settings,
             status=pairs.status,
