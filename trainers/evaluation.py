@@ -103,7 +103,8 @@ def _forms(problem: Problem, evaluation: Evaluation) -> Callable[[PyTree, PyTree
         return jnp.mean(_at_least_float32(problem.loss(params, batch)))
 
     def mapped(params: PyTree, batch: PyTree) -> jax.Array:
-        return jax.lax.map(lambda member: single(member, batch), params)
+        losses: jax.Array = jax.lax.map(lambda member: single(member, batch), params)
+        return losses
 
     form = chosen_form(evaluation.form)
     if form == "mapped":
@@ -121,14 +122,17 @@ def _within(
 
     @custom_vmap
     def loss(params: PyTree, batch: PyTree) -> jax.Array:
-        return at_once(params, batch, budget)
+        losses: jax.Array = at_once(params, batch, budget)
+        return losses
 
-    @loss.def_vmap  # type: ignore[untyped-decorator]
+    @loss.def_vmap
     def replicates(
         count: int, batched: list[PyTree], params: PyTree, batch: PyTree
     ) -> tuple[jax.Array, bool]:
         axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, tuple(batched))
-        share = jax.vmap(lambda params, batch: at_once(params, batch, budget // count), in_axes=axes)
+        share: Callable[[PyTree, PyTree], jax.Array] = jax.vmap(
+            lambda params, batch: at_once(params, batch, budget // count), in_axes=axes
+        )
         return share(params, batch), True
 
     result: Callable[[PyTree, PyTree], jax.Array] = loss
