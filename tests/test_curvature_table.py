@@ -91,6 +91,23 @@ def test_nothing_to_measure_is_refused() -> None:
         curvature_table(tanh_problem(), tickets(), k=0, trace=False)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("measure", [curvature_table, scale_curvature])
+def test_networks_of_different_tasks_are_not_measured_on_the_first_ones(measure: Any, tmp_path: Path) -> None:
+    params = tanh_params()
+    given = [
+        Checkpoint(params=params, std=jax.tree.map(np.ones_like, params), info={"task": {"name": name}})
+        for name in ("mnist", "fashion_mnist")
+    ]
+    with pytest.raises(ConfigurationError, match="network 1 and network 2 name different tasks"):
+        measure(None, given)
+    for i, one in enumerate(given):
+        landscape.save(tmp_path / f"{i}.h5", one)
+    with pytest.raises(ConfigurationError, match=r"0\.h5 and .*1\.h5 name different tasks"):
+        measure(None, [tmp_path / "0.h5", str(tmp_path / "1.h5")])
+    assert len(measure(tanh_problem(), given).records) >= 2  # a problem that is given is everybody's
+
+
 # -- the gradient in the spectrum ---------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from landscape.problem import Problem
 from landscape.progress import SILENT, Progress
 from landscape.provenance import provenance
 from landscape.results import Result, format_value
-from landscape.tasks import problem_for
+from landscape.tasks import problem_for_all
 
 __all__ = ["ScaleCurvature", "scale_curvature"]
 
@@ -101,7 +101,7 @@ def scale_curvature(
     Parameters
     ----------
     problem : Problem or None
-        The loss and its data; None rebuilds the task that the first checkpoint names.
+        The loss and its data; None rebuilds the task that the checkpoints name.
     checkpoints : Checkpoint, path of one, or an iterable of them
         Each with the standard deviations of its search distribution (`std`).
     split, subset
@@ -122,6 +122,8 @@ def scale_curvature(
     ------
     InputError
         If a checkpoint has no `std`, or one that is not positive where free.
+    ConfigurationError
+        If `problem` is None and the checkpoints name different tasks.
 
     Notes
     -----
@@ -139,7 +141,7 @@ def scale_curvature(
     if not given:
         raise InputError("scale_curvature: no checkpoints")
     started, progress = time.perf_counter(), progress or SILENT
-    problem = problem_for(problem, given[0])
+    problem = problem_for_all(problem, given)
     records: list[dict[str, Any]] = []
     points: list[tuple[np.ndarray, np.ndarray]] = []
     methods, digests = set(), []

@@ -22,7 +22,7 @@ from landscape.problem import Problem
 from landscape.progress import SILENT, Progress
 from landscape.provenance import provenance
 from landscape.results import Result, format_value
-from landscape.tasks import problem_for
+from landscape.tasks import problem_for_all
 
 __all__ = ["CurvatureTable", "curvature_table"]
 
@@ -139,7 +139,7 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
     Parameters
     ----------
     problem : Problem or None
-        The loss and its data; None rebuilds the task that the first checkpoint names.
+        The loss and its data; None rebuilds the task that the checkpoints name.
     checkpoints : iterable of Checkpoint, path or pytree
         The networks.
     k : int
@@ -177,7 +177,8 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
     Raises
     ------
     ConfigurationError
-        If nothing is asked for, or there are no checkpoints.
+        If nothing is asked for, there are no checkpoints, or they name different tasks and `problem`
+        is None.
     """
     check_whole("k", k, 0)
     check_choice("matrix", matrix, MATRICES)
@@ -187,7 +188,7 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
             "curvature: nothing to measure", expected="a checkpoint, and k, trace or density"
         )
     started, progress = time.perf_counter(), progress or SILENT
-    problem = problem_for(problem, given[0])
+    problem = problem_for_all(problem, given)
     options = {
         "where": where,
         "split": split,

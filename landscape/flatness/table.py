@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from landscape._digest import text_digest
-from landscape._json import dump_json
 from landscape._subject import facts_of
-from landscape.checkpoint import Checkpoint, load_info
+from landscape.checkpoint import Checkpoint
 from landscape.errors import ConfigurationError, InputError, LandscapeError, ProblemError
 from landscape.flatness._correlations import correlations
 from landscape.flatness._plan import Plan
@@ -19,7 +18,7 @@ from landscape.flatness.results import Flatness, FlatnessMeasure
 from landscape.problem import Problem
 from landscape.progress import SILENT, Progress
 from landscape.provenance import provenance
-from landscape.tasks import problem_for
+from landscape.tasks import problem_for_all
 
 __all__ = ["flatness_table", "measure_flatness"]
 
@@ -184,9 +183,7 @@ def _table(
     started, progress = time.perf_counter(), progress or SILENT
     if names is not None and len(names) != len(given):
         raise ConfigurationError("names: not one a network", expected=str(len(given)), got=str(len(names)))
-    if problem is None:
-        _check_tasks(given)
-    problem = problem_for(problem, given[0])
+    problem = problem_for_all(problem, given)
     shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     rows = _Rows(plan)
     progress.start("flatness", total=len(given) * len(set(spaces)) * len(plan.measures))
@@ -350,28 +347,3 @@ def _unique(names: Sequence[str]) -> list[str]:
             chosen, number = f"{name} ({number})", number + 1
         found.append(chosen)
     return found
-
-
-def _check_tasks(given: Sequence[Any]) -> None:
-    """Refuse checkpoints of several tasks: one problem would be taken for all.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the first two that differ.
-    """
-    tasks: dict[str, str] = {}
-    for i, item in enumerate(given):
-        if isinstance(item, str) or hasattr(item, "__fspath__"):
-            info: Mapping[str, Any] = load_info(item)
-        else:
-            info = (item.info if isinstance(item, Checkpoint) else None) or {}
-        if info.get("task"):
-            tasks.setdefault(dump_json(info["task"]), _name(item, i))
-    if len(tasks) > 1:
-        first, second = list(tasks.values())[:2]
-        raise ConfigurationError(
-            f"{first} and {second} name different tasks",
-            expected="networks of one task, or problem=",
-            hint="Measure them apart, or say on which problem all are measured.",
-        )
