@@ -296,6 +296,60 @@ def test_probe_noise_is_corrected_in_an_estimated_diagonal() -> None:
     assert exact["linear"] == pytest.approx(1, abs=1e-5)
     assert noisy["attenuation"] < 1
     assert abs(noisy["linear_corrected"] - 1) < abs(noisy["linear"] - 1)
+    assert noisy["linear_corrected"] <= 1  # clipped: the reliability is an estimate
+    found = scale_curvature(problem, ticket, exact_up_to=1, num_probes=20)
+    assert found.summary[0]["linear_corrected"] == pytest.approx(noisy["linear_corrected"])
+    corrected = landscape.results.format_value(noisy["linear_corrected"])
+    assert f"linear {corrected}" in str(found)
+    assert "rank is not" in str(found)
+    assert "not corrected" in found.plot().layout.yaxis.title.text
+    assert "rank is not" not in str(scale_curvature(problem, ticket))
+
+
+def test_the_figure_of_a_sweep_draws_all_that_was_measured() -> None:
+    table = curvature_table(
+        tanh_problem(), tickets(), k=3, which="smallest", density=True, relative_error=0.2, subset=8
+    )
+    fig = table.plot()
+    axes = [fig.layout[f"yaxis{i}"].title.text for i in ("", *range(2, 9))]
+    assert axes == ["smallest eigenvalues", *["trace"] * 5, *["density"] * 2]
+    points = {trace.name: trace for trace in fig.data if trace.mode == "markers" and trace.x[0] is not None}
+    for j in range(3):
+        np.testing.assert_array_equal(
+            points[f"es-snr, λ{j + 1}"].y, [record["eigenvalues"][j] for record in table.records[:2]]
+        )
+    drawn = points["gd-magnitude, trace"]
+    for k, record in enumerate(table.records[2:]):
+        low, high = record["trace"]["interval"]
+        assert drawn.y[k] + drawn.error_y.array[k] == pytest.approx(high)
+        assert drawn.y[k] - drawn.error_y.arrayminus[k] == pytest.approx(low)
+        assert drawn.customdata[k][3] == pytest.approx(100 * record["density"])
+    apart = points["± standard error from the examples"].error_y.array
+    np.testing.assert_allclose(apart, [record["trace"]["data_standard_error"] for record in table.records])
+    assert len([trace for trace in fig.data if trace.mode == "lines" and trace.yaxis == "y7"]) == 4
+    layer = points["es-snr, a/kernel"]
+    np.testing.assert_array_equal(
+        layer.y, [record["per_layer"]["a/kernel"]["value"] for record in table.records[:2]]
+    )
+
+
+def test_the_figure_of_one_network_has_both_densities_and_both_errors_of_the_trace() -> None:
+    table = curvature_table(tanh_problem(), tickets()[:1], k=2, density=True, relative_error=0.2, subset=8)
+    fig = table.plot()
+    assert fig.layout.xaxis3.title.text == "log10 of the eigenvalue's size"
+    bars = {bar.name: bar for bar in fig.data if bar.type == "bar"}
+    found = table.records[0]["trace"]
+    assert bars["trace, whole"].error_y.array[0] == pytest.approx(found["interval"][1] - found["value"])
+    apart = bars["trace, standard error from the examples"]
+    assert apart.error_y.array[0] == found["data_standard_error"]
+
+
+def test_networks_without_densities_are_drawn_one_after_the_other() -> None:
+    problem, params = quadratic(np.linspace(1.0, 2.0, 150))
+    table = curvature_table(problem, [params] * 3, k=1, tolerance=1e-12, trace=False, names=["a", "b", "c"])
+    fig = table.plot()
+    assert list(fig.layout.xaxis.ticktext) == ["a", "b", "c"]
+    assert all(symbol.endswith("-open") for symbol in fig.data[0].marker.symbol)  # not converged
 
 
 def test_intervals_are_over_networks_and_only_from_two(tmp_path: Path) -> None:
@@ -317,7 +371,7 @@ def test_intervals_are_over_networks_and_only_from_two(tmp_path: Path) -> None:
     three.save(tmp_path / "scale.h5")
     again = landscape.load_result(tmp_path / "scale.h5")
     assert str(again) == str(three)
-    assert len(again.plot().data) == 3
+    assert len(again.plot().data) == 4
 
 
 @pytest.mark.faults

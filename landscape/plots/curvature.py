@@ -95,7 +95,7 @@ def _eigenvalues(fig: go.Figure, values: Any, residuals: Any, converged: Any = N
         name="eigenvalue",
         marker={
             "color": [_NEGATIVE if value is not None and value < 0 else _POSITIVE for value in shown],
-            "pattern": {"shape": patterns},
+            "pattern": {"shape": patterns, "fgcolor": "white"},
         },
         error_y={"type": "data", "array": [error or 0.0 for error in errors], "color": INK},
         customdata=_ends(shown, errors),

@@ -57,7 +57,8 @@ def _numbers(result: Any, record: Mapping[str, Any], spectrum: Any) -> list[Row]
     rows = [*_eigenvalues(record, result.which), *_trace(record)]
     if spectrum is not None:
         rows += _checks(spectrum["checks"])
-    return [*rows, ("products", record["num_matvecs"], *[None] * 4, products_text(record))]
+    remark = products_text(record) if record.get("data_passes") else ""
+    return [*rows, ("products", record["num_matvecs"], *[None] * 4, remark)]
 
 
 def _eigenvalues(record: Mapping[str, Any], which: str) -> list[Row]:

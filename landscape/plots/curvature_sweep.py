@@ -11,15 +11,15 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from landscape.plots._series import remaining_axis
+from landscape.plots._places import Places, by_method
 from landscape.plots._text import label, shorten, wrapped_label
 from landscape.plots.theme import GREY, numbers, style, swatch, tint
 
 __all__ = ["densities_figure", "layers_figure", "sweep_figures", "whole_figure"]
 
 _HEIGHT, _GAP, _MARGINS = 300, 96, 140  # pixels of a panel, between panels, around all
-_MOST_NAMES = 12  # networks whose names stand under an axis
 _MOST_LAYERS = 12
+_EXAMPLES = "± standard error from the examples"
 _LEAST_DENSITY = 1e-7  # of the highest point: below it a log axis would show rounding
 
 Record = Mapping[str, Any]
@@ -33,38 +33,6 @@ class Panel:
     title: str
     draw: Callable[[go.Figure, int], None]
     shared: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Places:
-    """Where each network stands on the horizontal axis."""
-
-    records: Sequence[Record]
-
-    @property
-    def densities(self) -> list[float]:
-        return [float(record["density"]) for record in self.records if record.get("density")]
-
-    @property
-    def spread(self) -> bool:
-        """Whether all networks have a density, and not one and the same."""
-        found = self.densities
-        return len(found) == len(self.records) and max(found) > min(found) * (1 + 1e-9)
-
-    def at(self, position: int) -> float:
-        return 100 * float(self.records[position]["density"]) if self.spread else position + 1.0
-
-    def axis(self, fig: go.Figure, row: int, *, title: bool) -> None:
-        where = {"row": row, "col": 1}
-        if self.spread:
-            remaining_axis(fig, self.densities, **where)
-        else:
-            names = [label(shorten(str(record["name"]), 18)) for record in self.records]
-            ticks = {"tickvals": list(range(1, len(names) + 1)), "ticktext": names}
-            fig.update_xaxes(title_text="network", **(ticks if len(names) <= _MOST_NAMES else {}), **where)
-            fig.update_xaxes(range=[0.5, len(names) + 0.5], **where)
-        if not title:
-            fig.update_xaxes(title_text=None, **where)
 
 
 def whole_figure(result: Any) -> go.Figure:
@@ -122,18 +90,22 @@ def _stacked(result: Any, panels: Sequence[Panel], title: str) -> go.Figure:
         panel.draw(fig, row)
         if panel.shared:
             places.axis(fig, row, title=row == last)
-    _legend(fig)
+    _legend(fig, result, any(trace.name == _EXAMPLES for trace in fig.data))
     return fig
 
 
-def _legend(fig: go.Figure) -> None:
-    """Name every method once, and set the legend under the figure where titles leave no room above it."""
-    seen: set[str] = set()
-    for trace in fig.data:
-        wanted = trace.showlegend is not False and trace.legendgroup not in seen
-        trace.showlegend = bool(wanted)
-        if wanted:
-            seen.add(trace.legendgroup)
+def _legend(fig: go.Figure, result: Any, examples: bool) -> None:
+    """Name every method once, under the figure: the headings of panels leave no room above it."""
+    for i, method in enumerate(by_method(result.records)):
+        look = swatch(i)
+        line = {"color": look["color"], "dash": look["dash"]}
+        marker = {"symbol": look["symbol"], "color": look["color"], "size": 7}
+        fig.add_scatter(
+            x=[None], y=[None], mode="lines+markers", name=label(method), line=line, marker=marker
+        )
+    if examples:
+        marker = {"symbol": "line-ns", "size": 12, "line": {"width": 3, "color": GREY}}
+        fig.add_scatter(x=[None], y=[None], mode="markers", name=_EXAMPLES, marker=marker)
     fig.update_layout(legend={"y": 0, "yref": "container", "yanchor": "bottom"}, margin={"b": 90})
 
 
@@ -156,18 +128,11 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _by_method(records: Sequence[Record]) -> dict[str, list[int]]:
-    groups: dict[str, list[int]] = {}
-    for position, record in enumerate(records):
-        groups.setdefault(str(record.get("method") or "networks"), []).append(position)
-    return groups
-
-
 def _eigenvalues(fig: go.Figure, row: int, result: Any, name: str) -> None:
     """Draw all eigenvalues: the first of each end bold, with residuals, the others faint."""
     count = max(len(record["eigenvalues"]) for record in result.records)
     bold = {0, min(result.k, count - 1)} if result.which == "both" else {0}
-    for i, (method, members) in enumerate(_by_method(result.records).items()):
+    for i, (method, members) in enumerate(by_method(result.records).items()):
         for j in sorted(range(count), key=lambda j: j in bold):
             points = [_pair(result.records[at], j) for at in members]
             open_ones = [not _converged(result.records[at], j) for at in members]
@@ -202,7 +167,7 @@ def _converged(record: Record, j: int) -> bool:
 def _traces(fig: go.Figure, row: int, result: Any) -> None:
     """Draw traces with their intervals over probes, and apart from them the error from the examples."""
     points = [_estimate(record.get("trace")) for record in result.records]
-    for i, (method, members) in enumerate(_by_method(result.records).items()):
+    for i, (method, members) in enumerate(by_method(result.records).items()):
         _series(
             fig,
             row,
@@ -221,19 +186,19 @@ def _examples(fig: go.Figure, row: int, result: Any, points: Sequence[Point]) ->
     places = Places(result.records)
     errors = [(record.get("trace") or {}).get("data_standard_error") for record in result.records]
     known = [
-        (places.at(at) * (0.97 if places.spread else 1) + (0 if places.spread else 0.08), value, error)
+        (at, value, error)
         for at, ((value, _, _), error) in enumerate(zip(points, errors, strict=True))
         if value is not None and error is not None
     ]
     fig.add_scatter(
-        x=[x for x, _, _ in known],
+        x=[places.drawn_at(at) / 1.01 if places.spread else places.at(at) + 0.08 for at, _, _ in known],
         y=[value for _, value, _ in known],
         error_y={"type": "data", "array": [error for _, _, error in known], "color": GREY, "thickness": 3},
         mode="markers",
         marker={"size": 1, "color": GREY},
-        name="± standard error from the examples",
-        legendgroup="examples",
-        customdata=[[value, value - error, value + error] for _, value, error in known],
+        name=_EXAMPLES,
+        showlegend=False,
+        customdata=[[value, value - error, value + error, places.at(at)] for at, value, error in known],
         hovertemplate="from the examples: %{customdata[1]:.4~g} to %{customdata[2]:.4~g}<extra></extra>",
         row=row,
         col=1,
@@ -259,7 +224,7 @@ def _by_layer(result: Any) -> list[Panel]:
 
 def _layer(fig: go.Figure, row: int, result: Any, path: str) -> None:
     points = [_estimate((record.get("per_layer") or {}).get(path)) for record in result.records]
-    for i, (method, members) in enumerate(_by_method(result.records).items()):
+    for i, (method, members) in enumerate(by_method(result.records).items()):
         _series(
             fig,
             row,
@@ -285,7 +250,7 @@ def _series(
 ) -> None:
     """Draw every network of a method as a point, and a line through the means at each place."""
     places, (method, quantity) = Places(result.records), names
-    at = [places.at(member) for member in members]
+    at = [places.drawn_at(member) for member in members]
     color = tint(look["color"], 0.4) if look.get("faint") else look["color"]
     open_ones = marks or [False] * len(members)
     fig.add_scatter(
@@ -293,15 +258,14 @@ def _series(
         y=[value for value, _, _ in points],
         error_y=None if look.get("faint") else _bars(points, color),
         mode="markers",
-        name=label(method if quantity == "λ1" else f"{method}, {quantity}"),
-        legendgroup=method,
-        showlegend=not look.get("faint"),
+        name=label(f"{method}, {quantity}"),
+        showlegend=False,
         marker={
             "symbol": [f"{look['symbol']}-open" if mark else look["symbol"] for mark in open_ones],
             "size": 5 if look.get("faint") else 7,
             "color": color,
         },
-        customdata=[list(point) for point in points],
+        customdata=[[*point, places.at(member)] for point, member in zip(points, members, strict=True)],
         text=[
             label(shorten(str(result.records[member]["name"]), 50)) + (" (not converged)" if mark else "")
             for member, mark in zip(members, open_ones, strict=True)
@@ -334,7 +298,6 @@ def _means(
         y=[math.fsum(known[place]) / len(known[place]) for place in places],
         mode="lines",
         name=label(f"{method}, mean"),
-        legendgroup=method,
         showlegend=False,
         line=dict(line),
         hoverinfo="skip",
@@ -376,7 +339,7 @@ def _overlaid(fig: go.Figure, row: int, result: Any, prefix: str) -> None:
     """Draw the density of every network on a log axis, paler the fewer weights remain."""
     tops = [float(np.nanmax(np.asarray(found[f"{prefix}density"]), initial=0.0)) for found in result.spectra]
     floor = _LEAST_DENSITY * max(tops) or 1e-12
-    for i, (method, members) in enumerate(_by_method(result.records).items()):
+    for i, members in enumerate(by_method(result.records).values()):
         look, shades = swatch(i), _shades([result.records[at] for at in members])
         for at, shade in zip(members, shades, strict=True):
             found = result.spectra[at]
@@ -387,7 +350,6 @@ def _overlaid(fig: go.Figure, row: int, result: Any, prefix: str) -> None:
                 y=numbers(np.where(density[thin] > floor, density[thin], np.nan)),
                 mode="lines",
                 name=label(shorten(str(result.records[at]["name"]), 50)),
-                legendgroup=method,
                 showlegend=False,
                 line={"color": tint(look["color"], shade), "dash": look["dash"], "width": 1.6},
                 hovertemplate=f"{label(shorten(str(result.records[at]['name']), 50))}<br>"
