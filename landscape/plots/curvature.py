@@ -89,19 +89,20 @@ def _eigenvalues(fig: go.Figure, values: Any, residuals: Any, converged: Any = N
         "x" if not ok else "/" if value is not None and value < 0 else ""
         for value, ok in zip(shown, sure, strict=True)
     ]
+    colors = [_NEGATIVE if value is not None and value < 0 else _POSITIVE for value in shown]
     fig.add_bar(
         x=list(range(1, len(shown) + 1)),
         y=shown,
         name="eigenvalue",
         marker={
-            "color": [_NEGATIVE if value is not None and value < 0 else _POSITIVE for value in shown],
-            "pattern": {"shape": patterns, "fgcolor": "white"},
+            "color": colors,
+            "pattern": {"shape": patterns, "fgcolor": colors, "fillmode": "replace"},
         },
         error_y={"type": "data", "array": [error or 0.0 for error in errors], "color": INK},
         customdata=_ends(shown, errors),
-        text=["" if ok else "not converged" for ok in sure],
+        hovertext=["" if ok else "not converged" for ok in sure],
         hovertemplate="λ%{x}: %{y:.4~g}<br>an eigenvalue from %{customdata[1]:.6~g} to %{customdata[2]:.6~g}"
-        "<br>%{text}<extra></extra>",
+        "<br>%{hovertext}<extra></extra>",
         row=row,
         col=1,
     )
