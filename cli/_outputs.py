@@ -93,21 +93,9 @@ def write_result(result: Result, path: Path, *, plotlyjs: str, force: bool) -> l
 
 def write_page(result: Result, path: Path, *, plotlyjs: str, force: bool) -> list[Path]:
     """Write the page of one result: its figure, its numbers, where they come from."""
-    from landscape.plots import figure_of
-    from landscape.plots.page import Page
+    from landscape.plots.report import page_of
 
-    if result.kind == "flatness":
-        from landscape.plots.flatness_page import flatness_page
-
-        return flatness_page(result).write(path, plotlyjs=plotlyjs, force=force)
-    names = " and ".join(str(name) for name in getattr(result, "endpoints", ()))
-    page = Page(result.kind.replace("_", " ").capitalize(), subtitle=names)
-    for warning in result.warnings:
-        page.warning(warning)
-    page.figure(figure_of(result), "", result.kind)
-    page.table(("quantity", "value"), result.rows(), "Numbers", "numbers")
-    page.provenance({"status": result.status, **result.provenance})
-    return page.write(path, plotlyjs=plotlyjs, force=force)
+    return page_of(result).write(path, plotlyjs=plotlyjs, force=force)
 
 
 def write_text(path: Path, text: str, *, force: bool) -> None:

@@ -32,6 +32,7 @@ COMMANDS = {
     "flatness": Entry(
         "cli.flatness", "Sharpness and flatness of checkpoints, by every measure, with errors."
     ),
+    "report": Entry("cli.report", "Draw stored results again as one HTML page; nothing is computed."),
     "info": Entry("cli.info", "Say what is in a checkpoint, a result or a run folder."),
     "diff": Entry("cli.diff", "Say whether two files match, and where they differ."),
     "verify": Entry("cli.verify", "Check files or whole run folders completely against their digests."),

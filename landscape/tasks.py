@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landscape._functions import load_function
-from landscape.errors import InputError
+from landscape._json import dump_json
+from landscape.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from landscape.checkpoint import Checkpoint
     from landscape.problem import Problem
 
-__all__ = ["load_problem", "load_trainable", "problem_for", "problem_of", "task_names"]
+__all__ = [
+    "load_problem",
+    "load_trainable",
+    "problem_for",
+    "problem_for_all",
+    "problem_of",
+    "task_names",
+]
 
 GROUP = "landscape.tasks"
 # Where data lie, and whether they may be fetched, is for who evaluates a checkpoint to say, never for it.
@@ -96,6 +104,56 @@ def problem_for(problem: Problem | None, *given: Any) -> Problem:
 def _task_of(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
     task = (checkpoint.info or {}).get("task")
     return task if isinstance(task, Mapping) and "name" in task else None
+
+
+def problem_for_all(problem: Problem | None, given: Sequence[Any]) -> Problem:
+    """Return `problem`, or where it is None the one task that all of `given` name.
+
+    Parameters
+    ----------
+    problem : Problem, optional
+        The loss and its data.
+    given : sequence of Checkpoint, path of one, or pytree
+        Networks; those that name no task are taken to be of the others' one.
+
+    Raises
+    ------
+    ConfigurationError
+        If two name different tasks: one's data would be taken for both.
+    InputError
+        If there is no problem, and none names a task.
+    """
+    if problem is None:
+        _check_one_task(given)
+    return problem_for(problem, *given)
+
+
+def _check_one_task(given: Sequence[Any]) -> None:
+    tasks: dict[str, str] = {}
+    for i, item in enumerate(given):
+        task = _info(item).get("task")
+        if isinstance(task, Mapping):
+            tasks.setdefault(dump_json(task), _called(item, i))
+    if len(tasks) > 1:
+        first, second = list(tasks.values())[:2]
+        raise ConfigurationError(
+            f"{first} and {second} name different tasks",
+            expected="networks of one task, or problem=",
+            hint="Measure them apart, or say on which problem all are measured.",
+        )
+
+
+def _info(item: Any) -> Mapping[str, Any]:
+    from landscape.checkpoint import Checkpoint, load_info
+
+    if isinstance(item, (str, Path)):
+        return load_info(item)
+    return (item.info if isinstance(item, Checkpoint) else None) or {}
+
+
+def _called(item: Any, position: int) -> str:
+    path = getattr(item, "path", None) if not isinstance(item, (str, Path)) else item
+    return str(path) if isinstance(path, (str, Path)) else f"network {position + 1}"
 
 
 def load_problem(spec: str) -> Problem:

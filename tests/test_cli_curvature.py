@@ -106,6 +106,18 @@ def test_commands_that_cannot_be_meant_are_refused(arguments: list[str], status:
     assert run(["curvature", *arguments, "-q"]) == status
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("more", [[], ["--scale"]])
+def test_checkpoints_of_different_tasks_are_refused(folder: Path, more: list[str], capsys: Any) -> None:
+    network = landscape.load(folder / "a.h5")
+    info = {**network.info, "task": {"name": "mnist", "options": {}}}
+    std = {layer: {n: np.ones_like(x) for n, x in leaves.items()} for layer, leaves in network.params.items()}
+    save(folder / "mnist.h5", Checkpoint(params=network.params, std=std, info=info), force=True)
+    assert run(["curvature", "a.h5", "mnist.h5", *more, "-q", "-o", "never.h5"]) == 2
+    assert "a.h5 and mnist.h5 name different tasks" in capsys.readouterr().err
+    assert not Path("never.h5").exists()
+
+
 def test_the_library_gives_the_same_numbers(capsys: Any) -> None:
     assert run(["curvature", "a.h5", *QUICK, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["data"]["records"][0]

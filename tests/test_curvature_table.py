@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,141 @@ def test_the_figure_of_one_network_shows_its_eigenvalues_and_layers() -> None:
     assert len(bars["trace"].x) == 4
 
 
+def test_a_record_keeps_what_the_eigenpairs_say_of_themselves() -> None:
+    ticket = tickets()[0]
+    table = curvature_table(tanh_problem(), [ticket], k=3, trace=False, seed=5)
+    (record,), pairs = table.records, top_eigenpairs(hessian(tanh_problem(), ticket), 3, seed=5)
+    np.testing.assert_array_equal(record["converged"], pairs.converged)
+    np.testing.assert_array_equal(record["multiplicity"], pairs.multiplicity)
+    assert record["complete_probe"] == pairs.complete_probe
+    assert "none missed  exact" in str(table)
+
+
+def test_pairs_that_did_not_converge_are_marked_in_the_text() -> None:
+    problem, params = quadratic(np.linspace(1.0, 1.001, 150))
+    table = curvature_table(problem, [params], k=2, tolerance=1e-12, trace=False)
+    assert table.status == "not-converged"
+    assert table.records[0]["converged"].dtype == bool
+    assert not table.records[0]["converged"].all()
+    assert "(not converged)" in str(table)
+    several = curvature_table(problem, [params, params], k=2, tolerance=1e-12, trace=False)
+    assert "not converged" in str(several).splitlines()[2]
+
+
+def test_a_repeated_eigenvalue_is_said_to_be_one() -> None:
+    problem, params = quadratic(np.r_[5.0, 5.0, np.ones(20)])
+    table = curvature_table(problem, [params], k=2, trace=False, dtype="float64")
+    assert table.records[0]["multiplicity"].tolist() == [2, 2]
+    assert "one of 2 that cannot be told apart" in str(table)
+
+
+def test_the_error_from_the_examples_is_kept_apart_from_that_of_the_probes() -> None:
+    table = curvature_table(tanh_problem(), tickets()[:2], k=1, relative_error=0.1, seed=5, subset=8)
+    alone = trace(hessian(tanh_problem(), tickets()[0], subset=8), relative_error=0.1, seed=5)
+    found = table.records[0]["trace"]
+    assert found["data_standard_error"] == alone.data_standard_error
+    assert found["data_standard_error"] > 0
+    assert found["standard_error"] == alone.standard_error
+    assert table.records[0]["data_passes"] == alone.stats["data_passes"]
+    assert "from the examples ±" in str(table)
+    one = str(curvature_table(tanh_problem(), tickets()[:1], k=0, subset=8, relative_error=0.1))
+    assert "from the examples  ±" in one
+    assert f"and {alone.stats['data_passes']} passes" in one
+    whole = curvature_table(tanh_problem(), tickets()[:1], k=0, relative_error=0.1)
+    assert whole.records[0]["trace"]["data_standard_error"] is None
+    assert "from the examples" not in str(whole)
+
+
+def test_checks_of_the_density_are_printed() -> None:
+    table = curvature_table(tanh_problem(), tickets()[:1], k=1, trace=False, density=True)
+    checks = table.spectra[0]["checks"]
+    text = str(table)
+    assert f"density: mass             {checks['mass']:.6f}" in text
+    assert f"{landscape.results.format_value(checks['mean_square_drawn'])} as drawn" in text
+
+
+def test_the_end_of_the_spectrum_is_named_and_every_eigenvalue_printed() -> None:
+    table = curvature_table(tanh_problem(), tickets(), k=3, which="smallest", trace=False)
+    text = str(table)
+    assert "eigenvalues  smallest" in text
+    for value in table.records[2]["eigenvalues"]:
+        assert landscape.results.format_value(float(value)) in text
+
+
+def test_tidy_rows_are_one_a_checkpoint_with_the_same_columns(tmp_path: Path) -> None:
+    given = tickets()
+    table = curvature_table(tanh_problem(), given, k=3, density=True, relative_error=0.2, seed=5)
+    rows = table.tidy()
+    assert len(rows) == len(given)
+    assert len({tuple(row) for row in rows}) == 1
+    assert all(np.ndim(value) == 0 for row in rows for value in row.values())
+    for row, record, spectrum in zip(rows, table.records, table.spectra, strict=True):
+        assert [row["method"], row["seed"], row["level"]] == [record["method"], 3, record["level"]]
+        np.testing.assert_array_equal([row[f"lambda_{i}"] for i in (1, 2, 3)], record["eigenvalues"])
+        np.testing.assert_array_equal([row[f"residual_{i}"] for i in (1, 2, 3)], record["residuals"])
+        assert row["trace"] == record["trace"]["value"]
+        assert row["trace_standard_error"] == record["trace"]["standard_error"]
+        assert row["density_mass"] == spectrum["checks"]["mass"]
+    layers = table.tidy_layers()
+    assert len(layers) == 4 * len(given)
+    assert sum(row["trace"] for row in layers[:4]) == pytest.approx(rows[0]["trace"])
+    table.save(tmp_path / "table.h5")
+    assert landscape.load_result(tmp_path / "table.h5").tidy() == rows
+
+
+def test_a_table_stored_before_there_were_certificates_in_it_still_loads(tmp_path: Path) -> None:
+    table = curvature_table(tanh_problem(), tickets(), k=2, relative_error=0.2)
+    lately = {"converged", "multiplicity", "complete_probe", "data_passes"}
+    old = [{key: value for key, value in record.items() if key not in lately} for record in table.records]
+    for record in old:
+        record["trace"] = {k: v for k, v in record["trace"].items() if k != "data_standard_error"}
+    dataclasses.replace(table, records=old).save(tmp_path / "old.h5")
+    again = landscape.load_result(tmp_path / "old.h5")
+    assert again.tidy()[0]["lambda_1"] == table.tidy()[0]["lambda_1"]
+    assert "converged_1" not in again.tidy()[0]
+    assert "λ1-λ2" in str(again)
+    assert len(again.plot().data) >= 2
+    single = dataclasses.replace(again, records=old[:1])
+    assert "none missed  passed" in str(single)
+
+
+def test_traces_alone_are_stored_and_loaded(tmp_path: Path) -> None:
+    table = curvature_table(tanh_problem(), tickets(), k=0, relative_error=0.2)
+    table.save(tmp_path / "table.h5")
+    again = landscape.load_result(tmp_path / "table.h5")
+    assert str(again) == str(table)
+    assert again.tidy() == table.tidy()
+
+
+@pytest.mark.faults
+def test_names_that_are_not_one_a_checkpoint_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="names: not one a network"):
+        curvature_table(tanh_problem(), tickets(), k=1, names=["a"])
+
+
 @pytest.mark.faults
 def test_nothing_to_measure_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="nothing to measure"):
         curvature_table(tanh_problem(), [])
     with pytest.raises(ConfigurationError, match="nothing to measure"):
         curvature_table(tanh_problem(), tickets(), k=0, trace=False)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("measure", [curvature_table, scale_curvature])
+def test_networks_of_different_tasks_are_not_measured_on_the_first_ones(measure: Any, tmp_path: Path) -> None:
+    params = tanh_params()
+    given = [
+        Checkpoint(params=params, std=jax.tree.map(np.ones_like, params), info={"task": {"name": name}})
+        for name in ("mnist", "fashion_mnist")
+    ]
+    with pytest.raises(ConfigurationError, match="network 1 and network 2 name different tasks"):
+        measure(None, given)
+    for i, one in enumerate(given):
+        landscape.save(tmp_path / f"{i}.h5", one)
+    with pytest.raises(ConfigurationError, match=r"0\.h5 and .*1\.h5 name different tasks"):
+        measure(None, [tmp_path / "0.h5", str(tmp_path / "1.h5")])
+    assert len(measure(tanh_problem(), given).records) >= 2  # a problem that is given is everybody's
 
 
 # -- the gradient in the spectrum ---------------------------------------------------------------------
@@ -166,6 +296,60 @@ def test_probe_noise_is_corrected_in_an_estimated_diagonal() -> None:
     assert exact["linear"] == pytest.approx(1, abs=1e-5)
     assert noisy["attenuation"] < 1
     assert abs(noisy["linear_corrected"] - 1) < abs(noisy["linear"] - 1)
+    assert noisy["linear_corrected"] <= 1  # clipped: the reliability is an estimate
+    found = scale_curvature(problem, ticket, exact_up_to=1, num_probes=20)
+    assert found.summary[0]["linear_corrected"] == pytest.approx(noisy["linear_corrected"])
+    corrected = landscape.results.format_value(noisy["linear_corrected"])
+    assert f"linear {corrected}" in str(found)
+    assert "rank is not" in str(found)
+    assert "not corrected" in found.plot().layout.yaxis.title.text
+    assert "rank is not" not in str(scale_curvature(problem, ticket))
+
+
+def test_the_figure_of_a_sweep_draws_all_that_was_measured() -> None:
+    table = curvature_table(
+        tanh_problem(), tickets(), k=3, which="smallest", density=True, relative_error=0.2, subset=8
+    )
+    fig = table.plot()
+    axes = [fig.layout[f"yaxis{i}"].title.text for i in ("", *range(2, 9))]
+    assert axes == ["smallest eigenvalues", *["trace"] * 5, *["density"] * 2]
+    points = {trace.name: trace for trace in fig.data if trace.mode == "markers" and trace.x[0] is not None}
+    for j in range(3):
+        np.testing.assert_array_equal(
+            points[f"es-snr, λ{j + 1}"].y, [record["eigenvalues"][j] for record in table.records[:2]]
+        )
+    drawn = points["gd-magnitude, trace"]
+    for k, record in enumerate(table.records[2:]):
+        low, high = record["trace"]["interval"]
+        assert drawn.y[k] + drawn.error_y.array[k] == pytest.approx(high)
+        assert drawn.y[k] - drawn.error_y.arrayminus[k] == pytest.approx(low)
+        assert drawn.customdata[k][3] == pytest.approx(100 * record["density"])
+    apart = points["± standard error from the examples"].error_y.array
+    np.testing.assert_allclose(apart, [record["trace"]["data_standard_error"] for record in table.records])
+    assert len([trace for trace in fig.data if trace.mode == "lines" and trace.yaxis == "y7"]) == 4
+    layer = points["es-snr, a/kernel"]
+    np.testing.assert_array_equal(
+        layer.y, [record["per_layer"]["a/kernel"]["value"] for record in table.records[:2]]
+    )
+
+
+def test_the_figure_of_one_network_has_both_densities_and_both_errors_of_the_trace() -> None:
+    table = curvature_table(tanh_problem(), tickets()[:1], k=2, density=True, relative_error=0.2, subset=8)
+    fig = table.plot()
+    assert fig.layout.xaxis3.title.text == "log10 of the eigenvalue's size"
+    bars = {bar.name: bar for bar in fig.data if bar.type == "bar"}
+    found = table.records[0]["trace"]
+    assert bars["trace, whole"].error_y.array[0] == pytest.approx(found["interval"][1] - found["value"])
+    apart = bars["trace, standard error from the examples"]
+    assert apart.error_y.array[0] == found["data_standard_error"]
+
+
+def test_networks_without_densities_are_drawn_one_after_the_other() -> None:
+    problem, params = quadratic(np.linspace(1.0, 2.0, 150))
+    table = curvature_table(problem, [params] * 3, k=1, tolerance=1e-12, trace=False, names=["a", "b", "c"])
+    fig = table.plot()
+    assert list(fig.layout.xaxis.ticktext) == ["a", "b", "c"]
+    assert all(symbol.endswith("-open") for symbol in fig.data[0].marker.symbol)  # not converged
 
 
 def test_intervals_are_over_networks_and_only_from_two(tmp_path: Path) -> None:
@@ -187,7 +371,7 @@ def test_intervals_are_over_networks_and_only_from_two(tmp_path: Path) -> None:
     three.save(tmp_path / "scale.h5")
     again = landscape.load_result(tmp_path / "scale.h5")
     assert str(again) == str(three)
-    assert len(again.plot().data) == 3
+    assert len(again.plot().data) == 4
 
 
 @pytest.mark.faults

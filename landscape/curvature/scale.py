@@ -23,12 +23,13 @@ from landscape.problem import Problem
 from landscape.progress import SILENT, Progress
 from landscape.provenance import provenance
 from landscape.results import Result, format_value
-from landscape.tasks import problem_for
+from landscape.tasks import problem_for_all
 
 __all__ = ["ScaleCurvature", "scale_curvature"]
 
 ALL = "all"
 _ALMOST = 1 - 1e-12
+_MOST_LINES = 40
 _FEWEST = 3  # pairs below which a correlation says nothing
 
 
@@ -41,11 +42,11 @@ class ScaleCurvature(Result):
     records : list of dict
         One a network and group of parameters: ``name``, ``method``, ``seed``, ``level``, ``layer``
         (``"all"`` or a path), ``size``, ``rank`` (Spearman's), ``linear`` (Pearson's), ``attenuation``
-        (reliability of an estimated diagonal; 1 if exact), ``linear_corrected``, and ``spread`` (the
-        standard deviation of log σ: 0 for a distribution that has not adapted).
+        (reliability of an estimated diagonal; 1 if exact), ``linear_corrected`` (clipped to ±1), and
+        ``spread`` (the standard deviation of log σ: 0 for a distribution that has not adapted).
     summary : list of dict
-        One a method and layer, over seeds at the same level: means, with Student's t intervals on
-        Fisher's scale (None below 2 networks).
+        One a method and layer, over seeds at the same level: means of ``rank``, ``linear`` and
+        ``linear_corrected``, with Student's t intervals on Fisher's scale (None below 2 networks).
     precision, curvature : list of numpy.ndarray
         ``1/σ²`` and the diagonal of each network, thinned to 2,000 points for the figure.
     method : str
@@ -63,12 +64,23 @@ class ScaleCurvature(Result):
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines: each group of networks, over all parameters and by layer."""
         rows = [("correlation of", f"1/σ² and the Hessian diagonal ({self.method})")]
-        for found in self.summary[:40]:
+        if self.estimated:
+            note = "linear is corrected for the noise of the probes; rank is not, and comes out smaller"
+            rows.append(("estimated", note))
+        for found in self.summary[:_MOST_LINES]:
             label = " ".join(str(found[key]) for key in ("method", "layer") if found.get(key) is not None)
             if found.get("level") is not None:
                 label += f", level {found['level']}"
-            rows.append((label, f"rank {_text(found, 'rank')}, linear {_text(found, 'linear')}"))
+            name = "linear_corrected" if "linear_corrected" in found else "linear"
+            rows.append((label, f"rank {_text(found, 'rank')}, linear {_text(found, name)}"))
+        if len(self.summary) > _MOST_LINES:
+            rows.append(("", f"and {len(self.summary) - _MOST_LINES} more (all in the JSON form)"))
         return rows
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any diagonal was estimated from probes."""
+        return self.method != "exact"
 
 
 def _text(found: Mapping[str, Any], name: str) -> str:
@@ -101,7 +113,7 @@ def scale_curvature(
     Parameters
     ----------
     problem : Problem or None
-        The loss and its data; None rebuilds the task that the first checkpoint names.
+        The loss and its data; None rebuilds the task that the checkpoints name.
     checkpoints : Checkpoint, path of one, or an iterable of them
         Each with the standard deviations of its search distribution (`std`).
     split, subset
@@ -111,6 +123,7 @@ def scale_curvature(
     num_probes : int
         Probes of a larger one. Their noise lowers correlations; ``linear_corrected`` divides by the
         root of the reliability: 1 minus the mean squared standard error over the diagonal's variance.
+        It is what is printed; the rank correlation has no such correction.
     seed : int
         Of the probes.
     progress : Progress, optional
@@ -122,6 +135,8 @@ def scale_curvature(
     ------
     InputError
         If a checkpoint has no `std`, or one that is not positive where free.
+    ConfigurationError
+        If `problem` is None and the checkpoints name different tasks.
 
     Notes
     -----
@@ -139,7 +154,7 @@ def scale_curvature(
     if not given:
         raise InputError("scale_curvature: no checkpoints")
     started, progress = time.perf_counter(), progress or SILENT
-    problem = problem_for(problem, *given)
+    problem = problem_for_all(problem, given)
     records: list[dict[str, Any]] = []
     points: list[tuple[np.ndarray, np.ndarray]] = []
     methods, digests = set(), []
@@ -215,9 +230,16 @@ def _correlations(precision: np.ndarray, curvature: np.ndarray, noise: float) ->
         "rank": rank,
         "linear": linear,
         "attenuation": reliability,
-        "linear_corrected": linear / reliability**0.5 if attenuated and linear is not None else None,
+        "linear_corrected": _clipped(linear / reliability**0.5)
+        if attenuated and linear is not None
+        else None,
         "spread": float(np.std(-0.5 * np.log(precision))),
     }
+
+
+def _clipped(correlation: float) -> float:
+    """Return it within [-1, 1], which a correction by an estimated reliability may leave."""
+    return float(np.clip(correlation, -1, 1))
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float | None:
@@ -243,7 +265,7 @@ def _summary(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     summary = []
     for (method, level, layer), members in groups.items():
         entry: dict[str, Any] = {"method": method, "level": level, "layer": layer, "networks": len(members)}
-        for name in ("rank", "linear"):
+        for name in ("rank", "linear", "linear_corrected"):
             known = [member[name] for member in members if member[name] is not None]
             entry[name] = float(np.mean(known)) if known else None
             entry[f"{name}_interval"] = _interval(known)

@@ -13,6 +13,7 @@ from landscape._digest import text_digest
 from landscape._settings import check_choice, check_whole
 from landscape._subject import facts_of
 from landscape.checkpoint import Checkpoint, load
+from landscape.curvature import _tidy
 from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.operators import fisher, gauss_newton, hessian
@@ -22,12 +23,23 @@ from landscape.problem import Problem
 from landscape.progress import SILENT, Progress
 from landscape.provenance import provenance
 from landscape.results import Result, format_value
-from landscape.tasks import problem_for
+from landscape.tasks import problem_for_all
 
 __all__ = ["CurvatureTable", "curvature_table"]
 
+_OF_PAIRS = ("eigenvalues", "residuals", "converged", "multiplicity")
+_OF_DENSITY = (
+    "grid",
+    "density",
+    "standard_error",
+    "log_grid",
+    "log_density",
+    "log_standard_error",
+    "checks",
+    "sigma",
+)
 MATRICES = ("hessian", "gauss_newton", "fisher", "model_fisher")
-_SHOWN = 8
+_SHOWN = 40
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -38,8 +50,11 @@ class CurvatureTable(Result):
     ----------
     records : list of dict
         One a checkpoint: ``name``, ``method``, ``seed``, ``level``, ``density`` (of weights), ``dim``,
-        ``eigenvalues`` and ``residuals``, ``trace`` (``value``, ``standard_error``, ``interval``,
-        ``method``), ``per_layer``, ``status``, ``num_matvecs``.
+        ``eigenvalues``, ``residuals``, ``converged``, ``multiplicity``, ``none_missed`` and
+        ``complete_probe`` (see `Eigenpairs`), ``trace`` (``value``, ``standard_error`` of its probes,
+        ``interval``, ``data_standard_error`` of its examples where they are a subset, ``method``),
+        ``per_layer``, ``status``, ``num_matvecs``, and ``data_passes``: passes over the examples for the
+        error from them.
     spectra : list of dict
         One a checkpoint where densities were asked for: ``grid``, ``density``, ``standard_error``, the
         same with ``log_`` before, and ``checks``.
@@ -56,14 +71,45 @@ class CurvatureTable(Result):
     matrix: str
     k: int
 
+    @property
+    def which(self) -> str:
+        """Which end of the spectrum the eigenvalues are from."""
+        return str(self.config.get("which", "largest"))
+
+    def spectrum(self, position: int) -> Mapping[str, Any] | None:
+        """Return the density of the checkpoint at `position`, None where none was asked for."""
+        return self.spectra[position] if position < len(self.spectra) else None
+
+    def tidy(self) -> list[dict[str, Any]]:
+        """Return one flat row a checkpoint, all with the same columns.
+
+        ``name``, ``method``, ``seed``, ``level``, ``density``, ``dim``; ``lambda_<i>``,
+        ``residual_<i>``, ``converged_<i>``, ``multiplicity_<i>`` and ``none_missed``; ``trace`` with
+        ``_standard_error`` (of the probes), ``_low``, ``_high``, ``_data_standard_error`` (of the
+        examples) and ``_method``; ``density_mass`` and moments; ``num_matvecs``, ``data_passes``,
+        ``status``. What was not asked for is None.
+        """
+        width = max((len(record["eigenvalues"]) for record in self.records), default=0)
+        return [_tidy.tidy_row(record, self.spectrum(i), width) for i, record in enumerate(self.records)]
+
+    def tidy_layers(self) -> list[dict[str, Any]]:
+        """Return one flat row a checkpoint and layer: its trace, standard error and interval."""
+        return [row for record in self.records for row in _tidy.layer_rows(record)]
+
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines: everything of a single checkpoint, one line each of several."""
         if len(self.records) == 1:
-            return [("matrix", f"{self.matrix} of {self._set()}"), *_one(self.records[0])]
+            own = _tidy.printed(self.records[0], self.spectrum(0), self.which)
+            return [("matrix", f"{self.matrix} of {self._set()}"), *own]
         lines = [("matrix", f"{self.matrix} of {self._set()}, {len(self.records)} checkpoints")]
-        lines += [(str(record["name"]), _line(record)) for record in self.records[:40]]
-        if len(self.records) > 40:
-            lines.append(("", f"and {len(self.records) - 40} more (all in the JSON form)"))
+        if any(len(record["eigenvalues"]) for record in self.records):
+            lines.append(("eigenvalues", self.which))
+        lines += [
+            (str(record["name"]), _tidy.line(record, self.spectrum(i)))
+            for i, record in enumerate(self.records[:_SHOWN])
+        ]
+        if len(self.records) > _SHOWN:
+            lines.append(("", f"and {len(self.records) - _SHOWN} more (all in the JSON form)"))
         return lines
 
     def _set(self) -> str:
@@ -73,42 +119,6 @@ class CurvatureTable(Result):
     def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
         """Build it from stored fields: lists without entries were not stored."""
         return super().from_fields({"records": (), "spectra": (), **fields}, **base)
-
-
-def _one(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [("network", f"{record['name']}, {record['dim']:,} free parameters")]
-    pairs = zip(record["eigenvalues"], record["residuals"], strict=True)
-    rows += [
-        (f"λ{i + 1}", f"{format_value(float(value))} ± {format_value(float(residual))}")
-        for i, (value, residual) in enumerate(pairs)
-    ]
-    if record.get("trace") is not None:
-        rows.append(("trace", _trace_text(record["trace"])))
-        layers = record.get("per_layer") or {}
-        rows += [
-            (path, f"{format_value(found['value'])} ± {format_value(found['standard_error'])}")
-            for path, found in list(layers.items())[:_SHOWN]
-        ]
-    return [*rows, ("products", format_value(record["num_matvecs"]))]
-
-
-def _trace_text(found: Mapping[str, Any]) -> str:
-    text = f"{format_value(found['value'])} ± {format_value(found['standard_error'])} (standard error)"
-    if found.get("interval") is not None:
-        low, high = (format_value(end) for end in found["interval"])
-        text += f", 95 % interval [{low}, {high}]"
-    return f"{text}, {found['method']}"
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    values = record["eigenvalues"]
-    parts = [f"{record['dim']:,} free"]
-    if len(values):
-        parts.append(f"λ1 {format_value(float(values[0]))} ± {format_value(float(record['residuals'][0]))}")
-    if record.get("trace") is not None:
-        found = record["trace"]
-        parts.append(f"trace {format_value(found['value'])} ± {format_value(found['standard_error'])}")
-    return ", ".join([*parts, *([] if record["status"] == "ok" else [record["status"]])])
 
 
 def curvature_table(  # noqa: PLR0913  one keyword a setting
@@ -139,7 +149,7 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
     Parameters
     ----------
     problem : Problem or None
-        The loss and its data; None rebuilds the task that the first checkpoint names.
+        The loss and its data; None rebuilds the task that the checkpoints name.
     checkpoints : iterable of Checkpoint, path or pytree
         The networks.
     k : int
@@ -177,7 +187,8 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
     Raises
     ------
     ConfigurationError
-        If nothing is asked for, or there are no checkpoints.
+        If nothing is asked for, there are no checkpoints, they name different tasks and `problem` is
+        None, or `names` are not one a checkpoint.
     """
     check_whole("k", k, 0)
     check_choice("matrix", matrix, MATRICES)
@@ -186,8 +197,10 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
         raise ConfigurationError(
             "curvature: nothing to measure", expected="a checkpoint, and k, trace or density"
         )
+    if names is not None and len(names) != len(given):
+        raise ConfigurationError("names: not one a network", expected=str(len(given)), got=str(len(names)))
     started, progress = time.perf_counter(), progress or SILENT
-    problem = problem_for(problem, *given)
+    problem = problem_for_all(problem, given)
     options = {
         "where": where,
         "split": split,
@@ -279,6 +292,8 @@ def _measured(operator: Any, wanted: _Wanted) -> tuple[dict[str, Any], dict[str,
         "dim": operator.dim,
         "eigenvalues": np.empty(0),
         "residuals": np.empty(0),
+        "converged": np.empty(0, bool),
+        "multiplicity": np.empty(0, int),
         "trace": None,
         "per_layer": {},
         "status": "ok",
@@ -289,7 +304,8 @@ def _measured(operator: Any, wanted: _Wanted) -> tuple[dict[str, Any], dict[str,
         pairs = top_eigenpairs(
             operator, wanted.k, which=wanted.which, tolerance=wanted.tolerance, seed=wanted.seed
         )
-        record.update(eigenvalues=pairs.eigenvalues, residuals=pairs.residuals)
+        record |= {name: getattr(pairs, name) for name in _OF_PAIRS}
+        record["complete_probe"] = dict(pairs.complete_probe)
         record["none_missed"] = bool(pairs.complete_probe.get("passed"))
         results.append(pairs)
     if wanted.trace:
@@ -299,23 +315,16 @@ def _measured(operator: Any, wanted: _Wanted) -> tuple[dict[str, Any], dict[str,
             "value": found.value,
             "standard_error": found.standard_error,
             "interval": ends,
+            "data_standard_error": found.data_standard_error,
             "method": found.method,
         }
+        record["data_passes"] = found.stats.get("data_passes", 0)
         record["per_layer"] = dict(found.per_layer) if wanted.per_layer else {}
         results.append(found)
     spectrum = None
     if wanted.density:
         drawn = spectral_density(operator, outliers=pairs, seed=wanted.seed)
-        names = (
-            "grid",
-            "density",
-            "standard_error",
-            "log_grid",
-            "log_density",
-            "log_standard_error",
-            "checks",
-        )
-        spectrum = {name: getattr(drawn, name) for name in (*names, "sigma")}
+        spectrum = {name: getattr(drawn, name) for name in _OF_DENSITY}
         results.append(drawn)
     bad = [result.status for result in results if result.status != "ok"]
     record["status"] = bad[0] if bad else "ok"

@@ -7,8 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from landscape._json import dump_json
-from landscape.checkpoint import Checkpoint, load_info
+from landscape.checkpoint import Checkpoint
 from landscape.errors import ConfigurationError
 from landscape.flatness._plan import Plan
 from landscape.flatness._rows import Rows
@@ -16,7 +15,7 @@ from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import Flatness
 from landscape.problem import Problem
 from landscape.progress import SILENT, Progress
-from landscape.tasks import problem_for
+from landscape.tasks import problem_for_all
 
 __all__ = ["flatness_table", "measure_flatness"]
 
@@ -187,9 +186,7 @@ def _table(
     started, progress = time.perf_counter(), progress or SILENT
     if names is not None and len(names) != len(given):
         raise ConfigurationError("names: not one a network", expected=str(len(given)), got=str(len(names)))
-    if problem is None:
-        _check_tasks(given)
-    problem = problem_for(problem, *given)
+    problem = problem_for_all(problem, given)
     shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     rows = Rows(plan)
     progress.start("flatness", total=len(given) * len(set(spaces)) * len(plan.measures))
@@ -218,28 +215,3 @@ def _unique(names: Sequence[str]) -> list[str]:
             chosen, number = f"{name} ({number})", number + 1
         found.append(chosen)
     return found
-
-
-def _check_tasks(given: Sequence[Any]) -> None:
-    """Refuse checkpoints of several tasks: one problem would be taken for all.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming the first two that differ.
-    """
-    tasks: dict[str, str] = {}
-    for i, item in enumerate(given):
-        if isinstance(item, str) or hasattr(item, "__fspath__"):
-            info: Mapping[str, Any] = load_info(item)
-        else:
-            info = (item.info if isinstance(item, Checkpoint) else None) or {}
-        if info.get("task"):
-            tasks.setdefault(dump_json(info["task"]), _name(item, i))
-    if len(tasks) > 1:
-        first, second = list(tasks.values())[:2]
-        raise ConfigurationError(
-            f"{first} and {second} name different tasks",
-            expected="networks of one task, or problem=",
-            hint="Measure them apart, or say on which problem all are measured.",
-        )

@@ -88,8 +88,11 @@ def percent(densities: Sequence[float]) -> list[float]:
     return [100 * density for density in densities]
 
 
-def remaining_axis(fig: go.Figure, densities: Sequence[float]) -> None:
-    """Make the horizontal axis: percentages, log, dense networks at the left as in the literature."""
+def remaining_axis(fig: go.Figure, densities: Sequence[float], **where: int) -> None:
+    """Make the horizontal axis: percentages, log, dense networks at the left as in the literature.
+
+    `where` (row and col) names one subplot; without it all are meant.
+    """
     percents = percent(densities) or [100.0]
     low, high = min(percents), max(percents)
     fig.update_xaxes(
@@ -97,4 +100,5 @@ def remaining_axis(fig: go.Figure, densities: Sequence[float]) -> None:
         range=[math.log10(high * 1.12), math.log10(low / 1.12)],
         **percent_ticks(low, high),
         title_text="weights remaining",
+        **where,
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from landscape.plots._series import remaining_axis
 from landscape.plots._text import label, shorten
+from landscape.plots.curvature_sweep import whole_figure
 from landscape.plots.theme import COLORS, GREY, INK, numbers, style, swatch, tint
 
 __all__ = [
@@ -23,12 +23,12 @@ __all__ = [
 ]
 
 _NEGATIVE, _POSITIVE = COLORS[0], COLORS[1]  # blue and orange, parted at zero
-_SMALLEST = 1e-8  # of the largest diagonal entry: smaller ones are rounding
+_HEIGHT, _GAP, _MARGINS = 290, 96, 130  # pixels of a panel, between panels, around all
 _LEAST_DENSITY = 1e-7  # of the highest point: below it a log axis would show rounding
 
 
 def curvature_figure(result: Any) -> go.Figure:
-    """Return the figure of a table: everything of one network, eigenvalue and trace of several.
+    """Return the figure of a table: everything of one network, or all quantities of several.
 
     Parameters
     ----------
@@ -36,46 +36,73 @@ def curvature_figure(result: Any) -> go.Figure:
         Only its fields are read.
     """
     if len(result.records) > 1:
-        return _sweep(result)
+        return whole_figure(result)
     record = result.records[0]
-    spectrum = result.spectra[0] if len(result.spectra) else None
-    panels = [name for name, there in _panels(record, spectrum) if there]
-    fig = make_subplots(rows=max(len(panels), 1), cols=1, subplot_titles=panels, vertical_spacing=0.16)
-    style(fig, title=f"Curvature at {shorten(record['name'], 60)}", height=130 + 320 * max(len(panels), 1))
-    for row, name in enumerate(panels, start=1):
-        if name == "Eigenvalues":
-            _eigenvalues(fig, record["eigenvalues"], record["residuals"], row=row)
-        elif name == "Spectral density":
-            _density(fig, spectrum or {}, record["eigenvalues"], row=row)
-        else:
-            _layers(fig, record["per_layer"], row=row)
+    panels = _panels(record, result.spectrum(0), result.which)
+    rows = max(len(panels), 1)
+    height = _MARGINS + rows * _HEIGHT + (rows - 1) * _GAP
+    fig = make_subplots(
+        rows=rows,
+        cols=1,
+        subplot_titles=[title for title, _ in panels],
+        vertical_spacing=0 if rows == 1 else _GAP / (height - _MARGINS),
+    )
+    style(fig, title=f"Curvature at {shorten(record['name'], 60)}", height=height)
+    for row, (_, draw) in enumerate(panels, start=1):
+        draw(fig, row)
     fig.update_layout(showlegend=False)
     return fig
 
 
-def _panels(record: Mapping[str, Any], spectrum: Any) -> list[tuple[str, bool]]:
-    return [
-        ("Eigenvalues", len(record["eigenvalues"]) > 0),
-        ("Spectral density", spectrum is not None),
-        ("Trace by layer", bool(record.get("per_layer"))),
-    ]
+def _panels(
+    record: Mapping[str, Any], spectrum: Any, which: str
+) -> list[tuple[str, Callable[[go.Figure, int], None]]]:
+    """Return the headings of what there is to draw, and what draws it."""
+    values, found = record["eigenvalues"], record.get("trace")
+    panels: list[tuple[str, Callable[[go.Figure, int], None]]] = []
+    if len(values):
+        converged = record.get("converged")
+        panels.append(
+            (
+                f"Eigenvalues ({which})",
+                lambda fig, row: _eigenvalues(fig, values, record["residuals"], converged, row=row),
+            )
+        )
+    if spectrum is not None:
+        panels.append(("Spectral density", lambda fig, row: _density(fig, spectrum, values, row=row)))
+        panels.append(
+            ("Density of the log size", lambda fig, row: _log_density(fig, spectrum, values, row=row))
+        )
+    if found:
+        layers = record.get("per_layer") or {}
+        panels.append(
+            ("Trace by layer" if layers else "Trace", lambda fig, row: _trace(fig, found, layers, row=row))
+        )
+    return panels
 
 
-def _eigenvalues(fig: go.Figure, values: Any, residuals: Any, *, row: int = 1) -> None:
-    """Draw eigenvalues as bars with their residuals, those below zero in another colour."""
+def _eigenvalues(fig: go.Figure, values: Any, residuals: Any, converged: Any = None, *, row: int = 1) -> None:
+    """Draw eigenvalues as bars with residuals: in another colour below zero, crossed if not converged."""
     shown, errors = numbers(values), numbers(residuals)
+    sure = [True] * len(shown) if converged is None else [bool(ok) for ok in converged]
+    patterns = [
+        "x" if not ok else "/" if value is not None and value < 0 else ""
+        for value, ok in zip(shown, sure, strict=True)
+    ]
+    colors = [_NEGATIVE if value is not None and value < 0 else _POSITIVE for value in shown]
     fig.add_bar(
         x=list(range(1, len(shown) + 1)),
         y=shown,
         name="eigenvalue",
         marker={
-            "color": [_NEGATIVE if value is not None and value < 0 else _POSITIVE for value in shown],
-            "pattern": {"shape": ["/" if value is not None and value < 0 else "" for value in shown]},
+            "color": colors,
+            "pattern": {"shape": patterns, "fgcolor": colors, "fillmode": "replace"},
         },
         error_y={"type": "data", "array": [error or 0.0 for error in errors], "color": INK},
         customdata=_ends(shown, errors),
+        hovertext=["" if ok else "not converged" for ok in sure],
         hovertemplate="λ%{x}: %{y:.4~g}<br>an eigenvalue from %{customdata[1]:.6~g} to %{customdata[2]:.6~g}"
-        "<extra></extra>",
+        "<br>%{hovertext}<extra></extra>",
         row=row,
         col=1,
     )
@@ -145,6 +172,49 @@ def _density(fig: go.Figure, spectrum: Mapping[str, Any], outliers: Any, *, row:
     fig.update_yaxes(title_text="density", type="log", row=row, col=1)
 
 
+def _log_density(fig: go.Figure, spectrum: Mapping[str, Any], outliers: Any, *, row: int) -> None:
+    """Draw the density of the eigenvalues' sizes on a log axis."""
+    logs = {name: spectrum[f"log_{name}"] for name in ("grid", "density", "standard_error")}
+    sizes = np.abs(np.asarray(outliers, np.float64))
+    _density(fig, logs, np.log10(sizes[sizes > 0]), row=row)
+    fig.update_xaxes(title_text="log10 of the eigenvalue's size", row=row, col=1)
+
+
+def _trace(fig: go.Figure, found: Mapping[str, Any], layers: Mapping[str, Any], *, row: int) -> None:
+    """Draw the whole trace, the error from the examples apart from that of the probes, and the layers."""
+    low, high = found.get("interval") or (found["value"], found["value"])
+    (value,) = numbers([found["value"]])
+    bar = {"type": "data", "symmetric": False, "color": INK}
+    fig.add_bar(
+        x=["all"],
+        y=[value],
+        name="trace, whole",
+        marker={"color": COLORS[4]},
+        error_y=bar if value is None else {**bar, "array": [high - value], "arrayminus": [value - low]},
+        customdata=[[value, low, high]],
+        hovertemplate="all: %{y:.4~g}<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}"
+        "<extra></extra>",
+        row=row,
+        col=1,
+    )
+    error = found.get("data_standard_error")
+    if error is not None and value is not None:
+        fig.add_bar(
+            x=["all, examples"],
+            y=[value],
+            name="trace, standard error from the examples",
+            marker={"color": tint(COLORS[4], 0.35)},
+            error_y={"type": "data", "array": [error], "color": GREY, "thickness": 3},
+            customdata=[[value, value - error, value + error]],
+            hovertemplate="from the examples: %{customdata[1]:.4~g} to %{customdata[2]:.4~g}<extra></extra>",
+            row=row,
+            col=1,
+        )
+    if layers:
+        _layers(fig, layers, row=row)
+    fig.update_yaxes(title_text="trace", row=row, col=1)
+
+
 def _layers(fig: go.Figure, layers: Mapping[str, Mapping[str, Any]], *, row: int = 1) -> None:
     """Draw the trace of each layer as a bar with its interval."""
     paths = list(layers)
@@ -167,94 +237,11 @@ def _layers(fig: go.Figure, layers: Mapping[str, Mapping[str, Any]], *, row: int
     fig.update_yaxes(title_text="trace", row=row, col=1)
 
 
-def _sweep(result: Any) -> go.Figure:
-    """Draw the largest eigenvalue and the trace against weights remaining, a series a method."""
-    records = result.records
-    quantities = [("largest eigenvalue", _largest), ("trace", _trace_value)]
-    drawn = [(name, of) for name, of in quantities if any(of(record) is not None for record in records)]
-    fig = make_subplots(rows=max(len(drawn), 1), cols=1, shared_xaxes=True, vertical_spacing=0.08)
-    style(fig, title="Curvature across sparsity", height=130 + 320 * max(len(drawn), 1))
-    for row, (name, of) in enumerate(drawn, start=1):
-        for i, (method, members) in enumerate(_by_method(records).items()):
-            _series(fig, method, members, of=of, look=swatch(i), row=row)
-        values = [value for record in records if (value := of(record)) is not None]
-        log = min(values) > 0 and max(values) > 10 * min(values)
-        fig.update_yaxes(title_text=name, type="log" if log else "linear", row=row, col=1)
-    known = [float(record["density"]) for record in records if record.get("density")]
-    if known and max(known) > min(known):
-        remaining_axis(fig, known)
-    else:
-        fig.update_xaxes(title_text="network")
-    return fig
-
-
-def _largest(record: Mapping[str, Any]) -> float | None:
-    return numbers(record["eigenvalues"])[0] if len(record["eigenvalues"]) else None
-
-
-def _trace_value(record: Mapping[str, Any]) -> float | None:
-    found = record.get("trace")
-    return numbers([found["value"]])[0] if found else None
-
-
-def _by_method(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
-    groups: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-    for position, record in enumerate(records, start=1):
-        groups.setdefault(str(record.get("method") or "networks"), []).append((position, record))
-    return groups
-
-
-def _series(
-    fig: go.Figure,
-    method: str,
-    members: Sequence[tuple[int, Mapping[str, Any]]],
-    *,
-    of: Any,
-    look: Mapping[str, str],
-    row: int,
-) -> None:
-    """Draw every network of a method as a point, and a line through the means at each density."""
-    spread = len({record.get("density") for _, record in members}) > 1
-    at = [100 * float(record["density"]) if spread else position for position, record in members]
-    values = [of(record) for _, record in members]
-    fig.add_scatter(
-        x=at,
-        y=values,
-        mode="markers",
-        name=label(method),
-        legendgroup=method,
-        showlegend=row == 1,
-        marker={"symbol": look["symbol"], "size": 7, "color": look["color"]},
-        hovertemplate=f"{label(method)}<br>%{{x:.4~g}}: %{{y:.4~g}}<extra></extra>",
-        row=row,
-        col=1,
-    )
-    places = sorted(set(at))
-    means = [
-        float(
-            np.mean([v for a, v in zip(at, values, strict=True) if a == place and v is not None] or [np.nan])
-        )
-        for place in places
-    ]
-    fig.add_scatter(
-        x=places,
-        y=numbers(means),
-        mode="lines",
-        name=f"{label(method)}, mean",
-        legendgroup=method,
-        showlegend=False,
-        line={"color": look["color"], "dash": look["dash"], "width": 2},
-        hoverinfo="skip",
-        row=row,
-        col=1,
-    )
-
-
 def eigenpairs_figure(result: Any) -> go.Figure:
     """Return the eigenvalues with their residuals as bars."""
     fig = make_subplots(rows=1, cols=1)
     style(fig, title=f"Eigenvalues ({result.which})", height=420)
-    _eigenvalues(fig, result.eigenvalues, result.residuals)
+    _eigenvalues(fig, result.eigenvalues, result.residuals, result.converged)
     fig.update_layout(showlegend=False)
     return fig
 
@@ -265,9 +252,8 @@ def spectral_density_figure(result: Any) -> go.Figure:
     style(fig, title="Spectral density", height=720)
     fields = {name: getattr(result, name) for name in ("grid", "density", "standard_error")}
     _density(fig, fields, result.outliers)
-    logs = {name: getattr(result, f"log_{name}") for name in ("grid", "density", "standard_error")}
-    _density(fig, logs, [], row=2)
-    fig.update_xaxes(title_text="log10 of the eigenvalue's size", row=2, col=1)
+    names = ("log_grid", "log_density", "log_standard_error")
+    _log_density(fig, {name: getattr(result, name) for name in names}, result.outliers, row=2)
     fig.update_layout(showlegend=False)
     return fig
 

@@ -25,17 +25,60 @@ def scale_figure(result: Any) -> go.Figure:
     result : ScaleCurvature
         Only its fields are read.
     """
-    fig = make_subplots(rows=2, cols=1, vertical_spacing=0.2)
-    style(fig, title="Search precision against curvature", height=780)
+    fig = make_subplots(rows=3, cols=1, vertical_spacing=0.13)
+    style(fig, title="Search precision against curvature", height=1180)
     whole = [found for found in result.summary if found["layer"] == "all"]
     networks = [record for record in result.records if record["layer"] == "all"]
     for i, level in enumerate(dict.fromkeys(found["level"] for found in whole)):
         members = [found for found in whole if found["level"] == level]
         _correlations(fig, members, networks, name=_name(level), look=swatch(i))
-    fig.add_hline(y=0, line={"color": INK, "width": 1}, row=1, col=1)
-    fig.update_yaxes(title_text="rank correlation", row=1, col=1)
+    noisy = "" if result.method == "exact" else " (not corrected for noise)"
+    for row in (1, 2):
+        fig.add_hline(y=0, line={"color": INK, "width": 1}, row=row, col=1)
+        fig.update_yaxes(title_text=f"rank correlation{noisy}", row=row, col=1)
+    _layers(fig, result.summary)
     _parameters(fig, result, networks)
     return fig
+
+
+def _layers(fig: go.Figure, summary: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the mean of every method, level and layer with its interval over networks."""
+    groups: dict[tuple[Any, Any], list[Mapping[str, Any]]] = {}
+    for found in summary:
+        if found["layer"] != "all" and found["rank"] is not None:
+            groups.setdefault((found["method"], found["level"]), []).append(found)
+    for i, ((method, level), members) in enumerate(groups.items()):
+        name = ", ".join(part for part in (_method({"method": method}), _name(level)) if part != "networks")
+        _means(fig, members, name=name or "networks", look=swatch(i), row=2)
+
+
+def _means(
+    fig: go.Figure, members: Sequence[Mapping[str, Any]], *, name: str, look: Mapping[str, str], row: int
+) -> None:
+    values = [float(found["rank"]) for found in members]
+    ends = [found["rank_interval"] or (value, value) for found, value in zip(members, values, strict=True)]
+    fig.add_scatter(
+        x=[label(shorten(str(found["layer"]), 24)) for found in members],
+        y=values,
+        error_y=_bars(values, ends),
+        mode="markers",
+        name=label(f"{name}, by layer"),
+        marker={"symbol": look["symbol"], "size": 8, "color": look["color"]},
+        customdata=[[value, *pair] for value, pair in zip(values, ends, strict=True)],
+        hovertemplate=f"%{{x}}, {label(name)}: mean %{{y:.4~g}}<br>"
+        "95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}<extra></extra>",
+        row=row,
+        col=1,
+    )
+
+
+def _bars(values: Sequence[float], ends: Sequence[Sequence[float]]) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - v for v, (_, high) in zip(values, ends, strict=True)],
+        "arrayminus": [v - low for v, (low, _) in zip(values, ends, strict=True)],
+    }
 
 
 def _name(level: object) -> str:
@@ -71,12 +114,7 @@ def _correlations(
     fig.add_scatter(
         x=[label(_method(found)) for found in members],
         y=values,
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [high - v for v, (_, high) in zip(values, ends, strict=True)],
-            "arrayminus": [v - low for v, (low, _) in zip(values, ends, strict=True)],
-        },
+        error_y=_bars(values, ends),
         mode="markers",
         name=name,
         legendgroup=name,
@@ -106,7 +144,7 @@ def _parameters(fig: go.Figure, result: Any, networks: Sequence[Mapping[str, Any
         showlegend=False,
         marker={"size": 4, "color": tint(INK, 0.35)},
         hovertemplate="curvature %{x:.4~g}, 1/σ² %{y:.4~g}<extra></extra>",
-        row=2,
+        row=3,
         col=1,
     )
     fig.update_xaxes(
@@ -114,7 +152,7 @@ def _parameters(fig: go.Figure, result: Any, networks: Sequence[Mapping[str, Any
             f"Hessian diagonal, positive entries, of {shorten(str(networks[best]['name']), 44)}"
         ),
         type="log",
-        row=2,
+        row=3,
         col=1,
     )
-    fig.update_yaxes(title_text="1/σ²", type="log", dtick="D2", row=2, col=1)
+    fig.update_yaxes(title_text="1/σ²", type="log", dtick="D2", row=3, col=1)

@@ -1,0 +1,168 @@
+"""Rows of a curvature table: flat ones for programs, printed ones for people. No jax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from landscape.results import format_value
+
+_SHOWN = 8
+_FACTS = ("name", "method", "seed", "level", "density", "dim")
+_CHECKS = ("mass", "mean_eigenvalue", "mean_square")
+
+
+def tidy_row(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None, width: int) -> dict[str, Any]:
+    """Return one checkpoint as flat columns; `width` is the number of columns for eigenvalues."""
+    row: dict[str, Any] = {name: record.get(name) for name in _FACTS}
+    for column, name in (("lambda", "eigenvalues"), ("residual", "residuals")):
+        row |= _columns(column, [float(value) for value in record[name]], width)
+    if "converged" in record:
+        row |= _columns("converged", [bool(value) for value in record["converged"]], width)
+        row |= _columns("multiplicity", [int(value) for value in record["multiplicity"]], width)
+    row["none_missed"] = record.get("none_missed")
+    found = record.get("trace") or {}
+    low, high = found.get("interval") or (None, None)
+    row |= {
+        "trace": found.get("value"),
+        "trace_standard_error": found.get("standard_error"),
+        "trace_low": low,
+        "trace_high": high,
+        "trace_data_standard_error": found.get("data_standard_error"),
+        "trace_method": found.get("method"),
+    }
+    checks = {} if spectrum is None else spectrum["checks"]
+    for name in _CHECKS:
+        row[f"density_{name}"] = checks.get(name)
+        if name != "mass":
+            row[f"density_{name}_standard_error"] = checks.get(f"{name}_error")
+            row[f"density_{name}_drawn"] = checks.get(f"{name}_drawn")
+    return row | {name: record.get(name) for name in ("num_matvecs", "data_passes", "status")}
+
+
+def _columns(name: str, values: Sequence[Any], width: int) -> dict[str, Any]:
+    padded = [*values, *[None] * (width - len(values))]
+    return {f"{name}_{i}": value for i, value in enumerate(padded, start=1)}
+
+
+def layer_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the traces by layer of one checkpoint as flat columns."""
+    rows = []
+    for path, found in (record.get("per_layer") or {}).items():
+        low, high = found.get("interval") or (None, None)
+        rows.append(
+            {
+                **{name: record.get(name) for name in _FACTS[:-1]},
+                "layer": path,
+                "size": found.get("size"),
+                "trace": found["value"],
+                "standard_error": found.get("standard_error"),
+                "low": low,
+                "high": high,
+            }
+        )
+    return rows
+
+
+def printed(
+    record: Mapping[str, Any], spectrum: Mapping[str, Any] | None, which: str
+) -> list[tuple[str, str]]:
+    """Return the printed lines of a table of one checkpoint."""
+    rows = [("network", f"{record['name']}, {record['dim']:,} free parameters")]
+    rows += [(f"λ{i + 1}", text) for i, text in enumerate(_pairs(record))]
+    if len(record["eigenvalues"]):
+        rows.append(("which", f"{which}; ± is the residual ‖Hv − λv‖"))
+        rows.append(("none missed", probe_text(record)))
+    if record.get("trace") is not None:
+        rows += _trace(record)
+    if spectrum is not None:
+        rows += [(label, text) for label, text in check_texts(spectrum["checks"])]
+    return [*rows, ("products", products_text(record))]
+
+
+def _pairs(record: Mapping[str, Any]) -> list[str]:
+    count = len(record["eigenvalues"])
+    converged, multiplicity = record.get("converged", [True] * count), record.get("multiplicity", [1] * count)
+    return [
+        f"{format_value(float(value))} ± {format_value(float(residual))}"
+        + (f", one of {copies} that cannot be told apart" if copies > 1 else "")
+        + ("" if ok else " (not converged)")
+        for value, residual, ok, copies in zip(
+            record["eigenvalues"], record["residuals"], converged, multiplicity, strict=True
+        )
+    ]
+
+
+def probe_text(record: Mapping[str, Any]) -> str:
+    """Return what the probe for missed eigenvalues said."""
+    probe = record.get("complete_probe") or {}
+    if probe.get("exact"):
+        return "exact: the whole spectrum was computed"
+    if not probe:  # a result of a version that kept the answer alone
+        answer = record.get("none_missed")
+        return "not probed" if answer is None else ("passed" if answer else "failed, or not probed")
+    if not probe.get("num_matvecs"):
+        return "not probed"
+    word = "passed" if probe.get("passed") else ("failed" if probe.get("decided", True) else "undecided")
+    return f"{word}: a fresh random block of {probe['num_matvecs']} products"
+
+
+def _trace(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = record["trace"]
+    text = f"{format_value(found['value'])} ± {format_value(found['standard_error'])} (standard error)"
+    if found.get("interval") is not None:
+        low, high = (format_value(end) for end in found["interval"])
+        text += f", 95 % interval [{low}, {high}]"
+    rows = [("trace", f"{text}, {found['method']}")]
+    if found.get("data_standard_error") is not None:
+        rows.append(("from the examples", f"± {format_value(found['data_standard_error'])} (standard error)"))
+    layers = list((record.get("per_layer") or {}).items())
+    rows += [
+        (path, f"{format_value(layer['value'])} ± {format_value(layer['standard_error'])}")
+        for path, layer in layers[:_SHOWN]
+    ]
+    if len(layers) > _SHOWN:
+        rows.append(("", f"and {len(layers) - _SHOWN} more layers (all in the JSON form)"))
+    return rows
+
+
+def check_texts(checks: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return the checks of a density: its mass, and its moments beside those of the probes."""
+    rows = [("density: mass", f"{checks['mass']:.6f} as drawn (1 if none is lost)")]
+    for name in _CHECKS[1:]:
+        value, error, drawn = (format_value(checks[f"{name}{end}"]) for end in ("", "_error", "_drawn"))
+        rows.append((f"density: {name.replace('_', ' ')}", f"{value} ± {error}, {drawn} as drawn"))
+    return rows
+
+
+def products_text(record: Mapping[str, Any]) -> str:
+    """Return the cost in products, and in passes where examples were taken in groups."""
+    text = format_value(record["num_matvecs"])
+    passes = record.get("data_passes")
+    return f"{text}, and {passes} passes in groups of examples" if passes else text
+
+
+def line(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None) -> str:
+    """Return one checkpoint of several as a line: every eigenvalue, the trace, what is wrong with them."""
+    parts = [f"{record['dim']:,} free"]
+    values = record["eigenvalues"]
+    if len(values):
+        names = "λ1" if len(values) == 1 else f"λ1-λ{len(values)}"
+        shown = ", ".join(format_value(float(value)) for value in values)
+        parts.append(f"{names} {shown} (residuals up to {format_value(float(max(record['residuals'])))})")
+    if record.get("trace") is not None:
+        found = record["trace"]
+        text = f"trace {format_value(found['value'])} ± {format_value(found['standard_error'])}"
+        if found.get("data_standard_error") is not None:
+            text += f" (from the examples ± {format_value(found['data_standard_error'])})"
+        parts.append(text)
+    if spectrum is not None:
+        parts.append(f"density of mass {spectrum['checks']['mass']:.4f}")
+    return "; ".join([*parts, *_doubts(record)])
+
+
+def _doubts(record: Mapping[str, Any]) -> list[str]:
+    doubts = [f"λ{i} not converged" for i, ok in enumerate(record.get("converged", ()), start=1) if not ok]
+    if len(record["eigenvalues"]) and record.get("none_missed") is False:
+        doubts.append(f"none missed: {probe_text(record)}")
+    return [*doubts, *([] if record["status"] == "ok" else [str(record["status"])])]

@@ -1,0 +1,98 @@
+"""The page of a result, or of several: drawn from what is stored, nothing is computed again."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from landscape.errors import InputError
+from landscape.plots import figure_of
+from landscape.plots.page import Page
+
+__all__ = ["page_of", "report_page"]
+
+# What a kind adds to a page of its own; the others are their figure and their printed lines.
+_PARTS = {
+    "curvature": ("landscape.plots.curvature_page", "add_curvature"),
+    "scale_curvature": ("landscape.plots.curvature_page", "add_scale_curvature"),
+}
+
+
+def page_of(result: Any) -> Page:
+    """Return the page of one result: its figures, its numbers, where they come from.
+
+    Parameters
+    ----------
+    result : Result
+        Of any kind that has a figure.
+
+    Raises
+    ------
+    InputError
+        If there is no figure for its kind.
+    """
+    if result.kind == "flatness":
+        from landscape.plots.flatness_page import flatness_page
+
+        return flatness_page(result)
+    page = Page(title_of(result), subtitle=_subtitle(result))
+    _add(page, result)
+    return page.provenance({"status": result.status, **result.provenance})
+
+
+def report_page(results: Mapping[str, Any]) -> Page:
+    """Return one page of several results, a section each.
+
+    Parameters
+    ----------
+    results : mapping of str to Result
+        By what to call them.
+
+    Raises
+    ------
+    InputError
+        If there are none, or there is no figure for one's kind.
+    """
+    if not results:
+        raise InputError("report: no results", expected="at least one result")
+    if len(results) == 1:
+        return page_of(*results.values())
+    page = Page("Report", f"{len(results)} results")
+    for name, result in results.items():
+        page.section(f"{title_of(result)}: {Path(name).name}")
+        if subtitle := _subtitle(result):
+            page.text(subtitle, plain=True)
+        if not result.trustworthy:
+            page.warning(f"status: {result.status}")
+        _add(page, result)
+        page.provenance({name: {"status": result.status, **result.provenance}})
+    return page
+
+
+def title_of(result: Any) -> str:
+    """Return the heading of a result."""
+    return str(result.kind).replace("_", " ").capitalize()
+
+
+def _subtitle(result: Any) -> str:
+    return " and ".join(_networks(result))
+
+
+def _networks(result: Any) -> Sequence[str]:
+    """Return the names of the networks of a result, where they are few."""
+    given = getattr(result, "endpoints", None) or [r.get("name") for r in getattr(result, "records", ())]
+    names = list(dict.fromkeys(str(name) for name in given if name is not None))
+    return names if len(names) <= 2 else [f"{len(names)} networks"]
+
+
+def _add(page: Page, result: Any) -> None:
+    for warning in result.warnings:
+        page.warning(warning)
+    if result.kind in _PARTS:
+        module, function = _PARTS[result.kind]
+        getattr(importlib.import_module(module), function)(page, result)
+        return
+    page.figure(figure_of(result), "", result.kind)
+    page.table(("quantity", "value"), result.rows(), "Numbers", "numbers")
