@@ -104,7 +104,7 @@ problem = click.option(
     "--problem",
     metavar="MODULE:FUNCTION",
     show_default="the task that checkpoint or configuration name",
-    help="A function that returns a landscape.Problem, for training with its init(seed) as a pair: "
+    help="A function that returns a landscape.Problem, for training with its init(seed): "
     "package.module:function or file.py:function.",
 )
 mask = click.option("--mask/--no-mask", default=True, help="Measure a ticket in its own subspace.")

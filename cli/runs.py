@@ -9,7 +9,7 @@ import click
 
 from cli import _options
 from cli._frame import Outcome, Session
-from cli._text import aligned, strict
+from cli._text import aligned, cell, strict
 
 if TYPE_CHECKING:
     from trainers.summary import RunSummary
@@ -33,6 +33,10 @@ def command(session: Session, *, folder: Path) -> Outcome:
 
 
 def _block(summary: RunSummary) -> str:
+    if summary.reason is not None:
+        return aligned(
+            [("run", str(summary.path)), ("state", summary.state), ("reason", cell(summary.reason))]
+        )
     lines = [
         ("run", str(summary.path)),
         ("name, task", f"{summary.name}, {summary.task}"),

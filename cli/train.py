@@ -113,8 +113,8 @@ def planned(config: RunConfig, folder: Path, problem: str | None = None) -> Outc
     from trainers.config import to_dict, to_toml
     from trainers.plan import plan
 
-    own = dict(zip(("problem", "init"), _own(problem), strict=True))
-    estimate = plan(config, **own)
+    own, init, _ = own_problem(problem)
+    estimate = plan(config, problem=own, init=init)
     notes = aligned([*estimate.rows(), ("folder", str(folder))])
     comments = "\n".join(f"# {line}" for line in notes.splitlines())
     return Outcome(
@@ -123,10 +123,10 @@ def planned(config: RunConfig, folder: Path, problem: str | None = None) -> Outc
     )
 
 
-def _own(spec: str | None) -> tuple[Any, Any]:
-    """Return the user's problem and initialiser, or twice None."""
+def own_problem(spec: str | None) -> tuple[Any, Any, Any]:
+    """Return the user's problem, initialiser and chain of layers, or None for each."""
     if spec is None:
-        return None, None
+        return None, None, None
     from landscape.tasks import load_trainable
 
     return load_trainable(spec)
@@ -143,13 +143,14 @@ def _train(
     with session.stoppable(folder, hint) as should_stop:
         from trainers.tickets import train_tickets
 
-        own, init = _own(problem)
+        own, init, chain = own_problem(problem)
         with _damage_explained(folder):
             run = train_tickets(
                 config,
                 folder,
                 problem=own,
                 init=init,
+                chain=chain,
                 resume=resume,
                 progress=session.progress(),
                 should_stop=should_stop,

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 )
 @_options.output_folder(None, "runs/transfer")
 @_options.set_values
+@_options.problem
 @_options.resume
 @_options.dry_run
 @_options.device
@@ -58,6 +59,7 @@ def command(  # noqa: PLR0913  one parameter an option
     methods: tuple[str, ...],
     output: Path | None,
     overrides: tuple[str, ...],
+    problem: str | None,
     resume: bool,
     dry_run: bool,
     device: str,
@@ -68,8 +70,12 @@ def command(  # noqa: PLR0913  one parameter an option
     several targets make a matrix. The result is a run folder like that of train.
     """
     from trainers._sources import override_values
-    from trainers.transfer import transfer_config
+    from trainers.transfer import refuse_own_problem, transfer_config
 
+    if problem is not None and task is not None:
+        raise click.UsageError("--problem and --task say both what to train on")
+    if problem is None and task is None:
+        refuse_own_problem(runs)
     config = transfer_config(
         runs, targets, task=task, methods=methods or None, overrides=override_values(overrides)
     )
@@ -78,28 +84,40 @@ def command(  # noqa: PLR0913  one parameter an option
     if dry_run:
         from cli.train import planned
 
-        return planned(config, folder)
+        return planned(config, folder, problem)
     session.detail(f"device: {_device.require(device)}")
-    return _train(session, config, folder, resume=resume)
+    return _train(session, config, folder, problem=problem, resume=resume)
 
 
-def _train(session: Session, config: RunConfig, folder: Path, *, resume: bool) -> Outcome:
+def _train(
+    session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool
+) -> Outcome:
     def hint() -> str:
         if (folder / "run.toml").exists():
             return f"Go on with: landscape train --resume -o {shlex.quote(str(folder))}"
         return "Nothing has been written; the same command starts again."
 
     with session.stoppable(folder, hint) as should_stop:
-        from cli.train import finished
+        from cli.train import finished, own_problem
         from trainers.tickets import train_tickets
         from trainers.transfer import transfer_table
 
+        own, init, chain = own_problem(problem)
         run = train_tickets(
-            config, folder, resume=resume, progress=session.progress(), should_stop=should_stop
+            config,
+            folder,
+            problem=own,
+            init=init,
+            chain=chain,
+            resume=resume,
+            progress=session.progress(),
+            should_stop=should_stop,
         )
     session.shown.stop()
-    cells = transfer_table(run)
+    split, metric = run.headline
+    cells = transfer_table(run, metric=metric, split=split)
     data = {"cells": [strict({**vars(cell), "mean": cell.mean}) for cell in cells], "run": str(folder)}
+    data |= {"metric": metric, "split": split}
     return finished(run, text=aligned(_rows(cells)), data=data)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 import landscape
-from trainers import resolve, train_tickets
+from trainers import ChainLayer, resolve, train_tickets
 
 
 def data(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,9 +81,15 @@ def init(seed: int) -> Any:
     return jax.tree.map(lambda leaf: leaf.astype(np.float32), params)
 
 
+CHAIN = (
+    ChainLayer(path="hidden/kernel"),
+    ChainLayer(path="output/kernel"),
+)  # tells which weights are on paths
+
+
 def trainable() -> Any:
     """Return what training needs: ``landscape train CONFIG --problem examples/own_model.py:trainable``."""
-    return problem(), init
+    return problem(), init, CHAIN
 
 
 def growth(inputs: Any) -> np.ndarray:
@@ -103,10 +109,13 @@ def tickets(folder: Path) -> None:
             "gradient.epochs=60",
         ],
     )
-    run = train_tickets(config, folder, problem=problem(), init=init, optimizer=optax.lion(3e-3))
+    run = train_tickets(config, folder, problem=problem(), init=init, chain=CHAIN, optimizer=optax.lion(3e-3))
     for method in run.methods:
         errors = [run.accuracies(method, level, metric="error").mean() for level in range(3)]
         print(f"{method}: test error at 100, 50 and 25 % {', '.join(f'{error:.3f}' for error in errors)}")
+        info = run.infos[method, run.seeds[0], 2]
+        ranks = info["rank_correlation"]["all"]
+        print(f"  at 25 %: {info['effective_density']:.3f} on paths; ranks as when dense {ranks:.2f}")
 
 
 def main(paths: list[str]) -> None:

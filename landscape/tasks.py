@@ -159,7 +159,7 @@ def _called(item: Any, position: int) -> str:
 def load_problem(spec: str) -> Problem:
     """Call the function that ``package.module:function`` or ``path/file.py:function`` names.
 
-    The function may return a Problem, or a pair whose first item is one (what training takes).
+    The function may return a Problem, or what training takes: a tuple of which it is the first item.
 
     The working folder is searched last, after every installed package, so that a file that lies
     there by chance never shadows one.
@@ -174,7 +174,7 @@ def load_problem(spec: str) -> Problem:
     from landscape.problem import Problem
 
     found = load_function(spec, option="--problem")()
-    problem = found[0] if isinstance(found, tuple) and len(found) == 2 else found
+    problem = found[0] if isinstance(found, tuple) and len(found) in (2, 3) else found
     if not isinstance(problem, Problem):
         raise InputError(
             f"--problem {spec}: did not return a Problem",
@@ -185,8 +185,10 @@ def load_problem(spec: str) -> Problem:
     return problem
 
 
-def load_trainable(spec: str) -> tuple[Problem, Callable[[int], Any]]:
+def load_trainable(spec: str) -> tuple[Problem, Callable[[int], Any], Any]:
     """Call the function that `spec` names, which must return a problem with ``init(seed) -> params``.
+
+    A third item may say which layers the network is a chain of; it is None where there is none.
 
     Raises
     ------
@@ -198,12 +200,12 @@ def load_trainable(spec: str) -> tuple[Problem, Callable[[int], Any]]:
     from landscape.problem import Problem
 
     found = load_function(spec, option="--problem")()
-    pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
-    if not isinstance(pair[0], Problem) or not callable(pair[1]):
+    parts = found if isinstance(found, tuple) and len(found) in (2, 3) else (found, None)
+    if not isinstance(parts[0], Problem) or not callable(parts[1]):
         raise InputError(
             f"--problem {spec}: cannot be trained",
-            expected="a function that returns (landscape.Problem, init) with init(seed) -> params",
-            got=" and ".join(type(part).__name__ for part in pair),
+            expected="a function that returns (landscape.Problem, init[, chain]) with init(seed) -> params",
+            got=" and ".join(type(part).__name__ for part in parts),
             hint="An analysis needs the Problem alone; training also needs to know where to start.",
         )
-    return pair[0], pair[1]
+    return parts[0], parts[1], parts[2] if len(parts) == 3 else None

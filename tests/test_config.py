@@ -15,6 +15,7 @@ from hypothesis import given, strategies as st
 
 from landscape import Checkpoint, save
 from landscape.errors import CheckpointError, ConfigurationError
+from trainers._formats import modernised
 from trainers._toml import dump_toml
 from trainers.config import (
     EvolutionConfig,
@@ -28,6 +29,8 @@ from trainers.config import (
     to_dict,
     to_toml,
 )
+from trainers.methods import snr_denominator
+from trainers.runs import RunFolder
 
 
 def problems_of(values: dict[str, Any]) -> tuple[str, ...]:
@@ -390,3 +393,32 @@ def test_changed_keys_are_dotted_and_sorted() -> None:
     new = to_dict(resolve("smoke", overrides=["seeds=[7]", "evolution.std_init=0.2", "name=b"]))
     assert changed_keys(old, new) == ["evolution.std_init", "name", "seeds"]
     assert changed_keys(old, old) == []
+
+
+def test_an_explicit_denominator_wins_over_the_profile() -> None:
+    """In a stored configuration of format 1 "std" was no choice, and the paper's profile overruled both."""
+    paper = ["methods=['sep-cma-es-snr', 'snes-snr', 'gd-snr']", "evolution.profile=paper"]
+
+    def divided_by(config: RunConfig) -> list[str]:
+        return [snr_denominator(config.resolved(name)) for name in config.methods]
+
+    assert divided_by(resolve("smoke", overrides=paper)) == ["variance", "std", "std"]
+    for asked in ("std", "variance"):
+        config = resolve("smoke", overrides=[*paper, f"pruning.snr_denominator={asked}"])
+        assert divided_by(config) == [asked] * 3
+        former = to_dict(config)
+        del former["format"]
+        assert divided_by(from_dict(modernised(former))) == ["variance", "std", asked]
+        assert from_dict(modernised(to_dict(config))) == config
+
+
+def test_a_run_stored_in_format_1_goes_on_with_the_configuration_it_was_given(tmp_path: Path) -> None:
+    config = resolve("smoke", overrides=["evolution.profile=paper", "evolution.strategy=sep-cma-es"])
+    RunFolder.open(tmp_path / "old", config).close()
+    text = (tmp_path / "old/run.toml").read_text()
+    assert "format = 2\n" in text
+    former = text.replace("format = 2\n", "").replace('snr_denominator = "auto"', 'snr_denominator = "std"')
+    (tmp_path / "old/run.toml").write_text(former)
+    assert resolve(tmp_path / "old/run.toml") == config
+    RunFolder.open(tmp_path / "old", config, resume=True).close()
+    assert (tmp_path / "old/run.toml").read_text() == former

@@ -22,6 +22,7 @@ from trainers.protocol import Step
 from trainers.published import paper_settings
 from trainers.strategies import FACTS, REFUSED, STRATEGIES, no_snr
 from trainers.strategies._base import LEAST_STD, step_optimizer
+from trainers.strategies.pgpe import PGPEStrategy
 
 NAMES = sorted(STRATEGIES)
 SCALED = [name for name in NAMES if FACTS[name].per_parameter]
@@ -174,6 +175,28 @@ def test_the_scale_adapts_to_curvature(name: str) -> None:
     """On curvatures 10 : 0.1 the ideal ratio of standard deviations is 0.1."""
     ratio = curvature_ratio(name, ADAPTED[name])
     assert ((ratio > 0.08) & (ratio < 0.14)).all(), ratio
+
+
+def test_pgpe_in_the_paper_moves_its_scale_as_evosax_0_1_4_does() -> None:
+    """Its PGPE.tell_strategy with the defaults sigma_lrate 0.1 and sigma_max_change 0.2, in float64."""
+    search = PGPEStrategy(config("pgpe", profile="paper", population_size=8, std_init=0.1), 5)
+    params = search.constants(5)
+    rng = np.random.default_rng(0)
+    state = search.es.init(jax.random.key(0), jnp.zeros(5), params)
+    state = state.replace(std=jnp.asarray([0.1, 0.2, 0.4, 0.8, 3.0], jnp.float32))
+    noise = np.asarray(state.std, np.float64) * rng.normal(size=(4, 5))
+    population = jnp.asarray(np.concatenate([noise, -noise]), jnp.float32)
+    cost = rng.permutation(8) / 7 - 0.5  # centred ranks, whatever the fitness
+    found, _ = search.es.tell(jax.random.key(1), population, jnp.asarray(cost, jnp.float32), state, params)
+    plus, minus, std = cost[:4], cost[4:], np.asarray(state.std, np.float64)
+    order = np.argsort(np.minimum(plus, minus))
+    scores = 0.5 * (plus[order] + minus[order])
+    change = ((scores[:, None] - cost.mean()) * (noise**2 - std**2) / std).mean(0)
+    wanted = np.clip(std + 0.1 * change, 0.8 * std, 1.2 * std)
+    np.testing.assert_allclose(np.asarray(found.std), wanted, rtol=1e-5)
+    assert not np.allclose(
+        np.asarray(found.std), np.clip(std + 0.2 * change, 0.8 * std, 1.2 * std), rtol=1e-3
+    )
 
 
 def test_the_scale_of_pgpe_in_the_paper_takes_no_notice_of_curvature() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,15 +18,19 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
-from landscape import Problem, load
+from landscape import Problem, load, save
 from landscape.errors import ConfigurationError, InterruptedRunError, RunError
 from landscape.layout import Layout
-from trainers import open_run, resolve, train_tickets
+from trainers import ChainLayer, open_run, resolve, train_tickets
 from trainers.config import RunConfig
 from trainers.plan import plan
+from trainers.ranks import final_rank_correlations
+from trainers.run_page import write_run_page
 from trainers.runs import Run
 from trainers.tickets import _Session
+from trainers.training import LevelRunner
 
 SMALL = [
     "runtime.chunk_seconds=0.02",
@@ -247,6 +252,123 @@ def test_more_levels_and_methods_are_appended_and_nothing_is_trained_twice(tmp_p
     assert all(path.stat().st_mtime_ns == moment for path, moment in times.items())
 
 
+def started(run: Run, after: int = 0) -> list[tuple[int, list[list[Any]]]]:
+    """Return (level, replicates) of every level that was trained, from an event on."""
+    events = run.events()[after:]
+    return [(event["level"], event["replicates"]) for event in events if event["event"] == "level started"]
+
+
+def test_seeds_that_are_added_train_alone_and_no_finished_level_again(tmp_path: Path) -> None:
+    folder = tmp_path / "grown"
+    options = ["methods=['es-snr']", "pruning.levels=2"]
+    first = train_tickets(smoke(*options), folder)
+    bytes_before = {path: path.read_bytes() for path in folder.rglob("level-*.h5")}
+    rows, told = (folder / "metrics.jsonl").read_bytes(), len(first.events())
+    grown = train_tickets(smoke(*options, "seeds=[0, 1, 7]"), folder, resume=True)
+    assert started(grown, told) == [(0, [["es-snr", 7]]), (1, [["es-snr", 7]])]
+    assert all(path.read_bytes() == data for path, data in bytes_before.items())
+    assert (folder / "metrics.jsonl").read_bytes().startswith(rows)
+    old, new = (grown.checkpoints(seed=seed, level=1)[0] for seed in (0, 7))
+    assert (old.info["batch"], new.info["batch"]) == ([["es-snr", 0], ["es-snr", 1]], [["es-snr", 7]])
+    assert set(new.info["overlap"]) == {"0", "1"}
+    masks = [arrays(entry.load().mask) for entry in (old, new)]
+    kernels = [np.concatenate([m[p].ravel() for p in sorted(m) if p.endswith("kernel")]) for m in masks]
+    jaccard = (kernels[0] & kernels[1]).sum() / (kernels[0] | kernels[1]).sum()
+    assert new.info["overlap"]["0"]["jaccard"] == pytest.approx(jaccard)
+
+
+@pytest.mark.faults
+def test_a_run_killed_between_the_files_of_a_level_trains_nothing_again(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faults 1 and 23: seed 0 of a level is on disk, seed 1 is not."""
+    folder, written = tmp_path / "between", []
+
+    def save_two_then_die(path: Path, checkpoint: Any, **options: Any) -> None:
+        written.append(path)
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        save(path, checkpoint, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainers.tickets.save", save_two_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            train_tickets(smoke(), folder)
+    assert [path.parent.name for path in written[2:]] == ["seed-0", "seed-1"]
+    trained = len(open_run(folder).metrics())
+    with monkeypatch.context() as patch:
+        patch.setattr(LevelRunner, "_evaluate", _unexpected)
+        with pytest.raises(AssertionError, match="trains on"):
+            train_tickets(smoke(), folder, resume=True)
+    assert (folder / "es-snr/seed-1/level-01.h5").exists()
+    assert len(open_run(folder).metrics()) == trained
+    train_tickets(smoke(), folder, resume=True)
+    assert_same_run(run.path, folder)
+
+
+def _unexpected(*_: Any) -> None:
+    raise AssertionError("trains on")
+
+
+LATE = "method={late={algorithm='es', score='snr', pruning={rewind='step', rewind_step=3}}}"
+
+
+def test_a_method_that_rewinds_late_is_added_to_a_finished_run(run: Run, tmp_path: Path) -> None:
+    """No step of the dense level was kept: it is trained again, bitwise the same, and the step is."""
+    folder = tmp_path / "grown"
+    options = ["pruning.levels=2"]
+    first = train_tickets(smoke(*options, "methods=['es-snr']"), folder)
+    dense = first.checkpoints(level=0)[0].load()
+    grown = train_tickets(smoke(*options, "methods=['es-snr', 'late']", LATE), folder, resume=True)
+    batch = [["late", 0], ["late", 1]]
+    assert started(grown, len(first.events())) == [(0, batch), (1, batch)]
+    again = grown.checkpoints(method="late", seed=0, level=0)[0].load()
+    assert again.digest == dense.digest
+    assert [entry.step for entry in grown.trajectory("late", 1, 0)] == [3, None]
+    whole = train_tickets(smoke(*options, "methods=['es-snr', 'late']", LATE), tmp_path / "whole")
+    for one, other in zip(whole.checkpoints(), grown.checkpoints(), strict=True):
+        assert one.load().digest == other.load().digest
+
+
+@pytest.mark.faults
+def test_a_folder_that_shared_a_dense_level_without_its_step_goes_on(run: Run, tmp_path: Path) -> None:
+    """What an earlier version left behind: the copy of a dense level, and no step to rewind to."""
+    folder = tmp_path / "stuck"
+    options = ["pruning.levels=2", "methods=['es-snr', 'late']", LATE]
+    whole = train_tickets(smoke(*options), folder)
+    kept = (folder / "late/seed-0/level-00.h5").read_bytes()
+    digests = [entry.load().digest for entry in whole.checkpoints()]
+    for path in [*folder.rglob("*.step-*.h5"), *(folder / "late").rglob("level-01.h5")]:
+        path.unlink()
+    mended = train_tickets(smoke(*options), folder, resume=True)
+    assert [entry.load().digest for entry in mended.checkpoints()] == digests
+    assert (folder / "late/seed-0/level-00.h5").read_bytes() == kept
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["method={late={algorithm='es', score='snr', pruning={rewind='step', rewind_step=12}}}"], "before"),
+        (["method={late={algorithm='es', score='nowhere.py:f'}}"], "nowhere"),
+        (["method={late={algorithm='es', score='snr', evolution={batch_size=2000}}}"], "larger than"),
+    ],
+)
+def test_what_is_refused_leaves_the_run_as_it_was(
+    run: Run, tmp_path: Path, options: list[str], message: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(run.path, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    methods = "methods=['es-snr', 'es-random', 'gd-magnitude', 'late']"
+    with pytest.raises((ConfigurationError, RunError), match=message):
+        train_tickets(smoke(methods, *options), folder, resume=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    with pytest.raises((ConfigurationError, RunError), match=message):
+        train_tickets(smoke(methods, *options), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.faults
 def test_an_existing_run_is_not_overwritten(run: Run) -> None:
     with pytest.raises(RunError, match="resume"):
@@ -280,6 +402,78 @@ def test_a_problem_of_your_own_trains_tickets(tmp_path: Path) -> None:
         train_tickets(config, tmp_path / "half", problem=problem)
 
 
+def test_a_network_of_your_own_has_every_diagnostic_once_its_chain_is_known(tmp_path: Path) -> None:
+    """Two layers of ones: what is on a path can be counted by hand from the mask."""
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n\n\ndef size(inputs):\n    return abs(inputs.mean)\n"
+    )
+
+    def loss(params: Any, batch: Any) -> jax.Array:
+        return 0.5 * ((batch[0] @ params["a"] @ params["b"])[:, 0] - batch[1]) ** 2
+
+    def init(seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        return {k: rng.normal(size=n).astype(np.float32) for k, n in (("a", (3, 4)), ("b", (4, 1)))}
+
+    tables = (
+        f"method={{mine={{algorithm='gd', score='{tmp_path}/mine.py:size'}},"
+        " joined={algorithm='gd', source='mine', control='connected-random'}}"
+    )
+    config = smoke("methods=['mine', 'joined']", tables, "gradient.batch_size=32", "seeds=[0]")
+    own: dict[str, Any] = {"problem": Problem(loss, train=(x, x[:, 0])), "init": init}
+    with pytest.raises(ConfigurationError, match="layers are not known"):
+        train_tickets(config, tmp_path / "own", **own)
+    backwards = [ChainLayer(path="b"), ChainLayer(path="a")]
+    for chain, fault in ((backwards, "b has 1 outputs, a takes 3"), (backwards[1:], "b is left out")):
+        with pytest.raises(ConfigurationError, match="does not fit") as caught:
+            train_tickets(config, tmp_path / "own", chain=chain, **own)
+        assert caught.value.got == fault
+    assert not (tmp_path / "own").exists()
+    found = train_tickets(config, tmp_path / "own", chain=backwards[::-1], **own)
+    for entry in found.checkpoints():
+        mask = entry.load().mask
+        on_path = (mask["a"] & mask["b"][:, 0]).sum() + (mask["b"][:, 0] & mask["a"].any(0)).sum()
+        assert entry.info["effective_density"] == on_path / 16
+        assert ("rank_correlation" in entry.info) == (entry.method == "mine" and entry.level > 0)
+        assert entry.method == "mine" or entry.info["effective_density"] == entry.info["density"]
+
+
+def test_ranks_are_compared_over_the_weights_that_survive_to_the_end(run: Run) -> None:
+    """Figure 7: Spearman's correlation of |mean| / std at level k and when dense, by scipy."""
+    found = final_rank_correlations(run, "es-snr")
+    assert [(r.layer, r.level) for r in found] == [
+        (layer, level) for layer in ("all", "Dense_0/kernel", "Dense_1/kernel") for level in (1, 2)
+    ]
+    for entry in found:
+        assert entry.density == 0.5**entry.level
+        assert entry.mean == pytest.approx(np.mean(entry.values))
+        assert entry.interval is None  # two seeds
+        for seed, value in zip(run.seeds, entry.values, strict=True):
+            dense, then, last = (
+                run.checkpoints(method="es-snr", seed=seed, level=k)[0].load() for k in (0, entry.level, 2)
+            )
+            alive = arrays(last.mask)
+            paths = [f"/{entry.layer}"] if entry.layer != "all" else [p for p in alive if "kernel" in p]
+            now, before = (
+                np.concatenate(
+                    [np.abs(arrays(c.params)[p][alive[p]]) / arrays(c.std)[p][alive[p]] for p in paths]
+                )
+                for c in (then, dense)
+            )
+            assert value == pytest.approx(spearmanr(now, before).statistic)
+    level_two = run.infos["es-snr", 0, 2]["rank_correlation"]["all"]  # its survivors are those of the end
+    assert next(r for r in found if (r.layer, r.level) == ("all", 2)).values[0] == pytest.approx(level_two)
+    assert final_rank_correlations(run, "es-random") == []
+
+
+def test_the_page_of_a_run_shows_ranks_by_layer_with_a_csv(run: Run, tmp_path: Path) -> None:
+    page = write_run_page(run, tmp_path / "page.html", plotlyjs="cdn")[0].read_text(encoding="utf-8")
+    assert "Do the ranks last?" in page
+    assert "ranks.csv" in page
+    assert "Dense_1/kernel" in page
+
+
 def test_a_plan_counts_what_a_run_does(run: Run) -> None:
     found = plan(smoke())
     assert found.num_checkpoints == len(run.checkpoints())
@@ -287,6 +481,16 @@ def test_a_plan_counts_what_a_run_does(run: Run) -> None:
     assert found.evaluations == {"es-snr": 3 * es, "es-random": 2 * es, "gd-magnitude": 3 * 2 * 9 * 128}
     assert found.num_params == 610
     json.dumps(found.to_dict())
+
+
+def test_the_memory_of_a_plan_is_that_of_the_methods_trained_together() -> None:
+    """What counts is how many replicates one program holds: three methods of two seeds, or six seeds."""
+    methods = "methods=['es-snr', 'es-magnitude', 'es-random']"
+    together = plan(smoke(methods, "runtime.together=methods")).memory_bytes
+    assert together == plan(smoke("methods=['es-snr']", "seeds=[0, 1, 2, 3, 4, 5]")).memory_bytes
+    assert together > plan(smoke(methods, "runtime.together=seeds")).memory_bytes
+    dense = plan(smoke(methods, "runtime.together=methods", "pruning.levels=1")).memory_bytes
+    assert dense == plan(smoke("methods=['es-snr']")).memory_bytes
 
 
 @pytest.mark.data

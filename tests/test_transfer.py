@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 from cli.main import run as command_line
 from landscape._tree import by_path
 from landscape.errors import ConfigurationError, RunError
+from landscape.tasks import load_trainable
 from trainers import resolve, train_tickets, transfer_config, transfer_table
+from trainers.config import EvolutionConfig, from_dict, to_toml
+from trainers.published import paper_settings
 from trainers.runs import Run, RunFolder
 from trainers.summary import summaries, summary
 
@@ -81,6 +85,67 @@ def test_runs_of_one_name_are_told_apart(source: Run) -> None:
         "gd-from-1-smoke-es-snr",
         "gd-from-2-smoke-es-snr",
     ]
+
+
+def test_every_target_trains_as_the_first_source_that_trains_by_it(source: Run, tmp_path: Path) -> None:
+    own = ["evolution.strategy=pgpe", "evolution.mean_learning_rate=0.033", "evolution.std_init=0.07"]
+    pgpe = resolve("smoke", overrides=[*TINY, "methods=['es-snr', 'adam-random']", *own])
+    RunFolder.open(tmp_path / "pgpe", pgpe).close()
+    runs = [source.path, tmp_path / "pgpe"]
+    config = transfer_config(runs, ["es", "snes", "pgpe", "adam", "sep-cma-es"], methods=["es-snr"])
+    assert from_dict(tomllib.loads(to_toml(config))) == config
+    for name in ("pgpe-snr", "pgpe-random", "pgpe-from-1-smoke-es-snr", "pgpe-from-2-smoke-es-snr"):
+        assert config.resolved(name).evolution == pgpe.evolution
+        assert config.method[name]["note"] == "settings of es-snr in pgpe"
+    for name in ("es-snr", "snes-random"):
+        assert config.resolved(name).evolution == source.config.evolution
+        assert name not in config.method
+    assert config.resolved("adam-random").gradient == source.config.gradient
+    defaults = config.resolved("sep-cma-es-snr").evolution
+    assert (defaults.std_init, defaults.generations) == (EvolutionConfig().std_init, 3)
+    assert "defaults of sep-cma-es" in config.method["sep-cma-es-snr"]["note"]
+
+
+def test_a_strategy_that_no_source_has_trains_as_the_paper_has_it(source: Run) -> None:
+    options = {"task": "kmnist", "overrides": {"evolution": {"generations": 7}}}
+    config = transfer_config([source.path], ["pgpe"], methods=["es-snr"], **options)
+    found = config.resolved("pgpe-from-es-snr").evolution
+    assert found == paper_settings(
+        "pgpe",
+        "kmnist",
+        population_size=8,
+        generations=7,
+        batch_size=64,
+        eval_every=source.config.evolution.eval_every,
+    )
+    assert config.method["pgpe-snr"]["note"] == "settings of the paper on kmnist"
+
+
+@pytest.mark.faults
+def test_tickets_of_a_problem_of_ones_own_are_not_taken_to_the_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = f"{Path(__file__).parent.parent / 'examples/own_model.py'}:trainable"
+    config = resolve("smoke", overrides=[*TINY, "methods=['es-snr']", "seeds=[0]"])
+    problem, init, chain = load_trainable(example)
+    run = train_tickets(config, tmp_path / "own", problem=problem, init=init, chain=chain)
+    arguments = ["transfer", str(run.path), "--to", "gd", "-o", str(tmp_path / "moved"), "--json", "-q"]
+    for more in ([], ["--dry-run"]):
+        assert command_line([*arguments, *more]) == 3
+        assert "--problem" in capsys.readouterr().out
+    assert command_line([*arguments, "--problem", example, "--task", "digits"]) == 2
+    capsys.readouterr()
+    assert command_line([*arguments, "--problem", example, "--dry-run"]) == 0
+    plan = json.loads(capsys.readouterr().out)["data"]["plan"]
+    assert plan["num_params"] == problem_size(init)
+    assert command_line([*arguments, "--problem", example]) == 0
+    data = json.loads(capsys.readouterr().out)["data"]
+    assert (data["metric"], data["split"]) == ("error", "test")
+    assert {cell["tickets"] for cell in data["cells"]} == {"own", "random", "es-snr"}
+
+
+def problem_size(init: Any) -> int:
+    return sum(leaf.size for leaf in by_path(init(0)).values())
 
 
 def test_another_task_gets_the_tickets_and_keeps_the_network(source: Run) -> None:
@@ -152,6 +217,22 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
         summaries(tmp_path)
     with pytest.raises(RunError, match="no such folder"):
         summaries(tmp_path / "nowhere")
+
+
+@pytest.mark.faults
+def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("good", "torn"):
+        RunFolder.open(tmp_path / name, resolve("smoke", overrides=TINY)).close()
+    (tmp_path / "torn/run.toml").write_text("x = [")
+    found = summaries(tmp_path)
+    assert [(run.path.name, run.state) for run in found] == [("good", "unfinished"), ("torn", "unreadable")]
+    assert "run.toml" in str(found[1].reason)
+    assert command_line(["runs", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "unreadable" in text
+    assert "not the configuration of a run" in text
+    with pytest.raises(RunError, match="not the configuration of a run"):
+        summaries(tmp_path / "torn")
 
 
 def test_the_command_lists_runs_without_jax(source: Run, capsys: pytest.CaptureFixture[str]) -> None:

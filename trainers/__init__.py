@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig as RunConfig, resolve as resolve
+    from trainers.pruning import ChainLayer as ChainLayer
     from trainers.quickstart import run_quickstart as run_quickstart
     from trainers.runs import Run as Run, open_run as open_run
     from trainers.tickets import train_tickets as train_tickets
     from trainers.transfer import transfer_config as transfer_config, transfer_table as transfer_table
 
 _EXPORTS = {
+    "ChainLayer": "trainers.pruning",
     "Run": "trainers.runs",
     "RunConfig": "trainers.config",
     "open_run": "trainers.runs",

@@ -72,8 +72,7 @@ class EvolutionConfig(check.Settings):
         The learning rate is multiplied by its decay each generation, down to its floor. Not for
         Sep-CMA-ES. Default 1 and 0.
     std_learning_rate : float
-        Step of the standard deviation of PGPE (default 0.1; 0.2 in the paper's profile), DES and
-        simple ES (default 0.1).
+        Step of the standard deviation of PGPE, DES and simple ES. Default 0.1.
     beta1, beta2 : float
         Adam's decay of the first and second moment (PGPE, OpenES, ARS). Default 0.99 and 0.999.
     eval_every : int

@@ -11,6 +11,7 @@ from landscape._stats import wilson_interval
 from landscape.plots._series import FEW_SEEDS
 from landscape.plots.page import Page
 from landscape.plots.tickets import density_figure, sweep_figure
+from trainers.ranks import final_rank_correlations
 from trainers.runs import Run
 
 _NAMES = {
@@ -172,15 +173,55 @@ def diagnostics_section(page: Page, run: Run) -> None:
     page.table(headers, rows, "Densities, ranks and overlaps", "diagnostics")
     page.text(
         "**On paths**: weights on a path of surviving weights from an input to an output. **Rank "
-        "correlation**: Spearman's, of the scores with those of the first level over the weights that are "
-        "left. **Overlap**: Jaccard index of the masks of two runs, and what random masks of the same layer "
-        "densities would have. Means over runs."
+        "correlation**: Spearman's, of the scores with those of the first level over the weights that the "
+        "level has left. **Overlap**: Jaccard index of the masks of two runs, and what random masks of the "
+        "same layer densities would have. Means over runs."
     )
+
+
+def ranks_section(page: Page, run: Run) -> None:
+    """Add a table of how scores rank beside those of the first level, by layer, over the last survivors.
+
+    Of a score of the user's nothing is shown: to draw a page runs nobody's code.
+    """
+    rows: list[list[object]] = []
+    for method in run.methods:
+        score = run.config.resolved(method).score
+        if score is None or ":" in score:
+            continue
+        for found in final_rank_correlations(run, method):
+            low, high = found.interval or (None, None)
+            place = [method_name(method), found.layer, percent(found.density)]
+            rows.append([*place, found.mean, low, high, *found.values])
+    if not rows:
+        return
+    seeds = [f"run {i + 1}" for i in range(len(run.seeds))]
+    page.section("Do the ranks last?")
+    page.table(
+        ["method", "layer", "weights left", "mean", "low", "high", *seeds],
+        rows,
+        "Rank correlation with the first level, over the weights that survive to the end",
+        "ranks",
+    )
+    page.text(
+        "Spearman's rank correlation of the scores of each level with those of the first, over the weights "
+        "that the last level has left (figure 7 of Lange & Sprekeler 2023). **Low, high**: Student's 95 % "
+        "interval of the mean over runs, from five runs on."
+    )
+
+
+def _pairs(infos: Sequence[Mapping[str, Any]]) -> dict[frozenset[int], Mapping[str, float]]:
+    """Return the overlaps of every two seeds once: seeds that came later know those before them only."""
+    return {
+        frozenset({int(info["seeds"]["train"]), int(other)}): pair
+        for info in infos
+        for other, pair in info.get("overlap", {}).items()
+    }
 
 
 def _diagnosed(infos: Sequence[Mapping[str, Any]]) -> list[object]:
     """Return the mean of every diagnostic over seeds, None where it is not stored."""
-    pairs = [pair for info in infos for pair in info.get("overlap", {}).values()]
+    pairs = list(_pairs(infos).values())
     found = [
         [info.get("effective_density") for info in infos],
         [info.get("density_all") for info in infos],

@@ -78,9 +78,10 @@ class PruningConfig(check.Settings):
         ones, but for snip, grasp and synflow, which are defined at initialisation and prune in one
         shot.
     score_examples : int
-        Training examples that snip, grasp and movement look at, at most. Default 1,024.
+        Training examples that snip and grasp look at, at most. Default 1,024.
     snr_denominator : str
-        ``"std"`` (default) or ``"variance"``, which the published code used with Sep-CMA-ES.
+        ``"std"``, ``"variance"``, or ``"auto"`` (default): the standard deviation, but the variance for
+        Sep-CMA-ES in the profile "paper", as the published code has it.
     rewind : str
         From where a ticket is trained: ``"init"`` (default), ``"step"`` (the dense level's weights at
         `rewind_step`) or ``"none"`` (go on from the trained weights).
@@ -98,7 +99,7 @@ class PruningConfig(check.Settings):
     mode: str = check.field("iterative", check.one_of("iterative", "one-shot"))
     score_at: str = check.field("auto", check.one_of("auto", "trained", "initial"))
     score_examples: int = check.field(1_024, check.integer(low=1))
-    snr_denominator: str = check.field("std", check.one_of("std", "variance"))
+    snr_denominator: str = check.field("auto", check.one_of("auto", "std", "variance"))
     rewind: str = check.field("init", check.one_of("init", "step", "none"))
     rewind_step: int = check.field(0, check.integer(low=0))
 

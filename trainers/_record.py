@@ -9,7 +9,8 @@ import numpy as np
 
 from landscape import Checkpoint
 from landscape.provenance import versions
-from trainers._ticket import Space, Ticket
+from trainers._space import Space
+from trainers._ticket import Ticket
 from trainers.config import RunConfig, SeedsConfig, to_dict
 from trainers.methods import Method
 from trainers.pruning import densities

@@ -8,6 +8,7 @@ from typing import Any
 
 from landscape.errors import ConfigurationError, RunError
 from trainers._files import explained, is_temporary
+from trainers._formats import modernised
 from trainers._toml import parse_toml
 from trainers.config import RunConfig, changed_keys, from_dict, to_dict
 
@@ -39,7 +40,7 @@ def stored_config(folder: Path) -> RunConfig:
     with explained(path, "cannot be read"):
         data = path.read_bytes()
     try:
-        return from_dict(parse_toml(data, where=str(path)), where=str(path))
+        return from_dict(modernised(parse_toml(data, where=str(path))), where=str(path))
     except ConfigurationError as error:
         raise RunError(
             f"{path}: not the configuration of a run",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import CheckpointError, ConfigurationError
+from trainers._formats import modernised
 from trainers._strategy_table import PARTIAL_KEYS
 from trainers._toml import parse_override, parse_toml, read_toml
 from trainers._validate import Invalid, is_given, name
@@ -54,7 +55,7 @@ def source_values(source: str | Path) -> dict[str, Any]:
         return _stored(path)
     if path.suffix != ".toml":
         return _preset(str(source))
-    values = read_toml(path)
+    values = modernised(read_toml(path))
     base = values.pop("extends", None)
     if base is not None:
         if not isinstance(base, str):
@@ -92,7 +93,7 @@ def _stored(path: Path) -> dict[str, Any]:
             f"{path}: names a pruning score in a Python file, and no HDF5 file says what code to run",
             hint="Give the configuration as a .toml file that you have read.",
         )
-    return dict(config)
+    return modernised(config)
 
 
 def _preset(preset: str) -> dict[str, Any]:

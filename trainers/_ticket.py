@@ -9,34 +9,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from landscape import Checkpoint, Problem, load
-from landscape._digest import tree_digest
+from landscape import Checkpoint, load
 from landscape._functions import load_function
 from landscape._tree import difference, shapes
 from landscape.errors import ArchitectureMismatchError, ConfigurationError, RunError
 from landscape.layout import Layout
+from trainers._space import Space
 from trainers.config import RunConfig, SeedsConfig
-from trainers.methods import Method, Source
+from trainers.methods import Method, Source, snr_denominator
 from trainers.pruning import (
     AT_INITIALISATION,
     NEED_DERIVATIVES,
     SCORES,
-    ChainLayer,
     ControlInputs,
-    Derivatives,
     ScoreInputs,
     control,
     count_to_keep,
     prune,
     prune_in_steps,
     rank_correlations,
+    without_chain,
+    without_outputs,
 )
 from trainers.runs import Run, RunFolder, open_run
 
@@ -46,81 +46,9 @@ _SAME = 1e-9  # relative difference between densities that are the same
 _COMPARED = ("snr", "magnitude", "movement")
 
 
-@dataclasses.dataclass
-class Space:
-    """What is trained: a problem, and the vector of its parameters.
-
-    Attributes
-    ----------
-    problem : Problem
-        Loss and data.
-    init : callable
-        ``init(seed) -> params``.
-    like : pytree
-        Parameters of the right structure.
-    layout : Layout
-        Their flat vector [n].
-    """
-
-    problem: Problem
-    init: Callable[[int], PyTree]
-    like: PyTree
-    layout: Layout
-
-    @classmethod
-    def of(cls, problem: Problem, init: Callable[[int], PyTree], seed: int) -> Space:
-        """Return the space of a problem, probed with the parameters of one seed."""
-        like = init(seed)
-        problem.check(like)
-        return cls(problem, init, like, Layout.of(like))
-
-    @cached_property
-    def _initial(self) -> dict[int, np.ndarray]:
-        return {}
-
-    def initial(self, seed: int) -> np.ndarray:
-        """Return the initialisation [n] of a seed."""
-        if seed not in self._initial:
-            self._initial[seed] = self.layout.flatten(self.init(seed))
-        return self._initial[seed]
-
-    def identity(self, init_seeds: set[int]) -> dict[str, str]:
-        """Return the digests of the data and of the initialisations, by what they are of."""
-        data = {f"data {split}": self.problem.data_digest(split) for split in self.problem.splits}
-        return data | {f"init {seed}": tree_digest(self.tree(self.initial(seed))) for seed in init_seeds}
-
-    @cached_property
-    def chain(self) -> tuple[ChainLayer, ...] | None:
-        """The network as a chain of layers, where it is one of ours."""
-        network = (self.problem.task or {}).get("network")
-        if not isinstance(network, Mapping):
-            return None
-        from trainers.tasks.networks import chain
-
-        return chain(network)
-
-    def derivatives(self, num_examples: int, seed: int) -> Derivatives:
-        """Return what data-dependent scores need; compiled once for each choice of examples."""
-        key = (num_examples, seed)
-        if key not in self._derivatives:
-            from trainers.pruning.derivatives import loss_derivatives
-
-            self._derivatives[key] = loss_derivatives(
-                self.problem, self.layout, self.like, num_examples=num_examples, seed=seed
-            )
-        return self._derivatives[key]
-
-    @cached_property
-    def _derivatives(self) -> dict[tuple[int, int], Derivatives]:
-        return {}
-
-    def tree(self, vector: np.ndarray) -> PyTree:
-        """Return the parameters of a vector."""
-        return self.layout.unflatten(vector, self.like)
-
-    def prunable(self, method: Method) -> np.ndarray:
-        """Return which entries [n] a method may prune."""
-        return self.layout.prunable(biases=method.pruning.prune_biases)
+def is_compared(score: str | None) -> bool:
+    """Return whether the ranks of a score are compared between levels; those of the user are."""
+    return score is not None and (score in _COMPARED or ":" in score)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,6 +71,52 @@ class Ticket:
     start: np.ndarray
     init: np.ndarray
     notes: dict[str, Any]
+
+
+def method_scores(method: Method, inputs: ScoreInputs) -> np.ndarray:
+    """Return the scores [n] that a method gives weights.
+
+    Raises
+    ------
+    ConfigurationError
+        If the score needs what is not there, or a function of the user's does not give [n].
+    """
+    name = str(method.score)
+    if name in SCORES:
+        return SCORES[name](inputs)
+    found = np.asarray(_own_score(method)(inputs), np.float64)
+    if found.shape != inputs.mean.shape:
+        raise ConfigurationError(
+            f"method.{method.name}.score: {name} must give one score a weight",
+            expected=f"shape {inputs.mean.shape}",
+            got=f"shape {found.shape}",
+        )
+    return found
+
+
+def _own_score(method: Method) -> Callable[[ScoreInputs], Any]:
+    """Return the user's function that a method prunes by."""
+    return load_function(str(method.score), option=f"method.{method.name}.score")
+
+
+def score_inputs(
+    method: Method, seeds: SeedsConfig, trained: Checkpoint, *, layout: Layout, initial: np.ndarray
+) -> ScoreInputs:
+    """Return what a score may look at after a level that was trained from `initial` [n], dense."""
+    mask = layout.flatten(trained.mask).astype(bool)
+    start = np.where(mask, initial, 0.0)
+    moment = (trained.state or {}).get("second_moment")
+    asked = method.pruning.score_at
+    at_init = asked == "initial" or (asked == "auto" and method.score in AT_INITIALISATION)
+    return ScoreInputs(
+        mean=start if at_init else layout.flatten(trained.params),
+        std=None if trained.std is None or at_init else layout.flatten(trained.std),
+        mask_seed=seeds.mask,
+        second_moment=None if moment is None or at_init else layout.flatten(moment),
+        initial=start,
+        mask=mask,
+        snr_denominator=snr_denominator(method),
+    )
 
 
 class Tickets:
@@ -182,17 +156,25 @@ class Tickets:
         return Ticket(mask=mask, start=np.where(mask, start, 0.0).astype(np.float32), init=init, notes={})
 
     def require(self, method: Method) -> None:
-        """Refuse a method at once whose tickets are to be taken from where they are not.
+        """Refuse a method at once whose tickets cannot be made.
 
         Raises
         ------
-        RunError, ArchitectureMismatchError
+        RunError, ArchitectureMismatchError, ConfigurationError
             As `ticket` would after other methods have been trained.
         """
+        if method.score is not None and ":" in method.score:
+            _own_score(method)
+        if method.score == "synflow" and self.space.problem.outputs is None:
+            raise without_outputs()
+        if method.control == "connected-random" and self.space.chain is None:
+            raise without_chain()
         source = method.source
-        if source is not None and source.run is not None:
-            for seeds in self.config.seeds:
-                for density in method.pruning.schedule:
+        for density in method.pruning.schedule if source is not None else ():
+            if source is not None and source.run is None:
+                _level_of(density, self.config.resolved(source.method).pruning.schedule, source.method)
+            elif source is not None and source.run is not None:
+                for seeds in self.config.seeds:
                     self._foreign(source.run, source.method, seeds, density)
 
     def scores(self, method: Method, seeds: SeedsConfig, inputs: ScoreInputs) -> np.ndarray:
@@ -207,43 +189,13 @@ class Tickets:
         if name in NEED_DERIVATIVES:
             derivatives = self.space.derivatives(method.pruning.score_examples, seeds.mask)
             inputs = dataclasses.replace(inputs, derivatives=derivatives)
-        if name in SCORES:
-            return SCORES[name](inputs)
-        found = np.asarray(load_function(name, option=f"method.{method.name}.score")(inputs), np.float64)
-        if found.shape != inputs.mean.shape:
-            raise ConfigurationError(
-                f"method.{method.name}.score: {name} must give one score a weight",
-                expected=f"shape {inputs.mean.shape}",
-                got=f"shape {found.shape}",
-            )
-        return found
+        return method_scores(method, inputs)
 
     def inputs(self, method: Method, seeds: SeedsConfig, trained: Checkpoint) -> ScoreInputs:
         """Return what a score may look at after a level."""
-        flatten = self.space.layout.flatten
-        mask = flatten(trained.mask).astype(bool)
-        initial = np.where(mask, self.space.initial(seeds.init), 0.0)
-        moment = (trained.state or {}).get("second_moment")
-        at_init = self._at_initialisation(method)
-        return ScoreInputs(
-            mean=initial if at_init else flatten(trained.params),
-            std=None if trained.std is None or at_init else flatten(trained.std),
-            mask_seed=seeds.mask,
-            second_moment=None if moment is None or at_init else flatten(moment),
-            initial=initial,
-            mask=mask,
-            snr_denominator=self._denominator(method),
+        return score_inputs(
+            method, seeds, trained, layout=self.space.layout, initial=self.space.initial(seeds.init)
         )
-
-    def _denominator(self, method: Method) -> str:
-        """Return what snr divides by: as asked for, or as the strategy's profile has it."""
-        if method.trainer == "es" and method.evolution.profile == "paper":
-            return "variance" if method.evolution.strategy == "sep-cma-es" else "std"
-        return method.pruning.snr_denominator
-
-    def _at_initialisation(self, method: Method) -> bool:
-        asked = method.pruning.score_at
-        return asked == "initial" or (asked == "auto" and method.score in AT_INITIALISATION)
 
     def _own_mask(self, method: Method, seeds: SeedsConfig, level: int) -> np.ndarray:
         if level == 0:
@@ -273,8 +225,12 @@ class Tickets:
     def correlations(
         self, method: Method, seeds: SeedsConfig, trained: Checkpoint, level: int
     ) -> dict[str, float | None] | None:
-        """Return how the scores of a trained level rank beside those of the first, where it is told."""
-        if method.score not in _COMPARED or level == 0 or method.source is not None:
+        """Return how the scores of a trained level rank beside those of the first, where it is told.
+
+        Over the weights that survive to this level; over those that survive to the end see
+        `trainers.ranks`.
+        """
+        if not is_compared(method.score) or level == 0 or method.source is not None:
             return None
         first = load(self.folder.level_path(method.name, seeds.train, 0))
         now, then = (self.scores(method, seeds, self.inputs(method, seeds, one)) for one in (trained, first))

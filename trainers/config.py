@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers import _validate as check
+from trainers._formats import FORMAT
 from trainers._optimisation import EvolutionConfig, GradientConfig
 from trainers._pruning_config import PruningConfig, SeedsConfig, replicates
 from trainers._sources import (
@@ -86,6 +87,9 @@ class RunConfig(check.Settings):
 
     Attributes
     ----------
+    format : int
+        Which version of these keys is meant: 2. Stored configurations without it are read as format 1,
+        in which the profile "paper" did not look at ``pruning.snr_denominator``.
     name : str
         What reports call it, and the default name of its folder. Default ``"run"``.
     task : str
@@ -108,6 +112,7 @@ class RunConfig(check.Settings):
         The sections.
     """
 
+    format: int = check.field(FORMAT, check.integer(low=FORMAT, high=FORMAT))
     name: str = check.field("run", check.name)
     task: str = check.field("digits", check.text)
     task_options: Mapping[str, Any] = check.field({}, check.table)

@@ -69,6 +69,8 @@ class MethodTable(check.Settings):
         What is done to a source's tickets, to see what matters in them. Default ``"none"``.
     pruning, evolution, gradient : dict
         Keys of those sections that differ for this method.
+    note : str, optional
+        Where settings come from, for the reader. Default none.
     """
 
     algorithm: str | None = check.field(None, check.optional(check.one_of(*TRAINERS)))
@@ -78,6 +80,7 @@ class MethodTable(check.Settings):
     pruning: Mapping[str, Any] = check.field({}, check.table)
     evolution: Mapping[str, Any] = check.field({}, check.table)
     gradient: Mapping[str, Any] = check.field({}, check.table)
+    note: str | None = check.field(None, check.optional(check.text))
 
     def settle(self) -> None:
         """Refuse what contradicts itself."""
@@ -185,6 +188,15 @@ class Method:
     def training(self) -> EvolutionConfig | GradientConfig:
         """The settings of its trainer; methods that share them share one compiled program."""
         return self.evolution if self.trainer == "es" else self.gradient
+
+
+def snr_denominator(method: Method) -> str:
+    """Return what a method's snr divides by: as asked for, or as the strategy's profile has it."""
+    asked = method.pruning.snr_denominator
+    if asked != "auto":
+        return asked
+    is_paper = method.trainer == "es" and method.evolution.profile == "paper"
+    return "variance" if is_paper and method.evolution.strategy == "sep-cma-es" else "std"
 
 
 def split_name(name: str) -> tuple[str, str] | None:

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from landscape import Problem
-from trainers._ticket import Space
+from trainers._batches import groups, largest_batch
+from trainers._space import Space
 from trainers._trainable import require_trainable
 from trainers.config import RunConfig
 from trainers.engine import Engine
@@ -31,8 +33,8 @@ class Plan:
         Forward passes of one example, by method (a gradient step counts each example once); a dense
         level shared between methods counts for the first of them.
     memory_bytes : int
-        Device memory of training: the largest of the compiled programs with its data, seeds trained
-        together. Evaluation between chunks and the runtime itself come on top.
+        Device memory of training: the largest of the compiled programs with its data, with as many seeds
+        and methods as train together. Evaluation between chunks and the runtime itself come on top.
     """
 
     num_params: int
@@ -93,13 +95,14 @@ def plan(
         evaluations[method.name] = per_level * (levels - shared)
         if method.starts_dense:
             seen.setdefault(method.training, method)
-    programs = {method.training: method for method in map(config.resolved, config.methods)}
     return Plan(
         num_params=layout.size,
         num_prunable=int(layout.prunable(biases=config.pruning.prune_biases).sum()),
         num_checkpoints=len(config.methods) * seeds * levels,
         evaluations=evaluations,
-        memory_bytes=max(_program_bytes(method, config, space) for method in programs.values()),
+        memory_bytes=max(
+            _program_bytes(method, config, space, count) for method, count in _programs(config).values()
+        ),
         final_density=config.pruning.schedule[-1],
     )
 
@@ -112,13 +115,24 @@ def _per_level(method: Method, num_examples: int) -> int:
     return method.gradient.epochs * steps * method.gradient.batch_size
 
 
-def _program_bytes(method: Method, config: RunConfig, space: Space) -> int:
+def _programs(config: RunConfig) -> dict[Any, tuple[Method, int]]:
+    """Return a method of every compiled program, and how many replicates train in it at once."""
+    found: dict[Any, tuple[Method, int]] = {}
+    for group in groups(config, jax.default_backend()):
+        count, first = largest_batch(group, config), group[0]
+        if count > found.get(first.training, (first, 0))[1]:
+            found[first.training] = first, count
+    return found
+
+
+def _program_bytes(method: Method, config: RunConfig, space: Space, count: int) -> int:
     """Return the memory of a level's compiled program: data, states, and what it needs in between.
 
     It is compiled for that, which takes seconds, and is what XLA has laid out, not a guess.
     """
     engine = Engine(make_trainer(method, space), space.problem.arrays("train"))
-    seeds = config.seeds
+    # Seeds only fill the arrays, whose shapes decide.
+    seeds = [config.seeds[i % len(config.seeds)] for i in range(count)]
     level = engine.level([one.train for one in seeds], 0, np.ones((len(seeds), space.layout.size), bool))
     carry = engine.start(level, np.stack([space.initial(one.init) for one in seeds]))
     return engine.memory_bytes(carry, level)

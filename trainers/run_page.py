@@ -12,6 +12,7 @@ from trainers._page_parts import (
     accuracy_table,
     diagnostics_section,
     layers_section,
+    ranks_section,
 )
 from trainers.runs import Run
 
@@ -31,6 +32,7 @@ def write_run_page(run: Run, path: str | Path, *, plotlyjs: str = "embed", force
     accuracy_section(page, run)
     layers_section(page, run)
     diagnostics_section(page, run)
+    ranks_section(page, run)
     page.section("Numbers")
     accuracy_table(page, run)
     seeds = [f"init {s.init}, train {s.train}, mask {s.mask}" for s in run.config.seeds]

@@ -77,7 +77,14 @@ class RunFolder:
         self.notes: tuple[str, ...] = () if lock.note is None else (lock.note,)
 
     @classmethod
-    def open(cls, path: str | Path, config: RunConfig, *, resume: bool = False) -> RunFolder:
+    def open(
+        cls,
+        path: str | Path,
+        config: RunConfig,
+        *,
+        resume: bool = False,
+        check: Callable[[RunFolder], None] = lambda _run: None,
+    ) -> RunFolder:
         """Create a run folder, or go on with the run in it.
 
         Parameters
@@ -91,6 +98,9 @@ class RunFolder:
             more methods, another name and anything of ``runtime`` are taken and recorded: the
             former ``run.toml`` is kept as ``run-<n>.toml``, and the event lists the changed keys.
             Where there is no run yet, one is begun.
+        check : callable
+            Called with the locked folder before anything of the run is written: whatever it refuses
+            leaves the folder as it was.
 
         Raises
         ------
@@ -108,14 +118,14 @@ class RunFolder:
             raise
         try:
             run = cls(folder, config, lock)
-            run._begin(resume=resume)
+            run._begin(resume=resume, check=check)
         except BaseException:
             _unmake(made, lock)
             lock.release()
             raise
         return run
 
-    def _begin(self, *, resume: bool) -> None:
+    def _begin(self, *, resume: bool, check: Callable[[RunFolder], None]) -> None:
         """Check what is there, sign the lock, and write the configuration."""
         stored = self.path / CONFIG_NAME
         with explained(self.path, "cannot be looked at"):
@@ -127,6 +137,7 @@ class RunFolder:
         if old is not None:
             refuse_changes(self.path, old, self.config)
         self._lock.sign()
+        check(self)
         self._write_config(stored, old)
         for folder in (self.path, *self.path.glob("*/"), *self.path.glob("*/seed-*/")):
             if folder != self.path / "results":  # other processes write there
@@ -204,7 +215,14 @@ class RunFolder:
         """
         self._check_open()
         path = self.path / "identity.json"
-        known = read_identity(path)
+        known = self.check_identity(digests)
+        if set(digests) - set(known):
+            text = json.dumps({**known, **digests}, sort_keys=True, indent=1)
+            publish(path, text.encode() + b"\n")
+
+    def check_identity(self, digests: Mapping[str, str]) -> dict[str, str]:
+        """Return the digests that are recorded; refuse others as `identify` does, and write nothing."""
+        known = read_identity(self.path / "identity.json")
         changed = sorted(name for name in digests if known.get(name, digests[name]) != digests[name])
         if changed:
             raise RunError(
@@ -213,9 +231,7 @@ class RunFolder:
                 got=f"another {', another '.join(changed)}",
                 hint="Give the same problem and init (or LANDSCAPE_DATA), or begin another run.",
             )
-        if set(digests) - set(known):
-            text = json.dumps({**known, **digests}, sort_keys=True, indent=1)
-            publish(path, text.encode() + b"\n")
+        return known
 
     def append_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to ``metrics.jsonl``; they are on the disk when this returns.

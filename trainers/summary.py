@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from landscape.errors import RunError
+from landscape.errors import LandscapeError, RunError
 from trainers._files import explained, folder_path
 from trainers._lock import is_locked
 from trainers._resume import CONFIG_NAME
@@ -50,13 +50,15 @@ class RunSummary:
     name, task : str
         From its configuration.
     state : str
-        ``"finished"``, ``"running"`` or ``"unfinished"``.
+        ``"finished"``, ``"running"``, ``"unfinished"`` or ``"unreadable"``.
     seeds : tuple of int
         Train seeds.
     metric : str
         What `MethodSummary.scores` are.
     methods : tuple of MethodSummary
         In the order of the configuration.
+    reason : str or None
+        Why it cannot be read; nothing else is known then.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class RunSummary:
     seeds: tuple[int, ...]
     metric: str
     methods: tuple[MethodSummary, ...]
+    reason: str | None = None
 
     @property
     def num_finished(self) -> int:
@@ -86,10 +89,12 @@ class RunSummary:
 def summaries(folder: str | Path) -> list[RunSummary]:
     """Return the runs in a folder and those below it, by path; a run's own folder is one run.
 
+    A run that cannot be read is listed as such, unless it is the folder itself.
+
     Raises
     ------
     RunError
-        If there is no such folder, or no run in it.
+        If there is no such folder, no run in it, or it is a run that cannot be read.
     """
     root = folder_path(folder)
     with explained(root, "cannot be looked at"):
@@ -99,7 +104,26 @@ def summaries(folder: str | Path) -> list[RunSummary]:
     if not found:
         hint = "landscape train makes one."
         raise RunError(f"{root}: no run in it", expected=f"folders that hold {CONFIG_NAME}", hint=hint)
-    return [summary(path) for path in found]
+    return [summary(path)] if (path := found[0]) == root else [_listed(path) for path in found]
+
+
+def _listed(path: Path) -> RunSummary:
+    """Return how far a run among others has come, or why it does not tell."""
+    try:
+        return summary(path)
+    except (LandscapeError, OSError) as error:
+        lines = [getattr(error, "what", str(error)), getattr(error, "got", None)]
+        reason = ": ".join(line for line in lines if line)
+        return RunSummary(
+            path=path,
+            name=path.name,
+            task="",
+            state="unreadable",
+            seeds=(),
+            metric="",
+            methods=(),
+            reason=reason,
+        )
 
 
 def _runs(folder: Path, depth: int) -> Iterator[Path]:

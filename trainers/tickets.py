@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ import optax
 from landscape import Checkpoint, Problem, load, save
 from landscape.errors import ConfigurationError, InterruptedRunError
 from landscape.progress import SILENT, Progress
-from trainers._record import level_checkpoint, shared_checkpoint, step_checkpoint
-from trainers._ticket import Space, Ticket, Tickets
+from trainers._batches import Replicate, groups, of_level, without_twins
+from trainers._dense import DenseLevels
+from trainers._record import level_checkpoint, step_checkpoint
+from trainers._space import Space
+from trainers._ticket import Ticket, Tickets
 from trainers._trainable import require_trainable
 from trainers.config import RunConfig, SeedsConfig
 from trainers.engine import Engine
@@ -30,9 +33,9 @@ from trainers.evaluation import map_replicates, mean_loss, population_evaluator
 from trainers.evolution import Evolution
 from trainers.gradient import Gradient
 from trainers.methods import Method
-from trainers.pruning import mask_overlap
+from trainers.pruning import ChainLayer, mask_overlap
 from trainers.runs import Run, RunFolder, open_run
-from trainers.training import Hooks, LevelRunner, snapshot_step
+from trainers.training import Hooks, LevelRunner, Outcome, snapshot_step, snapshot_tag
 
 __all__ = ["train_tickets"]
 
@@ -40,12 +43,13 @@ PyTree = Any
 Init = Callable[[int], PyTree]
 
 
-def train_tickets(
+def train_tickets(  # noqa: PLR0913  one keyword a setting
     config: RunConfig,
     folder: str | Path,
     *,
     problem: Problem | None = None,
     init: Init | None = None,
+    chain: Sequence[ChainLayer] | None = None,
     optimizer: optax.GradientTransformation | None = None,
     resume: bool = False,
     progress: Progress = SILENT,
@@ -61,14 +65,17 @@ def train_tickets(
         The run folder, created if missing.
     problem, init : Problem and callable, optional
         Your own loss and data, and ``init(seed) -> params``; by default those of ``config.task``.
+    chain : sequence of ChainLayer, optional
+        Your own network as a chain of its kernels, from inputs to outputs, where it is one: for the
+        effective density and connected random tickets.
     optimizer : optax.GradientTransformation, optional
         Your own, for every method that trains by gradient descent, in place of the configured one:
         its learning rate and schedule are then your own too, and there are no moments for ``gd-snr``.
         The run does not know it: give the same one when you resume.
     resume : bool
         Go on with a run that was stopped, or extend it by levels, seeds or methods. Finished levels
-        are never written again; with more seeds, the seeds of a method train together once more, since
-        a result is bitwise the same only in the same batch, and only the new ones are kept.
+        are never trained again: new seeds train as a batch of their own. A dense level is, if a method
+        is added that rewinds to a step of it which was not kept.
     progress : Progress
         Told about every chunk.
     should_stop : callable
@@ -86,24 +93,23 @@ def train_tickets(
     InterruptedRunError
         If `should_stop` asked for it.
     ConfigurationError
-        If the configuration cannot be trained (a batch larger than the data, say), listing why; no
-        folder is made.
+        If the configuration cannot be trained (a batch larger than the data, say), listing why. Nothing
+        has been written then, nor after a refusal of another kind.
     """
     problem, init = _problem_and_init(config, problem, init)
-    # What cannot be trained is refused before there is a folder that could be neither used nor resumed.
     require_trainable(config, problem, own_optimizer=optimizer is not None)
-    space = Space.of(problem, init, config.seeds[0].init)
-    with RunFolder.open(Path(folder), config, resume=resume) as run:
+    session = _Session(
+        config,
+        problem,
+        init,
+        chain=chain,
+        optimizer=optimizer,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    with RunFolder.open(Path(folder), config, resume=resume, check=session.prepare) as run:
         for note in run.notes:
             progress.note(note)
-        session = _Session(
-            config,
-            run,
-            space,
-            optimizer=optimizer,
-            progress=progress,
-            should_stop=should_stop,
-        )
         try:
             session.train()
         except InterruptedRunError as stop:
@@ -129,9 +135,6 @@ def _problem_and_init(config: RunConfig, problem: Problem | None, init: Init | N
     return task.problem, task.init
 
 
-Replicate = tuple[Method, SeedsConfig]
-
-
 def make_trainer(
     method: Method, space: Space, *, optimizer: optax.GradientTransformation | None = None
 ) -> Evolution | Gradient:
@@ -149,17 +152,28 @@ class _Session:
     """One call of `train_tickets`: engines are built once and shared by all levels and methods."""
 
     config: RunConfig
-    run: RunFolder
-    space: Space
+    problem: Problem
+    init: Init
     _: dataclasses.KW_ONLY
+    chain: Sequence[ChainLayer] | None
     optimizer: optax.GradientTransformation | None
     progress: Progress
     should_stop: Callable[[], int | None]
 
     def __post_init__(self) -> None:
-        self.tickets = Tickets(self.config, self.run, self.space)
         self.methods = [self.config.resolved(name) for name in self.config.methods]
         self.runners: dict[Any, LevelRunner] = {}
+
+    def prepare(self, run: RunFolder) -> None:
+        """Take the folder of the run, and refuse whatever could only fail later."""
+        self.run = run
+        self.space = Space.of(self.problem, self.init, self.config.seeds[0].init, chain=self.chain)
+        self.tickets = Tickets(self.config, run, self.space)
+        self.dense = DenseLevels(run, self.tickets, self.methods)
+        self.identity = self.space.identity({seeds.init for seeds in self.config.seeds})
+        run.check_identity(self.identity)
+        for method in self.methods:
+            self.tickets.require(method)
 
     def runner(self, method: Method) -> LevelRunner:
         """Return what trains a method, building it at the first use of its settings."""
@@ -172,88 +186,56 @@ class _Session:
 
     def train(self) -> None:
         """Train every level of every method that is not on disk yet."""
-        self.run.identify(self.space.identity({seeds.init for seeds in self.config.seeds}))
-        for method in self.methods:
-            self.tickets.require(method)
-        for group in self._groups():
+        self.run.identify(self.identity)
+        for group in groups(self.config, jax.default_backend()):
             for level in range(max(len(method.pruning.schedule) for method in group)):
-                self._train_group([m for m in group if level < len(m.pruning.schedule)], level)
-
-    def _groups(self) -> list[list[Method]]:
-        """Return the methods that train as one batch.
-
-        Methods go together where one program trains them and their masks free equally many weights.
-        On a CPU a larger batch gains nothing, and a method alone is bitwise the same in any run.
-        """
-        together = self.config.runtime.together
-        if together == "seeds" or (together == "auto" and jax.default_backend() == "cpu"):
-            return [[method] for method in self.methods]
-        groups: dict[Any, list[Method]] = {}
-        for method in self.methods:
-            alone = method.source is not None and (method.source.run is not None or method.control != "none")
-            pruning = method.pruning
-            key = (method.training, pruning.prune_biases, pruning.schedule, method.name if alone else "")
-            groups.setdefault(key, []).append(method)
-        return list(groups.values())
+                self._train_group(group, level)
 
     def _train_group(self, group: list[Method], level: int) -> None:
         """Train what is missing of one level of a group of methods."""
-        methods = self._missing(group, level)
-        # All seeds of a method train, though some may be on disk: a result is bitwise the same only
-        # for the same batch of seeds. Only the missing ones are written.
-        replicates = [(method, seeds) for method in methods for seeds in self.config.seeds]
-        if replicates:
-            self._train_level(replicates, level)
+        replicates = of_level(group, self.config, level)
+        methods = list({method.name: method for method, _ in replicates}.values())
+        self._share(methods, level)
+        begun = self._begun(replicates, level)
+        missing = without_twins([one for one in replicates if not self._is_done(one, level)], level)
+        # A result is bitwise the same only in the same batch: one that was begun goes on as it was, though
+        # some of it may be on disk. Finished levels are not trained again, so that what comes later is
+        # a batch of its own.
+        batches = [begun if any(one in begun for one in missing) else []]
+        batches.append([one for one in missing if one not in begun])
+        for batch in batches:
+            if batch:
+                self._train_level(batch, level)
+        self._share(methods, level)
         for method in group:
-            if level == 0:
-                self._share_dense(method)
             path = self.run.partial_path(method.name)
-            if path.exists() and level == _snapshot_level(path):
+            if snapshot_tag(path).get("level") == level:
                 path.unlink()
 
-    def _missing(self, group: list[Method], level: int) -> list[Method]:
-        """Return the methods of which a level must be trained."""
-        found: list[Method] = []
-        for method in group:
-            if level == 0:
-                self._share_dense(method)
-            done = all(self._is_finished((method, seeds), level) for seeds in self.config.seeds)
-            twin = level == 0 and method.starts_dense and any(other.starts_dense for other in found)
-            if not done and not twin:
-                found.append(method)
-        return found
+    def _share(self, methods: list[Method], level: int) -> None:
+        for method in methods if level == 0 else ():
+            self.dense.share(method)
+
+    def _begun(self, replicates: list[Replicate], level: int) -> list[Replicate]:
+        """Return the batch of a level whose state is on disk, if it is one of these replicates."""
+        known = {(method.name, seeds.train): (method, seeds) for method, seeds in replicates}
+        for name in dict.fromkeys(name for name, _ in known):
+            tag = snapshot_tag(self.run.partial_path(name))
+            names = [(str(method), int(seed)) for method, seed in tag.get("replicates", ())]
+            if tag.get("level") == level and set(names) <= set(known):
+                return [known[name] for name in names]
+        return []
 
     def _is_finished(self, replicate: Replicate, level: int) -> bool:
         method, seeds = replicate
         return self.run.is_finished(method.name, seeds.train, level)
 
-    def _share_dense(self, method: Method) -> None:
-        """Copy the dense level from another method of the same trainer: nothing was pruned yet."""
-        others = [
-            other
-            for other in self.methods
-            if other.name != method.name
-            and other.training == method.training
-            and other.starts_dense
-            and method.starts_dense
-        ]
-        for seeds in self.config.seeds:
-            ready = [other for other in others if self._is_finished((other, seeds), 0)]
-            if ready and not self._is_finished((method, seeds), 0):
-                self._copy_dense(ready[0], method, seeds)
-
-    def _copy_dense(self, other: Method, method: Method, seeds: SeedsConfig) -> None:
-        source = self.run.level_path(other.name, seeds.train, 0)
-        target = self.run.level_path(method.name, seeds.train, 0)
-        ticket = self.tickets.ticket(method, seeds, 0)
-        for path in (*sorted(source.parent.glob(f"{source.stem}.step-*.h5")), source):
-            shared = shared_checkpoint(self.space, ticket, load(path), replicate=(method, seeds, 0))
-            save(target.with_name(path.name), shared, force=True)
+    def _is_done(self, replicate: Replicate, level: int) -> bool:
+        """Return whether a level is on disk, with what later levels start from."""
+        return self._is_finished(replicate, level) and not (level == 0 and self.dense.lacks_step(*replicate))
 
     def _train_level(self, replicates: list[Replicate], level: int) -> None:
-        config, first = self.config, replicates[0][0]
-        missing = [not self._is_finished(replicate, level) for replicate in replicates]
-        runner = self.runner(first)
+        runner = self.runner(replicates[0][0])
         tickets = [self.tickets.ticket(method, seeds, level) for method, seeds in replicates]
         fixed = runner.engine.level(
             [seeds.train for _, seeds in replicates],
@@ -262,59 +244,93 @@ class _Session:
             branches=[(seeds.parent, seeds.branch_step) for _, seeds in replicates],
         )
         names = list(dict.fromkeys(method.name for method, _ in replicates))
-        tag = {"level": level, "replicates": [[method.name, seeds.train] for method, seeds in replicates]}
+        batch = [[method.name, seeds.train] for method, seeds in replicates]
+        tag = {"level": level, "replicates": batch}
         hooks = self._hooks(replicates, tickets, level, tag=tag)
-        self.run.event("level started", methods=names, level=level)
+        self.run.event("level started", methods=names, level=level, replicates=batch)
         began = time.perf_counter()
-        label = f"{' + '.join(names)} level {level + 1}/{len(first.pruning.schedule)}"
+        label = f"{' + '.join(names)} level {level + 1}/{len(replicates[0][0].pruning.schedule)}"
         self.progress.start(label, total=runner.engine.trainer.num_steps)
         start = np.stack([ticket.start for ticket in tickets])
         outcome = runner.train(fixed, start, tag=tag, hooks=hooks)
-        for index, (method, seeds) in enumerate(replicates):
-            if missing[index]:
-                checkpoint = level_checkpoint(
-                    config,
-                    self.space,
-                    tickets[index],
-                    replicate=(method, seeds, level),
-                    outcome=outcome,
-                    index=index,
-                )
-                found = self._diagnostics(replicates, tickets, index, checkpoint)
-                checkpoint = dataclasses.replace(checkpoint, info={**(checkpoint.info or {}), **found})
-                save(self.run.level_path(method.name, seeds.train, level), checkpoint)
+        self._publish(replicates, tickets, level, outcome=outcome)
         if hooks.snapshot_path is not None:
             hooks.snapshot_path.unlink(missing_ok=True)
         seconds = time.perf_counter() - began
         self.run.event("level finished", methods=names, level=level, seconds=seconds)
 
+    def _publish(
+        self, replicates: list[Replicate], tickets: list[Ticket], level: int, *, outcome: Outcome
+    ) -> None:
+        """Write the checkpoints of a trained batch that are not there yet."""
+        masks = self._masks(replicates, tickets, level)
+        batch = [[method.name, seeds.train] for method, seeds in replicates]
+        for index, (method, seeds) in enumerate(replicates):
+            if self._is_finished((method, seeds), level):
+                continue
+            checkpoint = level_checkpoint(
+                self.config,
+                self.space,
+                tickets[index],
+                replicate=(method, seeds, level),
+                outcome=outcome,
+                index=index,
+            )
+            # The last bits of a result depend on the batch it was trained in.
+            found = {"batch": batch, **self._diagnostics(method, seeds, checkpoint, masks=masks)}
+            checkpoint = dataclasses.replace(checkpoint, info={**(checkpoint.info or {}), **found})
+            save(self.run.level_path(method.name, seeds.train, level), checkpoint)
+
+    def _masks(
+        self, replicates: list[Replicate], tickets: list[Ticket], level: int
+    ) -> dict[tuple[str, int], np.ndarray]:
+        """Return the masks of all seeds of some methods that are known: in the batch, or on disk."""
+        pairs = zip(replicates, tickets, strict=True)
+        masks = {(method.name, seeds.train): ticket.mask for (method, seeds), ticket in pairs}
+        for name in dict.fromkeys(method.name for method, _ in replicates):
+            for seeds in self.config.seeds:
+                if (name, seeds.train) not in masks and self.run.is_finished(name, seeds.train, level):
+                    stored = load(self.run.level_path(name, seeds.train, level))
+                    mask = self.space.layout.flatten(stored.mask).astype(bool)
+                    masks[name, seeds.train] = mask
+        return masks
+
     def _diagnostics(
-        self, replicates: list[Replicate], tickets: list[Ticket], index: int, trained: Checkpoint
+        self,
+        method: Method,
+        seeds: SeedsConfig,
+        trained: Checkpoint,
+        *,
+        masks: Mapping[tuple[str, int], np.ndarray],
     ) -> dict[str, Any]:
         """Return what compares a replicate with the first level and with the method's other seeds."""
-        method, seeds = replicates[index]
         level = int((trained.info or {})["level"])
         found: dict[str, Any] = {}
         correlations = self.tickets.correlations(method, seeds, trained, level)
         if correlations is not None:
             found["rank_correlation"] = correlations
         prunable, layout = self.space.prunable(method), self.space.layout
+        mine = masks[method.name, seeds.train]
         found["overlap"] = {
-            str(other.train): mask_overlap(tickets[index].mask, tickets[i].mask, prunable, layout)
-            for i, (name, other) in enumerate(replicates)
-            if name == method and other.train != seeds.train
+            str(other.train): mask_overlap(mine, masks[method.name, other.train], prunable, layout)
+            for other in self.config.seeds
+            if other.train != seeds.train and (method.name, other.train) in masks
         }
         return found
 
     def _hooks(
         self, replicates: list[Replicate], tickets: list[Ticket], level: int, *, tag: dict[str, Any]
     ) -> Hooks:
-        names = {method.name for method, _ in replicates}
+        names = {(method.name, seeds.train) for method, seeds in replicates}
         snapshot = self.run.partial_path(replicates[0][0].name)
         resumed = snapshot_step(snapshot, tag)
         # What an interrupted run wrote after its last snapshot will be written again.
         self.run.trim_metrics(
-            lambda row: row["method"] not in names or row["level"] != level or int(row["step"]) <= resumed
+            lambda row: (
+                (row["method"], row["seed"]) not in names
+                or row["level"] != level
+                or int(row["step"]) <= resumed
+            )
         )
 
         def on_evaluation(step: int, rows: list[dict[str, float]]) -> None:
@@ -344,19 +360,8 @@ class _Session:
             on_evaluation=on_evaluation,
             keep=keep,
             keep_every=runtime.trajectory_every,
-            keep_steps=self._rewind_steps(replicates) if level == 0 else (),
+            keep_steps=self.dense.steps([method for method, _ in replicates]) if level == 0 else (),
             snapshot_path=snapshot,
             chunk_seconds=runtime.chunk_seconds,
             save_every_seconds=runtime.save_every_seconds,
         )
-
-    def _rewind_steps(self, replicates: list[Replicate]) -> tuple[int, ...]:
-        """Return the steps of the dense level to which methods that share it rewind."""
-        trained = {method.training for method, _ in replicates}
-        steps = {m.pruning.rewind_step for m in self.methods if m.training in trained}
-        return tuple(sorted(steps - {0}))
-
-
-def _snapshot_level(path: Path) -> int | None:
-    found = (load(path).info or {}).get("snapshot", {})
-    return found.get("level") if isinstance(found, Mapping) else None

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from landscape import Checkpoint, Problem, load, save
+from landscape.checkpoint import load_info
 from landscape.errors import InterruptedRunError
 from landscape.layout import Layout
 from landscape.problem import device_memory
@@ -155,6 +156,10 @@ class LevelRunner:
             carry, best, first = restored if restored is not None else (carry, best, first)
         carry = self._run(carry, level, best, first, tag=tag, hooks=hooks)
         trainer = self.engine.trainer
+        if start.shape[0] > 1 and first < trainer.num_steps:
+            # Several files will be published one by one: whoever is killed in between goes on from
+            # here, and trains nothing again.
+            _snapshot(hooks.snapshot_path, carry, best, {**tag, "step": trainer.num_steps})
         std, moments = trainer.std(carry.state), trainer.moments(carry.state)
         return Outcome(
             solutions=np.asarray(self.engine.trainer.solution(carry.state)),
@@ -237,11 +242,16 @@ def _snapshot(path: Path | None, carry: Carry, best: Best, tag: dict[str, Any]) 
     save(path, Checkpoint(params={"best": best.vectors}, state=state, info={"snapshot": tag}), force=True)
 
 
+def snapshot_tag(path: Path) -> dict[str, Any]:
+    """Return what a snapshot is of, with its step; nothing if there is none."""
+    if not path.exists():
+        return {}
+    return dict((load_info(path) or {}).get("snapshot", {}))
+
+
 def snapshot_step(path: Path, tag: dict[str, Any]) -> int:
     """Return the step at which a snapshot of this very level was taken, 0 if there is none."""
-    if not path.exists():
-        return 0
-    found = dict((load(path).info or {}).get("snapshot", {}))
+    found = snapshot_tag(path)
     step = int(found.pop("step", 0))
     return step if found == tag else 0
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import ConfigurationError, RunError
+from trainers._transfer_settings import target_settings
 from trainers.config import RunConfig, from_dict, to_dict
 from trainers.methods import TRAINERS
 from trainers.runs import Run, open_run
@@ -52,8 +53,10 @@ def transfer_config(
     sources : sequence of path
         Folders of finished runs of one network and one schedule of densities.
     targets : sequence of str
-        ``es``, ``gd``, strategies or optimisers. Settings are those of the first source for its own
-        algorithm, and the defaults of any other.
+        ``es``, ``gd``, strategies or optimisers. Settings are those of the first source that trains by
+        it; of a strategy by which none trains, what the paper gives it on the task, or else its
+        defaults, for as many generations, members and examples as the sources have. Each table
+        ``[method.…]`` notes which, where it is not what the sections say anyway.
     task : str, optional
         Task to train on, of the same input shape; by default that of the first source.
     methods : sequence of str, optional
@@ -83,19 +86,20 @@ def transfer_config(
             f"transfer: no such target: {', '.join(unknown) or '(none)'}",
             expected=f"one or more of {', '.join(TRAINERS)}",
         )
-    tickets = _tickets(runs, methods)
-    names, tables = [], {}
-    for target in dict.fromkeys(targets):
-        names += [f"{target}-{_OWN_SCORE[TRAINERS[target]]}", f"{target}-random"]
-        for ticket in tickets:
-            name = f"{target}-from-{ticket.label}"
-            names.append(name)
-            tables[name] = {"algorithm": target, "source": ticket.source}
     values = to_dict(runs[0].config)
-    values |= {"methods": names, "method": tables, "seeds": _common_seeds(runs)}
-    values["name"] = "transfer"
     if task is not None and task != values["task"]:
         values |= {"task": task, "task_options": {}}
+    tickets = _tickets(runs, methods)
+    tables: dict[str, dict[str, Any]] = {}
+    for target in dict.fromkeys(targets):
+        settings = target_settings(runs, target, task=values["task"], changes=overrides or {})
+        tables |= {f"{target}-{score}": settings for score in (_OWN_SCORE[TRAINERS[target]], "random")}
+        for ticket in tickets:
+            own = {"algorithm": target, "source": ticket.source}
+            tables[f"{target}-from-{ticket.label}"] = {**own, **settings}
+    described = {name: table for name, table in tables.items() if table}
+    values |= {"methods": list(tables), "method": described, "seeds": _common_seeds(runs)}
+    values["name"] = "transfer"
     return from_dict(_merged(values, overrides or {}), where="transfer", own_problem=task is None)
 
 
@@ -103,6 +107,24 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     from trainers._sources import layered
 
     return layered(base, changes)
+
+
+def refuse_own_problem(sources: Sequence[str | Path]) -> None:
+    """Refuse runs that were trained on a problem of the user's, where none is given.
+
+    Raises
+    ------
+    RunError
+        If a checkpoint of a run names no task.
+    """
+    for run in map(open_run, sources):
+        first = [entry.info for entry in run.checkpoints()[:1]]
+        if any(info.get("task", {}) is None for info in first):
+            raise RunError(
+                f"{run.path}: was trained on a problem of your own, which no file says how to load",
+                expected="that problem, or a task for its tickets",
+                hint="Give --problem file.py:function, as train took it, or --task.",
+            )
 
 
 def _refuse_unlike(runs: Sequence[Run]) -> None:

@@ -1,9 +1,9 @@
 """Which weights a ticket keeps: scores, scopes, exact counts, controls and diagnostics."""
 
-from trainers.pruning.controls import CONTROLS, ControlInputs, control
+from trainers.pruning.controls import CONTROLS, ControlInputs, control, without_chain
 from trainers.pruning.diagnostics import densities, mask_overlap, rank_correlations
 from trainers.pruning.masks import count_to_keep, keep_highest, layer_densities
-from trainers.pruning.paths import ChainLayer, effective_mask
+from trainers.pruning.paths import ChainLayer, chain_faults, effective_mask
 from trainers.pruning.scopes import SCOPES, layer_counts, prune, prune_in_steps
 from trainers.pruning.scores import (
     AT_INITIALISATION,
@@ -12,6 +12,7 @@ from trainers.pruning.scores import (
     Derivatives,
     ScoreInputs,
     score,
+    without_outputs,
 )
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ControlInputs",
     "Derivatives",
     "ScoreInputs",
+    "chain_faults",
     "control",
     "count_to_keep",
     "densities",
@@ -36,4 +38,6 @@ __all__ = [
     "prune_in_steps",
     "rank_correlations",
     "score",
+    "without_chain",
+    "without_outputs",
 ]

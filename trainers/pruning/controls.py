@@ -112,6 +112,15 @@ def layer_random(inputs: ControlInputs) -> Ticket:
     return mask, inputs.init
 
 
+def without_chain() -> ConfigurationError:
+    """Return the refusal of what needs a network's layers, where they are not known."""
+    return ConfigurationError(
+        "control connected-random: the network's layers are not known",
+        expected="a built-in network, or the chain of your own",
+        hint="Give train_tickets(chain=…), or return (problem, init, chain) from the function of --problem.",
+    )
+
+
 def connected_random(inputs: ControlInputs) -> Ticket:
     """Return as many random weights as the ticket has, all of them on paths from input to output.
 
@@ -123,10 +132,7 @@ def connected_random(inputs: ControlInputs) -> Ticket:
         If the ticket has fewer weights than a path.
     """
     if inputs.chain is None:
-        raise ConfigurationError(
-            "control connected-random: the network's layers are not known",
-            expected="a built-in network",
-        )
+        raise without_chain()
     mask = connected_mask(
         int((inputs.mask & inputs.prunable).sum()),
         inputs.prunable,

@@ -14,7 +14,7 @@ import numpy as np
 
 from landscape.layout import Layout
 
-__all__ = ["ChainLayer", "effective_mask"]
+__all__ = ["ChainLayer", "chain_faults", "effective_mask"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,30 @@ class ChainLayer:
 
     path: str
     channels: int | None = None
+
+
+def chain_faults(chain: Sequence[ChainLayer], layout: Layout) -> list[str]:
+    """Return why a chain is none of a network's kernels, in words; nothing where it is one.
+
+    Every leaf with two axes or more must be in it: of a kernel beside the chain it could not be said
+    whether its weights are on a path.
+    """
+    known = dict(zip(layout.paths, layout.shapes, strict=True))
+    kernels = {path for path, shape in known.items() if len(shape) >= 2}
+    listed = [layer.path for layer in chain]
+    faults = [f"{path} is no kernel" for path in listed if path not in kernels]
+    faults += [f"{path} is left out" for path in sorted(kernels - set(listed))]
+    if len(set(listed)) < len(listed):
+        faults.append("a kernel stands twice")
+    if faults:
+        return faults
+    for layer, after in zip(chain, [*chain[1:], None], strict=True):
+        inputs, outputs = known[layer.path][-2:]
+        if layer.channels is not None and (layer.channels < 1 or inputs % layer.channels):
+            faults.append(f"{layer.path} has {inputs} inputs, no multiple of {layer.channels} channels")
+        if after is not None and (wanted := after.channels or known[after.path][-2]) != outputs:
+            faults.append(f"{layer.path} has {outputs} outputs, {after.path} takes {wanted}")
+    return faults
 
 
 def effective_mask(mask: np.ndarray, layout: Layout, chain: Sequence[ChainLayer]) -> np.ndarray:

@@ -133,6 +133,14 @@ def grasp(inputs: ScoreInputs) -> np.ndarray:
     return np.asarray(np.asarray(inputs.mean, np.float64) * product)
 
 
+def without_outputs() -> ConfigurationError:
+    """Return the refusal of what needs a network's outputs, where only its loss is known."""
+    return ConfigurationError(
+        "score synflow: the network's outputs are not known, only its loss",
+        hint="Give Problem(outputs=landscape.Outputs(model, loss)).",
+    )
+
+
 def synflow(inputs: ScoreInputs) -> np.ndarray:
     """Return ∂R/∂|θ| ⊙ |θ| with R the sum of the outputs of |θ| for an input of ones.
 
@@ -141,10 +149,7 @@ def synflow(inputs: ScoreInputs) -> np.ndarray:
     """
     derivatives = _given(inputs.derivatives, "synflow")
     if derivatives.flow is None:
-        raise ConfigurationError(
-            "score synflow: the network's outputs are not known, only its loss",
-            hint="Give Problem(outputs=landscape.Outputs(model, loss)).",
-        )
+        raise without_outputs()
     size = np.abs(np.asarray(inputs.mean, np.float64))
     return np.asarray(derivatives.flow(size) * size)
 

@@ -10,11 +10,9 @@ import numpy as np
 from evosax.algorithms import PGPE
 
 from trainers._optimisation import EvolutionConfig
-from trainers._strategy_table import AUTO
 from trainers.strategies._base import Strategy, adam_optimizer, cleared, number
 
 PyTree = Any
-_PUBLISHED_STD_RATE = 0.2
 
 
 class _PublishedPGPE(PGPE):  # type: ignore[misc]  # evosax is untyped
@@ -23,6 +21,7 @@ class _PublishedPGPE(PGPE):  # type: ignore[misc]  # evosax is untyped
     There δσ_d = mean_i (s_i − s̄)·(ε_{i,d}² − σ_d²)/σ_d takes the score s_i of the pairs in the order
     of their rank and the noise ε_i in the order in which it was drawn. The two have nothing to do
     with each other, so σ takes no notice of curvature; and δσ is added, although fitness is a cost.
+    Its rate there is 0.1 and no step is longer than 0.2·σ, as here.
     """
 
     def _tell(  # noqa: PLR0917 (evosax's signature)
@@ -51,8 +50,6 @@ class PGPEStrategy(Strategy):
         """Return evosax's parameters; none depends on the dimension."""
         del num_free
         rate = number(self.config, "std_learning_rate")
-        if self.config.profile == "paper" and self.config.std_learning_rate == AUTO:
-            rate = _PUBLISHED_STD_RATE
         return self.es.default_params.replace(
             std_init=np.float32(self.config.std_init), std_lr=np.float32(rate)
         )
