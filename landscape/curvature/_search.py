@@ -15,8 +15,7 @@ from landscape.provenance import provenance
 NOT_CONVERGED, INCOMPLETE, NON_FINITE = "not-converged", "incomplete", "non-finite"
 DENSE_UP_TO = 128
 _LONGEST_PROBE = 3  # times the search: a probe that has not resolved its own extreme by then is undecided
-_REPEATS = 3
-_MARGIN = 3  # on the largest difference of those products; the true error was at most 0.8 of it (networks)
+_MARGIN = 3  # on the difference of two products that are rounded differently
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Found:
     values: np.ndarray
     rows: np.ndarray
     residuals: np.ndarray
-    rounding: float
+    rounding: np.ndarray
     scale: float
     status: str
     warnings: list[str]
@@ -86,7 +85,7 @@ class Search:
         self.rows = np.empty((0, operator.dim), operator.dtype)
         self.estimates = np.empty(0)
         self.limited_by_rounding = False
-        self.rounding = 0.0
+        self.rounding = np.empty(0)
         self.scale = 0.0
         self._seen: np.ndarray | None = None
         self.matvecs = {"search": 0, "residuals": 0, "rounding": 0, "probe": 0}
@@ -305,38 +304,31 @@ class Search:
             return False
         orthonormal = np.linalg.qr(self.rows.astype(np.float64).T)[0].T.astype(self.operator.dtype)
         products = self._products("residuals")(orthonormal)
-        rounding = self._rounding_of(orthonormal, products) if np.isfinite(products).all() else np.nan
-        if not np.isfinite(rounding):
+        if not np.isfinite(products).all():
+            return self._as_they_are()
+        self.matvecs["rounding"] += len(orthonormal)
+        again = self.operator.rounded_otherwise(orthonormal, self.rng)
+        if not np.isfinite(again).all():
             return self._as_they_are()
         wide, images = orthonormal.astype(np.float64), products.astype(np.float64)
         inner = wide @ images.T
         values, mix = np.linalg.eigh((inner + inner.T) / 2)
         chosen = wanted_of(values, self.settings)
         self.values, mix = values[chosen], mix[:, chosen]
+        off = np.linalg.norm(mix.T @ (again.astype(np.float64) - images), axis=1)
+        self.rounding = _MARGIN * np.maximum(off, np.sqrt(np.mean(off**2)))
         vectors, images = mix.T @ wide, mix.T @ images
         self.rows = vectors.astype(self.operator.dtype)
         self.limited_by_rounding = self._locked_enough()
         self.scale = max(self.scale, float(np.abs(self.values).max()))
-        self.rounding = rounding
         raw = np.linalg.norm(images - self.values[:, None] * vectors, axis=1)
         self.estimates = raw / np.linalg.norm(vectors, axis=1) + self.rounding
         if self.probe.get("passed") and self._seen is not None and self._beyond(self._seen).any():
             self.probe["passed"] = False
         return True
 
-    def _rounding_of(self, rows: np.ndarray, products: np.ndarray) -> float:
-        """Return the rounding error of a product with a unit vector, from products rounded otherwise.
-
-        Of combinations of the vectors, whose products are known: all vectors have their share in them.
-        """
-        signs = self.rng.choice([-1.0, 1.0], size=(_REPEATS, len(rows))) / np.sqrt(len(rows))
-        mixed = (signs @ rows.astype(np.float64)).astype(self.operator.dtype)
-        self.matvecs["rounding"] += len(mixed)
-        again = self.operator.rounded_otherwise(mixed, self.rng).astype(np.float64)
-        off = np.linalg.norm(again - signs @ products.astype(np.float64), axis=1)
-        return _MARGIN * float(off.max())
-
     def _as_they_are(self) -> bool:
+        self.rounding = np.full(len(self.values), np.nan)
         self.warnings.append(
             f"a product held NaN or infinity: {len(self.values)} pairs of before it, "
             "with the residuals of the recurrence"

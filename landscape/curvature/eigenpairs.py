@@ -34,10 +34,11 @@ class Eigenpairs(Result):
     residuals : numpy.ndarray [k]
         ``‖Hv − λv‖``, computed with a product of its own, and `rounding`: an eigenvalue of the matrix
         that exact arithmetic would give lies within it of λ.
-    rounding : float
-        What rounding may add to a computed residual: three times the largest change of three products
-        when they are repeated with other roundings (for a network, with its parameters moved by a unit
-        in the last place and vectors and weights of the examples scaled). A measurement, not a bound.
+    rounding : numpy.ndarray [k] or None
+        What rounding may add to a computed residual, and does to `residuals`: three times the change of
+        the product when it is repeated with other roundings (for a network, with its parameters moved by
+        a unit in the last place and vectors and weights of the examples scaled), or of the root mean
+        square over the pairs where that is larger. A measurement, not a bound.
     converged : numpy.ndarray [k]
         Whether the residual is at most `tolerance` times `scale`.
     multiplicity : numpy.ndarray [k]
@@ -72,7 +73,7 @@ class Eigenpairs(Result):
     dim: int
     num_matvecs: int
     complete_probe: Mapping[str, Any]
-    rounding: float = 0.0
+    rounding: np.ndarray | None = None
 
     @property
     def relative_residuals(self) -> np.ndarray:
