@@ -17,7 +17,8 @@ def count_non_finite(tree: Any) -> dict[str, int]:
         array = np.asarray(leaf)
         if array.dtype.kind in "biu":
             continue
-        bad = int(array.size - np.isfinite(array.astype(np.float64, copy=False)).sum())
+        wide = array if array.dtype.kind == "c" else array.astype(np.float64, copy=False)
+        bad = int(array.size - np.isfinite(wide).sum())
         if bad:
             counts[path] = bad
     return counts

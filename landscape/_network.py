@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -61,6 +61,33 @@ def cast(leaf: Any, dtype: np.dtype) -> jax.Array:
     """Return a leaf on the device, floats as `dtype`."""
     array = jnp.asarray(np.asarray(leaf))
     return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def used_inputs(function: Callable[[PyTree], PyTree], tree: PyTree) -> list[bool]:
+    """Return for each leaf of an argument whether the function's program reads it on the way to its result.
+
+    Of a call inside the program (a jitted function, a loop) every input counts as read.
+    """
+    program = jax.make_jaxpr(function)(tree).jaxpr
+    needed = {id(variable) for variable in program.outvars}
+    for equation in reversed(program.eqns):
+        if any(id(variable) in needed for variable in equation.outvars):
+            needed |= {id(variable) for variable in equation.invars}
+    return [id(variable) in needed for variable in program.invars]
+
+
+def nudged(network: Network, dtype: np.dtype, rng: np.random.Generator) -> Network:
+    """Return a network whose parameters are moved by at most one unit in the last place; zeros stay."""
+    eps = np.finfo(dtype).eps
+
+    def moved(leaf: jax.Array) -> jax.Array:
+        if leaf.dtype != dtype:
+            return leaf
+        steps = rng.integers(-1, 2, size=leaf.shape, dtype=np.int8)
+        return jnp.asarray(np.asarray(leaf) * (1 + steps * eps).astype(dtype))
+
+    leaves, rest = jax.tree.map(moved, (network.leaves, network.rest))
+    return dataclasses.replace(network, leaves=leaves, rest=rest)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,10 +175,21 @@ def _selected(name: str, params: PyTree, where: str | Iterable[str] | None) -> t
             got=", ".join(fixed[:3]) or "an empty tree",
             hint="Convert the weights to floats, or measure the loss along a path: landscape barrier.",
         )
-    notes = (f"whole numbers are constants: {', '.join(fixed[:3])}",) if fixed else ()
+    notes = tuple(f"{kinds} are constants: {', '.join(found[:3])}" for kinds, found in _constants(params))
     if where is not None:
         chosen = _matching(chosen, (where,) if isinstance(where, str) else tuple(where))
     return Layout(tuple(chosen), tuple(shapes[path] for path in chosen)), notes
+
+
+def _constants(params: PyTree) -> list[tuple[str, list[str]]]:
+    """Return the paths of the leaves that are not differentiated, by what they hold."""
+    found: dict[str, list[str]] = {}
+    for path, leaf in leaves_with_paths(params):
+        if not _is_floating(leaf):
+            kind = getattr(leaf, "dtype", np.asarray(leaf).dtype).kind
+            name = {"c": "complex numbers", "b": "truth values"}.get(kind, "whole numbers")
+            found.setdefault(name, []).append(path)
+    return list(found.items())
 
 
 def _is_floating(leaf: Any) -> bool:
@@ -187,13 +199,19 @@ def _is_floating(leaf: Any) -> bool:
 
 def _matching(paths: list[str], patterns: tuple[str, ...]) -> list[str]:
     for pattern in patterns:
-        if not fnmatch.filter(paths, pattern):
+        if not any(_matches(path, pattern) for path in paths):
             raise ConfigurationError(
                 f"where: no parameter matches {pattern!r}",
                 expected="a pattern of " + ", ".join(paths[:8]),
                 hint="A star stands for any text: 'Dense_0/*', '*/kernel'.",
             )
-    return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
+    return [path for path in paths if any(_matches(path, pattern) for pattern in patterns)]
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether a pattern means a path; ``[0]`` is a position in a list, not one of a set of characters."""
+    literal = re.sub(r"\[(\d+)\]", r"[[]\1]", pattern)
+    return path == pattern or fnmatch.fnmatchcase(path, literal)
 
 
 def _free(params: PyTree, mask: PyTree, layout: Layout) -> tuple[np.ndarray | None, tuple[str, ...]]:

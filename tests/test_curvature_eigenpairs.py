@@ -6,14 +6,16 @@ import subprocess
 import sys
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from curvature_samples import prescribed, tanh_params, tanh_problem
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 import landscape
-from landscape import MatrixOperator, hessian, top_eigenpairs
-from landscape.curvature import _onepool
+from landscape import MatrixOperator, Problem, hessian, top_eigenpairs
+from landscape.curvature import _onepool, _search
 from landscape.curvature._lanczos import Lanczos
 from landscape.curvature._linear import SymmetricOperator
 
@@ -238,12 +240,15 @@ def test_a_product_that_turns_to_nan_half_way_keeps_partial_values(after: int) -
 def test_two_processes_give_the_same_bytes() -> None:
     program = (
         "import numpy as np, hashlib, sys; sys.path.insert(0, 'tests')\n"
-        "from curvature_samples import tanh_params, tanh_problem\n"
+        "from curvature_samples import network_problem, tanh_params, tanh_problem\n"
         "from landscape import hessian, top_eigenpairs, trace, spectral_density\n"
         "h = hessian(tanh_problem(), tanh_params())\n"
         "a = top_eigenpairs(h, 3, seed=3); b = trace(h, method='hutchinson', num_probes=20, seed=3)\n"
         "c = spectral_density(h, num_probes=2, num_steps=5, seed=3)\n"
         "data = a.eigenvalues.tobytes() + a.eigenvectors.tobytes() + np.float64(b.value).tobytes()\n"
+        "h = hessian(*network_problem('lenet-300-100')); a = top_eigenpairs(h, 3, seed=3)\n"
+        "assert h.dim > 2**16 and not a.complete_probe['exact'] and a.status == 'ok'\n"
+        "data += a.eigenvalues.tobytes() + a.eigenvectors.tobytes() + a.residuals.tobytes()\n"
         "print(hashlib.sha256(data + c.density.tobytes()).hexdigest())"
     )
     runs = [
@@ -279,3 +284,66 @@ def test_settings_that_cannot_be_meant_are_refused_by_name(setting: str, value: 
     options = {"k": 3, setting: value}
     with pytest.raises(landscape.errors.ConfigurationError, match=setting):
         top_eigenpairs(np.eye(200), **options)
+
+
+# -- what was missed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("copies", "gap", "tolerance"), [(5, 0.05, 1e-3), (2, 0.02, 1e-3), (2, 0.2, 1e-4)])
+def test_copies_just_above_a_dense_bulk_are_found_or_not_called_ok(
+    copies: int, gap: float, tolerance: float, dtype: Any
+) -> None:
+    values = np.r_[np.linspace(0, 1, 1000 - copies), np.full(copies, 1 + gap)].astype(dtype)
+    for seed in range(4):
+        found = top_eigenpairs(Diagonal(values), copies, tolerance=tolerance, seed=seed)
+        assert found.eigenvalues[-1] > 1 + gap - 2 * tolerance or found.status != "ok"
+        assert found.complete_probe["decided"]
+
+
+def test_nothing_lies_beyond_the_last_pair_and_its_residual_where_the_probe_passed() -> None:
+    values = np.r_[1e6, np.linspace(1, 2, N - 1)]
+    found = top_eigenpairs(prescribed(values), 5)  # the tolerance is 100: it separates nothing below 1e6
+    assert found.status == "ok"
+    assert found.complete_probe["passed"]
+    last, slack = found.eigenvalues[-1], found.residuals[-1]
+    assert expected(values, 5, "largest")[-1] <= last + slack
+    assert found.complete_probe["most_extreme"] <= last + slack
+    assert "of it" in found.rows()[1][1]
+    sharp = top_eigenpairs(prescribed(values), 5, tolerance=1e-10, max_matvecs=2000)
+    np.testing.assert_allclose(sharp.eigenvalues, expected(values, 5, "largest"), rtol=1e-6)
+
+
+def test_a_probe_without_the_means_to_decide_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_search, "_LONGEST_PROBE", 0)
+    found = top_eigenpairs(Diagonal(np.linspace(0, 1, 1000)), 3, tolerance=1e-5, probe_matvecs=3)
+    assert found.status == "incomplete"
+    assert not found.complete_probe["passed"]
+    assert not found.complete_probe["decided"]
+    assert "undecided" in str(found)
+
+
+# -- what rounding leaves -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])  # large weights saturate the loss, where float32 loses most
+def test_an_eigenvalue_of_the_float64_matrix_lies_within_every_float32_residual(size: int) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        params = jax.tree.map(lambda x: size * rng.normal(size=x.shape).astype(np.float32), tanh_params())
+        matrix = hessian(tanh_problem(), params, dtype="float64").dense()
+        true = np.linalg.eigvalsh(matrix)
+        found = top_eigenpairs(hessian(tanh_problem(), params), 4, which="both")
+        assert np.all(np.abs(true[:, None] - found.eigenvalues).min(axis=0) <= found.residuals)
+        vectors = found.eigenvectors.astype(np.float64)
+        actual = np.linalg.norm(matrix @ vectors - found.eigenvalues * vectors, axis=0)
+        assert np.all(actual <= found.residuals * (1 + 1e-6))
+        assert found.rounding is not None
+        assert np.all((found.rounding > 0) & (found.rounding <= found.residuals))
+
+
+def test_sums_over_many_examples_are_within_their_rounding() -> None:
+    data = np.random.default_rng(0).uniform(0.5, 1.5, 60_000).astype(np.float32)
+    problem = Problem(lambda p, b: 0.5 * b * jnp.sum(p["w"] ** 2), train=data)
+    found = top_eigenpairs(hessian(problem, {"w": np.ones(300, np.float32)}), 2)
+    assert np.all(np.abs(found.eigenvalues - data.mean(dtype=np.float64)) <= found.residuals)

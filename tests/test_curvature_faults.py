@@ -11,7 +11,19 @@ import pytest
 from curvature_samples import INPUTS, LABELS, linear_problem, tanh_params, tanh_problem
 
 import landscape
-from landscape import Problem, fisher, gauss_newton, hessian, trace
+from landscape import (
+    Problem,
+    diagonal,
+    fisher,
+    frobenius_norm,
+    gauss_newton,
+    gradient_alignment,
+    hessian,
+    spectral_density,
+    top_eigenpairs,
+    trace,
+)
+from landscape.curvature import _operator
 from landscape.errors import (
     ConfigurationError,
     DeviceMemoryError,
@@ -186,3 +198,78 @@ def test_a_matrix_too_large_to_form_is_refused() -> None:
     problem = Problem(lambda p, b: (b * p.sum()) ** 2, train=np.ones(2, np.float32))
     with pytest.raises(ConfigurationError, match="20,001"):
         hessian(problem, np.zeros(20_001, np.float32)).dense()
+
+
+def test_the_constructor_too_names_a_batch_size_that_can_be_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(_operator, "Resident", full)
+    with pytest.raises(DeviceMemoryError, match="11 examples") as caught:
+        hessian(tanh_problem(), tanh_params())
+    assert "--batch-size 5" in str(caught.value.hint)
+    with pytest.raises(DeviceMemoryError, match="6 examples"):
+        hessian(tanh_problem(), tanh_params(), subset=6)
+
+
+def test_a_leaf_in_a_list_is_named_by_its_path_and_by_patterns() -> None:
+    params = [{"w": np.ones(2, np.float32)}, {"w": np.full(2, 2, np.float32)}]
+    problem = Problem(
+        lambda p, b: (b @ p[0]["w"]) ** 2 + 3 * (b @ p[1]["w"]) ** 2, train=np.eye(2, dtype=np.float32)
+    )
+    assert hessian(problem, params).config["paths"] == ["[0]/w", "[1]/w"]
+    np.testing.assert_allclose(hessian(problem, params, where="[1]/w").dense(), 3 * np.eye(2))
+    np.testing.assert_allclose(hessian(problem, params, where="[0]/*").dense(), np.eye(2))
+    assert hessian(problem, params, where="*/w").dim == 4
+    with pytest.raises(ConfigurationError, match="matches"):
+        hessian(problem, params, where="[2]/w")
+
+
+def test_an_alignment_of_products_that_are_not_finite_prints_and_says_so() -> None:
+    problem = Problem(
+        lambda p, b: jnp.log(p["w"][0] - 1) * (b @ p["w"]) ** 2, train=np.eye(2, dtype=np.float32)
+    )
+    found = gradient_alignment(problem, {"w": np.ones(2, np.float32)}, k=2)
+    assert found.status == "non-finite"
+    assert "none" in str(found)
+
+
+def test_an_alignment_with_a_zero_hessian_has_no_ratios_of_zeros() -> None:
+    outputs = landscape.Outputs(lambda p, b: b @ p["w"], lambda z, _: 0 * z)
+    problem = Problem(lambda p, b: 0 * (b @ p["w"]), train=np.eye(2, dtype=np.float32), outputs=outputs)
+    found = gradient_alignment(problem, {"w": np.zeros(2, np.float32)}, k=2)  # warnings are errors
+    assert found.status == "ok"
+    assert "Gauss-Newton" not in str(found)
+
+
+def measures(operator: Any) -> list[landscape.Result]:
+    return [
+        top_eigenpairs(operator, 1),
+        trace(operator),
+        diagonal(operator),
+        frobenius_norm(operator),
+        spectral_density(operator, num_steps=2),
+    ]
+
+
+def test_notes_on_the_parameters_reach_every_result() -> None:
+    def loss(params: Any, batch: Any) -> Any:
+        return params["n"] * jnp.abs(params["c"]) * (batch @ params["w"]) ** 2
+
+    params = {
+        "n": np.int32(3),
+        "c": np.complex64(1 + 1j),
+        "idle": np.ones(3, np.float32),
+        "w": np.ones(2, np.float32),
+        "x": np.ones(1, np.float32),
+    }
+    problem = Problem(loss, train=np.eye(2, dtype=np.float32))
+    mask = jax.tree.map(lambda x: np.ones(np.shape(x), bool), params)
+    mask["x"] = np.zeros(1, bool)
+    for result in measures(hessian(problem, params, mask=mask)):
+        text = " ".join(result.warnings)
+        assert "whole numbers are constants: n" in text
+        assert "complex numbers are constants: c" in text
+        assert "nothing is left of x" in text
+        assert "the loss ignores idle, x: exact zeros" in text
+    assert not hessian(tanh_problem(), tanh_params()).notes

@@ -84,29 +84,65 @@ def test_hessian_of_a_smooth_network_equals_the_dense_oracle() -> None:
     assert hessian(tanh_problem(), tanh_params()).dense() == pytest.approx(oracle(), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("kind", "where"), [("mlp", "*"), ("lenet-300-100", "Dense_2/*"), ("paper-cnn", "Conv_*/bias")]
-)
-def test_hessian_of_every_network_of_the_package_equals_the_dense_oracle(kind: str, where: str) -> None:
+PARTS = [
+    ("mlp", "*"),
+    ("lenet-300-100", "Dense_2/*"),
+    ("lenet-300-100", "Dense_1/bias"),
+    ("paper-cnn", "Conv_*/bias"),
+    ("paper-cnn", "Conv_0/*"),
+]
+
+
+@pytest.mark.parametrize(("kind", "where"), PARTS)
+def test_every_matrix_of_every_network_of_the_package_equals_its_dense_oracle(kind: str, where: str) -> None:
     problem, params = network_problem(kind)
     operator = hessian(problem, params, where=where, dtype="float64")
-    chosen = {
-        path: where for path, where in Layout.of(params).slices.items() if path in operator.config["paths"]
-    }
+    paths = operator.config["paths"]
+    part = {name: {k: v for k, v in own.items() if f"{name}/{k}" in paths} for name, own in params.items()}
+    part = {name: own for name, own in part.items() if own}
+    layout = Layout.of(part)
+    assert problem.outputs is not None
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        images, labels = problem.arrays("train", dtype=np.float64)
+        wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
+        vector = jnp.asarray(layout.flatten(part), jnp.float64)
 
-    def loss(part: Any, batch: Any) -> jax.Array:
-        whole = {name: dict(leaves) for name, leaves in params.items()}
-        for name, leaves in part.items():
-            whole[name].update(leaves)
-        return problem.loss(whole, batch)
+        def outputs(free: jax.Array) -> jax.Array:  # the others are constants: not copied for every tangent
+            own = layout.unflatten(free, part)
+            tree = {name: {**leaves, **own.get(name, {})} for name, leaves in wide.items()}
+            return problem.outputs.model(tree, (images, labels))  # type: ignore[union-attr]
 
-    part = {
-        name: {leaf: value for leaf, value in leaves.items() if f"{name}/{leaf}" in chosen}
-        for name, leaves in params.items()
-    }
-    part = {name: leaves for name, leaves in part.items() if leaves}
-    expected = dense_hessian(loss, part, problem.head(5))
-    np.testing.assert_allclose(operator.dense(), expected, atol=1e-12)
+        def loss(free: jax.Array) -> jax.Array:
+            return cross_entropy(outputs(free), (images, labels)).mean()
+
+        second = np.asarray(jax.hessian(loss)(vector))
+        jacobian, z = np.asarray(jax.jacrev(outputs)(vector)), np.asarray(outputs(vector))
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    newton = np.mean(
+        [j.T @ (np.diag(q) - np.outer(q, q)) @ j for j, q in zip(jacobian, p, strict=True)], axis=0
+    )
+    slopes = np.einsum("nco,nc->no", jacobian, p - np.eye(10)[np.asarray(labels)])
+    options = {"where": where, "dtype": "float64"}
+    np.testing.assert_allclose(operator.dense(), second, atol=1e-12)
+    np.testing.assert_allclose(gauss_newton(problem, params, **options).dense(), newton, atol=1e-12)
+    np.testing.assert_allclose(fisher(problem, params, **options).dense(), slopes.T @ slopes / 5, atol=1e-12)
+    model = fisher(problem, params, labels="model", **options)
+    np.testing.assert_allclose(model.dense(), newton, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["lenet-300-100", "paper-cnn"])
+def test_products_of_whole_networks_are_derivatives_of_the_gradient(kind: str) -> None:
+    problem, params = network_problem(kind)
+    layout = Layout.of(params)
+    operator = hessian(problem, params, dtype="float64")
+    vector = np.random.default_rng(0).normal(size=operator.dim)
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        batch = problem.arrays("train", dtype=np.float64)
+        gradient = jax.grad(lambda v: problem.loss(layout.unflatten(v, params), batch).mean())
+        at = jnp.asarray(layout.flatten(params), jnp.float64)
+        expected = jax.jit(lambda x, v: jax.jvp(gradient, (x,), (v,))[1])(at, jnp.asarray(vector))
+    np.testing.assert_allclose(operator.matvec(vector), expected, atol=1e-10)
 
 
 def test_gauss_newton_equals_jacobian_products_and_the_fisher_matrix_of_the_models_labels() -> None:

@@ -51,6 +51,7 @@ class Samples:
     exact_total: float = 0.0
     exact_layers: dict[str, float] = dataclasses.field(default_factory=dict)
     exact_squares: float = 0.0
+    failed: bool = False
 
     def add(self, probe: np.ndarray, image: np.ndarray, layers: Layers) -> None:
         """Count ``zᵀAz`` and its layers' shares."""
@@ -61,19 +62,18 @@ class Samples:
             self.layers.setdefault(path, []).append(float(each[where].sum()))
 
     def fail(self) -> None:
-        """Note that a product was not finite."""
-        self.total.append(float("nan"))
-        self.squares.append(float("nan"))
+        """Note that a product was not finite: the values before it stand."""
+        self.failed = True
 
     @property
     def finite(self) -> bool:
-        """Whether every value is."""
-        return bool(np.isfinite(self.total).all() and np.isfinite(self.exact_total))
+        """Whether every product was."""
+        return not self.failed and bool(np.isfinite(self.total).all() and np.isfinite(self.exact_total))
 
     @property
     def value(self) -> float:
-        """The estimate."""
-        return self.exact_total + float(np.mean(self.total))
+        """The estimate; NaN without a value."""
+        return self.exact_total + float(np.mean(self.total)) if self.total else float("nan")
 
     @property
     def standard_error(self) -> float:
@@ -82,7 +82,9 @@ class Samples:
 
     @property
     def frobenius(self) -> float:
-        """Estimate of the Frobenius norm."""
+        """Estimate of the Frobenius norm; NaN without a value."""
+        if not self.squares:
+            return float("nan")
         return float(np.sqrt(max(self.exact_squares + float(np.mean(self.squares)), 0.0)))
 
 
@@ -108,9 +110,11 @@ class Hutchinson:
         """Add `count` probes, stopping after one that is not finite."""
         for _ in range(count):
             probe = rademacher(self.rng, 1, self.dim, self.dtype)
-            self.samples.add(probe[0], self.products(probe)[0], self.layers)
-            if not self.samples.finite:
+            image = self.products(probe)[0]
+            if not np.isfinite(image).all():
+                self.samples.fail()
                 break
+            self.samples.add(probe[0], image, self.layers)
         return self.samples
 
 
@@ -124,18 +128,28 @@ class HutchPP(Hutchinson):
 
     def sketch(self, count: int) -> None:
         """Make Q of `count` vectors: twice as many products."""
-        images = self.products(rademacher(self.rng, count, self.dim, self.dtype))
+        probes = rademacher(self.rng, count, self.dim, self.dtype)
+        first = self.products(probes)
+        images = np.full((1, 1), np.nan)
+        if np.isfinite(first).all():
+            self.basis = np.linalg.qr(first.astype(np.float64).T)[0].T
+            images = self.products(self.basis.astype(self.dtype)).astype(np.float64)
         if not np.isfinite(images).all():
-            self.samples.fail()
+            self._without_sketch(probes, first)
             return
-        self.basis = np.linalg.qr(images.astype(np.float64).T)[0].T
-        images = self.products(self.basis.astype(self.dtype)).astype(np.float64)
         inner = self.basis @ images.T
         across = images - inner.T @ self.basis
         shares = np.sum(self.basis * images, axis=0) + np.sum(self.basis * across, axis=0)
         self.samples.exact_total = float(np.trace(inner))
         self.samples.exact_layers = {path: float(shares[where].sum()) for path, where in self.layers.items()}
         self.samples.exact_squares = float(np.sum(inner**2) + 2 * np.sum(across**2))
+
+    def _without_sketch(self, probes: np.ndarray, images: np.ndarray) -> None:
+        """Keep what a failed sketch gives nevertheless: values of Hutchinson's estimator."""
+        good = np.isfinite(images).all(axis=1)
+        for probe, image in zip(probes[good], images[good], strict=True):
+            self.samples.add(probe, image, self.layers)
+        self.samples.fail()
 
     def run(self, count: int) -> Samples:
         """Add `count` probes of the part orthogonal to Q."""
@@ -205,13 +219,17 @@ def xtrace(products: Products, probes: np.ndarray) -> np.ndarray:
     return estimates
 
 
-def xdiag(products: Products, probes: np.ndarray) -> np.ndarray:
-    """Return the leave-one-out estimate [n] of the diagonal, from random signs [k, n]."""
-    sketch = LeaveOneOut.of(products, probes)
+def xdiag(products: Products, probes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the leave-one-out estimate [n] of the diagonal, from random signs [k, n], and its spread [n].
+
+    The spread is the error estimate of the reference, the root of ``Σ (d_i − d)² / (k (k − 1))``: the
+    values that leave out one probe each are exchangeable, not independent.
+    """
+    sketch, count = LeaveOneOut.of(products, probes), len(probes)
     directions = sketch.left_out.T @ sketch.basis
     images = sketch.left_out.T @ sketch.images
     weights = np.einsum("ki,ki->i", sketch.left_out, sketch.triangle)
     whole = np.einsum("kn,kn->n", sketch.basis, sketch.images)
-    rest = np.einsum("kn,kn->n", directions, weights[:, None] * sketch.probes - images)
-    estimate: np.ndarray = whole + rest / len(probes)
-    return estimate
+    rest = directions * (weights[:, None] * sketch.probes - images)
+    spread = np.std(rest, axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.full(len(whole), np.nan)
+    return whole + rest.sum(axis=0) / count, spread

@@ -50,6 +50,12 @@ class SymmetricOperator:
         self.num_matvecs += len(vectors)
         return self._products(vectors)
 
+    def rounded_otherwise(self, vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the products again, with other roundings on the way: what changes is rounding error."""
+        factor = self.dtype.type(rng.uniform(0.6, 0.9))  # no power of two
+        products: np.ndarray = self.rows(vectors * factor) / factor
+        return products
+
     def matvec(self, vector: Any) -> np.ndarray:
         """Return the product [dim] with a vector [dim]."""
         given = self._checked(vector, 1)
@@ -127,6 +133,11 @@ class SymmetricOperator:
     def groups(self, count: int) -> list[SymmetricOperator]:  # noqa: ARG002
         """Return the matrices of disjoint groups of the examples; none where there are no examples."""
         return []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader of any result should know of the matrix."""
+        return ()
 
     @property
     def stats(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape._compiling import compile_seconds
-from landscape._network import Network, network_of
+from landscape._network import Network, network_of, nudged, used_inputs
 from landscape._subject import Subject
 from landscape._subset import stated, subset_of
 from landscape._tree import by_path, map_with_paths
@@ -56,7 +57,7 @@ class CurvatureOperator(SymmetricOperator):
         self._programs = programs
         self._options = options
         self._compiling = 0.0
-        with self._computing(options["batch_size"]):
+        with self._computing(options["batch_size"] or self._most_at_once()):
             problem.check(subject.point)
             network = network_of(subject, self.dtype)
             self._data = self._batches(programs, network, options["batch_size"])
@@ -75,6 +76,12 @@ class CurvatureOperator(SymmetricOperator):
         arrays = subset_of(self.problem.arrays(self.split, dtype=self.dtype), self._subset, self.split)
         return Resident(programs, network, arrays, self.subject.layout, batch_size=batch_size)
 
+    def _most_at_once(self) -> int:
+        """Return the examples of a batch whose size is not chosen yet: all, or those of a stream's batch."""
+        if self.problem.is_stream(self.split):
+            return self.problem.resolve_batch_size(self.split)
+        return self.problem.num_examples(self.split) if self._subset is None else len(self._subset)
+
     @contextlib.contextmanager
     def _computing(self, batch_size: int | None = None) -> Iterator[None]:
         size = batch_size or (self._data.size if hasattr(self, "_data") else 0)
@@ -85,18 +92,34 @@ class CurvatureOperator(SymmetricOperator):
     def _products(self, rows: np.ndarray) -> np.ndarray:
         full = self.subject.scatter(np.ascontiguousarray(rows, self.dtype))
         with self._computing():
-            total = self._summed(full)
+            total = self._summed(full, self._data)
         products: np.ndarray = self.subject.gather(total)
         return products
 
-    def _summed(self, full: np.ndarray) -> np.ndarray:
+    def rounded_otherwise(self, vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the products again, with other roundings on the way: what changes is rounding error.
+
+        Vectors and the sum's weights are scaled by numbers that are no powers of two, and weights of the
+        network moved by one unit in the last place, so that no operation rounds as it did. The programs
+        are the same.
+        """
+        factor, weight = (self.dtype.type(x) for x in rng.uniform(0.6, 0.9, size=2))
+        self.num_matvecs += len(vectors)
+        full = self.subject.scatter(np.ascontiguousarray(vectors * factor, self.dtype))
+        with self._computing():
+            network = nudged(self._data.network, self.dtype, rng)
+            total = self._summed(full, self._data.instead(network, self._data.scale * weight))
+        products: np.ndarray = self.subject.gather(total).astype(np.float64)
+        return products / (float(factor) * float(weight))
+
+    def _summed(self, full: np.ndarray, data: Resident | Streamed) -> np.ndarray:
         """Return the products [b, size] over all batches, added up in float64 if there are several."""
         vectors: Any = full if self._blocked(len(full)) else list(full)
         if jax.default_backend() != "cpu":  # one transfer for all batches; a CPU reads rows where they lie
             vectors = jax.tree.map(jnp.asarray, vectors)
         total: np.ndarray | None = None
         pending: Any = None
-        for prepared in self._data.prepared():
+        for prepared in data.prepared():
             part = self._on_batch(prepared, vectors)
             if pending is not None:
                 total = _added(total, pending)
@@ -120,6 +143,27 @@ class CurvatureOperator(SymmetricOperator):
         one, for convolutions 2.5 times.
         """
         return count > 1 and jax.default_backend() != "cpu"
+
+    @functools.cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Return what the subject says of itself, and which parameters the loss ignores."""
+        known, key = self._programs.ignored, (self.subject.layout, self.split)
+        if key not in known:  # the same for all checkpoints of a shape
+            known[key] = self._ignored()
+        idle = known[key]
+        more = (f"the loss ignores {', '.join(idle[:3])}: exact zeros",) if idle else ()
+        return (*self.subject.notes, *more)
+
+    def _ignored(self) -> list[str]:
+        """Return the paths of the differentiated leaves on which the loss does not depend as a program."""
+        network, examples = self._data.network, self.problem.head(1, self.split)
+
+        def loss(leaves: PyTree) -> PyTree:
+            return self.problem.loss(network.point(leaves), examples)
+
+        with self._computing():
+            used = used_inputs(loss, network.leaves)
+        return [path for path, needed in zip(sorted(network.leaves), used, strict=True) if not needed]
 
     @property
     def stats(self) -> dict[str, Any]:

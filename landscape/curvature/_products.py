@@ -9,8 +9,9 @@ for convolutions on a CPU (inside a loop they lose their threads) and gained not
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,7 @@ class Programs:
             static_argnames="layout",
         )
         self.footprints: dict[Any, tuple[float, float]] = {}
+        self.ignored: dict[Any, list[str]] = {}
 
     def _prepare(
         self, network: Network, arrays: PyTree, first: jax.Array, scale: jax.Array, *, size: int
@@ -94,7 +96,21 @@ def _bytes(programs: Programs, network: Network, arrays: PyTree, size: int) -> f
     return float(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes)))
 
 
-class Resident:
+class _Batches:
+    """What both ways through the examples have in common."""
+
+    network: Network
+    scale: Any
+    kept: list[PyTree] | None = None
+
+    def instead(self, network: Network, scale: Any) -> Self:
+        """Return the same batches for another network of the shape and another scale, none of it kept."""
+        other = copy.copy(self)
+        other.network, other.scale, other.kept = network, scale, None
+        return other
+
+
+class Resident(_Batches):
     """Products over arrays that lie on the device."""
 
     def __init__(
@@ -114,7 +130,7 @@ class Resident:
         self.size = min(self.size, self.count)
         self.scale = jnp.asarray(1 / self.count, leaf.dtype)
         kept = constant * self.num_batches + each * self.count
-        self.kept: list[PyTree] | None = [] if kept <= _KEPT_BYTES else None
+        self.kept = [] if kept <= _KEPT_BYTES else None
 
     def prepared(self) -> Iterator[PyTree]:
         """Yield what the products on each batch need."""
@@ -131,10 +147,8 @@ class Resident:
             yield one
 
 
-class Streamed:
+class Streamed(_Batches):
     """Products over a stream: batch by batch from Python, nothing kept."""
-
-    kept = None
 
     def __init__(
         self, programs: Programs, network: Network, problem: Problem, split: str, *, size: int, dtype: Any

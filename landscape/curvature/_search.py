@@ -14,6 +14,8 @@ from landscape.provenance import provenance
 
 NOT_CONVERGED, INCOMPLETE, NON_FINITE = "not-converged", "incomplete", "non-finite"
 DENSE_UP_TO = 128
+_LONGEST_PROBE = 3  # times the search: a probe that has not resolved its own extreme by then is undecided
+_MARGIN = 3  # on the difference of two products that are rounded differently
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Found:
     values: np.ndarray
     rows: np.ndarray
     residuals: np.ndarray
+    rounding: np.ndarray
     scale: float
     status: str
     warnings: list[str]
@@ -53,6 +56,7 @@ class Found:
             "eigenvalues": self.values,
             "eigenvectors": np.ascontiguousarray(self.rows.T),
             "residuals": self.residuals,
+            "rounding": self.rounding,
             "converged": self.residuals <= settings.tolerance * self.scale,
             "multiplicity": _multiplicity(self.values, self.residuals, self.scale, operator.dtype),
             "scale": self.scale,
@@ -81,10 +85,12 @@ class Search:
         self.rows = np.empty((0, operator.dim), operator.dtype)
         self.estimates = np.empty(0)
         self.limited_by_rounding = False
+        self.rounding = np.empty(0)
         self.scale = 0.0
-        self.matvecs = {"search": 0, "residuals": 0, "probe": 0}
-        self.probe: dict[str, Any] = {"passed": False, "exact": False, "num_matvecs": 0}
-        self.warnings = [*getattr(getattr(operator, "subject", None), "notes", ())]
+        self._seen: np.ndarray | None = None
+        self.matvecs = {"search": 0, "residuals": 0, "rounding": 0, "probe": 0}
+        self.probe: dict[str, Any] = {"passed": False, "decided": False, "exact": False, "num_matvecs": 0}
+        self.warnings = [*operator.notes]
 
     def run(self) -> Found:
         """Return the pairs."""
@@ -100,6 +106,7 @@ class Search:
             values=self.values,
             rows=self.rows,
             residuals=self.estimates,
+            rounding=self.rounding,
             scale=self.scale,
             status=self._status(finite),
             warnings=self.warnings,
@@ -124,7 +131,7 @@ class Search:
         self.scale = float(np.abs(values).max())
         chosen = wanted_of(values, self.settings)
         self.values, self.rows = values[chosen], vectors.T[chosen].astype(self.operator.dtype)
-        self.probe.update(passed=True, exact=True)
+        self.probe.update(passed=True, decided=True, exact=True)
         return True
 
     def _products(self, purpose: str) -> Any:
@@ -156,27 +163,47 @@ class Search:
             return False
         while self.settings.probe_matvecs and len(self.values) and self._locked_enough():
             run = self._lanczos("probe")
-            spent = self.matvecs["probe"]
             try:
-                while self.matvecs["probe"] - spent < self.settings.probe_matvecs and run.room:
-                    run.step()
+                if not self._missed(run) or not self._converge(run, beyond_only=True):
+                    break
+            finally:
+                run.release()
+        return True
+
+    def _missed(self, run: Lanczos) -> bool:
+        """Probe until that decides; return whether there is something to take in, and means to do so.
+
+        A Ritz value beyond the last pair proves that an eigenvalue was missed. That none was, is believed
+        only when the probe has resolved its own extreme: before, it may not have seen what lies there.
+        """
+        before, least = self.matvecs["probe"], self.settings.probe_matvecs
+        most = max(least, _LONGEST_PROBE * self.matvecs["search"])
+        missed = decided = False
+        while not (missed or decided):
+            spent = self.matvecs["probe"] - before
+            if spent >= least and (spent >= most or _due_to_look(run) or self._spent()):
+                theta, coefficients, residuals = run.ritz()
+                missed = bool(self._beyond(theta).any())
+                decided = self._decided(theta, residuals)
+                if spent >= most or self._spent():
+                    break
+            if not run.room:
+                theta, coefficients, residuals = run.ritz()
+                self._thick_restart(run, theta, coefficients)
+            try:
+                run.step()
             except NonFiniteProductError:
                 self.warnings.append("a product of the probe was not finite")
-                return True
-            theta = run.ritz()[0]
-            beyond = self._beyond(theta)
-            self.probe.update(
-                passed=not beyond.any(),
-                num_matvecs=self.matvecs["probe"] - spent,
-                most_extreme=float(theta[wanted_of(theta, self.settings)[0]]),
-            )
-            if not beyond.any() or self._spent():
-                return True
-            finite = self._converge(run, beyond_only=True)
-            run.release()
-            if not finite:
-                return True
-        return True
+                return False
+        theta = run.ritz()[0]
+        self._seen = theta[[0, -1]]
+        self.probe.update(
+            passed=decided and not missed,
+            decided=decided or missed,
+            num_matvecs=self.matvecs["probe"] - before,
+            most_extreme=float(theta[wanted_of(theta, self.settings)[0]]),
+        )
+        return missed and not self._spent()
 
     def _locked_enough(self) -> bool:
         return bool((self.estimates <= self.settings.tolerance * self.scale).all())
@@ -215,7 +242,7 @@ class Search:
         if not run.room or self._spent():
             return True
         first = self._wanted() + run.width
-        return run.count >= first and (run.count // run.width) % max(1, run.count // (16 * run.width)) == 0
+        return run.count >= first and _due_to_look(run)
 
     def _wanted(self) -> int:
         return self.settings.k * (2 if self.settings.which == "both" else 1)
@@ -230,18 +257,37 @@ class Search:
         kept = np.sort(wanted_of(theta, wide))[: max(1, self.settings.num_vectors - 2 * run.width)]
         run.restart(coefficients[:, kept], theta[kept])
 
+    def _ends(self) -> list[tuple[int, float, float]]:
+        """Return the sign of each wanted end, the value there of the last pair, and what that may be off."""
+        high = min(self.settings.k, len(self.values)) - 1
+        last = {
+            "largest": ((1, high),),
+            "smallest": ((-1, -1),),
+            "both": ((1, high), (-1, -1)),
+            "magnitude": ((1, -1), (-1, -1)),
+        }[self.settings.which]
+        size = abs if self.settings.which == "magnitude" else None
+        rounding = 10 * float(np.finfo(self.operator.dtype).eps) * self.scale
+        return [
+            (
+                sign,
+                float(size(self.values[at]) if size else sign * self.values[at]),
+                float(self.estimates[at]) + rounding,
+            )
+            for sign, at in last
+        ]
+
     def _beyond(self, theta: np.ndarray) -> np.ndarray:
         """Return which Ritz values of a deflated run prove that an eigenvalue was missed."""
-        slack, k = self.settings.tolerance * self.scale, self.settings.k
         beyond = np.zeros(len(theta), bool)
-        ordered = np.sort(self.values)
-        if self.settings.which == "magnitude":
-            beyond |= np.abs(theta) > np.abs(ordered).min() + slack
-        if self.settings.which in ("largest", "both"):
-            beyond |= theta > ordered[-k:].min() + slack
-        if self.settings.which in ("smallest", "both"):
-            beyond |= theta < ordered[:k].max() - slack
+        for sign, value, slack in self._ends():
+            beyond |= sign * theta > value + slack
         return beyond
+
+    def _decided(self, theta: np.ndarray, residuals: np.ndarray) -> bool:
+        """Whether a deflated run has resolved its extremes well enough to say that none lies beyond."""
+        extremes = [(value + 2 * slack, sign * theta + residuals) for sign, value, slack in self._ends()]
+        return all(float(reach.max()) <= limit for limit, reach in extremes)
 
     def _lock(self, values: np.ndarray, rows: np.ndarray, residuals: np.ndarray) -> None:
         """Add pairs to those found, and keep the wanted ones."""
@@ -260,19 +306,29 @@ class Search:
         products = self._products("residuals")(orthonormal)
         if not np.isfinite(products).all():
             return self._as_they_are()
+        self.matvecs["rounding"] += len(orthonormal)
+        again = self.operator.rounded_otherwise(orthonormal, self.rng)
+        if not np.isfinite(again).all():
+            return self._as_they_are()
         wide, images = orthonormal.astype(np.float64), products.astype(np.float64)
         inner = wide @ images.T
         values, mix = np.linalg.eigh((inner + inner.T) / 2)
         chosen = wanted_of(values, self.settings)
         self.values, mix = values[chosen], mix[:, chosen]
+        off = np.linalg.norm(mix.T @ (again.astype(np.float64) - images), axis=1)
+        self.rounding = _MARGIN * np.maximum(off, np.sqrt(np.mean(off**2)))
         vectors, images = mix.T @ wide, mix.T @ images
         self.rows = vectors.astype(self.operator.dtype)
         self.limited_by_rounding = self._locked_enough()
-        self.estimates = np.linalg.norm(images - self.values[:, None] * vectors, axis=1)
         self.scale = max(self.scale, float(np.abs(self.values).max()))
+        raw = np.linalg.norm(images - self.values[:, None] * vectors, axis=1)
+        self.estimates = raw / np.linalg.norm(vectors, axis=1) + self.rounding
+        if self.probe.get("passed") and self._seen is not None and self._beyond(self._seen).any():
+            self.probe["passed"] = False
         return True
 
     def _as_they_are(self) -> bool:
+        self.rounding = np.full(len(self.values), np.nan)
         self.warnings.append(
             f"a product held NaN or infinity: {len(self.values)} pairs of before it, "
             "with the residuals of the recurrence"
@@ -297,9 +353,20 @@ class Search:
             self.warnings.append(f"not converged: {self._way_out()}")
             return NOT_CONVERGED
         if self.settings.probe_matvecs and not self.probe["passed"]:
-            self.warnings.append("the last probe found an eigenvalue beyond those given")
+            self.warnings.append(
+                "the last probe found an eigenvalue beyond those given"
+                if self.probe["decided"]
+                else "whether an eigenvalue was missed is undecided: the probe has not resolved its own "
+                "extreme; allow more products, or another tolerance"
+            )
             return INCOMPLETE
         return "ok"
+
+
+def _due_to_look(run: Lanczos) -> bool:
+    """Whether to look at the Ritz values: at every step of a short run, less often in a long one."""
+    steps = run.count // run.width
+    return not run.room or steps % max(1, steps // 16) == 0
 
 
 def wanted_of(theta: np.ndarray, settings: Settings) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from landscape.curvature import _estimators
 from landscape.curvature._estimators import Hutchinson, HutchPP, Samples
 from landscape.curvature._linear import SymmetricOperator
+from landscape.errors import ConfigurationError
 from landscape.progress import Progress
 
 PILOT = 10  # fewest probes, and those from whose variance the number needed is foretold
@@ -28,6 +30,52 @@ def t_interval(mean: float, error: float, freedom: int, confidence: float) -> tu
 
     half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
     return mean - half, mean + half
+
+
+@dataclasses.dataclass
+class _Replicates:
+    """Independent repetitions of XTrace.
+
+    Attributes
+    ----------
+    means, spreads : list of float
+        Mean and error estimate of the leave-one-out values of each.
+    squares : list of float
+        Estimates of the squared Frobenius norm.
+    failed : bool
+        Whether a product was not finite.
+    """
+
+    means: list[float] = dataclasses.field(default_factory=list)
+    spreads: list[float] = dataclasses.field(default_factory=list)
+    squares: list[float] = dataclasses.field(default_factory=list)
+    failed: bool = False
+
+    @property
+    def value(self) -> float:
+        """The estimate; NaN without a replicate."""
+        return float(np.mean(self.means)) if self.means else float("nan")
+
+    @property
+    def frobenius(self) -> float:
+        """Estimate of the Frobenius norm."""
+        return math.sqrt(float(np.mean(self.squares))) if self.squares else float("nan")
+
+    @property
+    def error_estimate(self) -> float:
+        """Spread of the leave-one-out values, over all replicates."""
+        return float(np.mean(self.spreads)) / math.sqrt(len(self.means)) if self.means else float("nan")
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error over replicates; None for too few."""
+        return _estimators.standard_error(self.means) if len(self.means) >= FEW_REPLICATES else None
+
+    @property
+    def error(self) -> float:
+        """What is compared with the error asked for: the standard error where there is one."""
+        error = self.standard_error
+        return self.error_estimate if error is None else error
 
 
 class TraceRun:
@@ -53,7 +101,7 @@ class TraceRun:
         self.progress = progress
         self.layers = operator.layers()
         self.num_matvecs = 0
-        self.warnings = [*getattr(getattr(operator, "subject", None), "notes", ())]
+        self.warnings = [*operator.notes]
         self.extra: dict[str, Any] = {}
 
     def products(self, rows: np.ndarray) -> np.ndarray:
@@ -64,26 +112,49 @@ class TraceRun:
 
     def run(self, method: str, *, num_probes: int | None, num_replicates: int) -> dict[str, Any]:
         """Return the fields that depend on the method."""
-        if method == "auto" and num_probes is None and self.operator.dim <= MANY:
+        if method == "auto" and num_probes is None and self.operator.dim <= min(MANY, self.max_matvecs):
             method = "exact"
+        self._check_means(method, num_probes, num_replicates)
         self.progress.start("trace", total=None)
         try:
             if method == "exact":
                 return self._exact()
             if method == "xtrace":
-                return self._xtrace(num_probes or 3 * PILOT, num_replicates)
+                return self._xtrace(num_probes, num_replicates)
             return self._independent(method, num_probes)
         finally:
             self.progress.stop()
 
+    def _check_means(self, method: str, num_probes: int | None, num_replicates: int) -> None:
+        """Refuse fewer products than the method takes whatever it finds."""
+        probes = 2 if num_probes is None else num_probes
+        sketch = 2 * (1 if num_probes is None else max(2, num_probes // 3))
+        least = {
+            "auto": 1 if num_probes is None else num_probes,
+            "hutchinson": probes,
+            "hutch++": sketch + probes,
+            "xtrace": 2 * probes * num_replicates,
+        }.get(method, 0)
+        if self.max_matvecs < least:
+            raise ConfigurationError(
+                f"max_matvecs: too few for {method}",
+                expected=f"{least} or more",
+                got=str(self.max_matvecs),
+                hint="Allow more products, or ask for fewer probes or replicates.",
+            )
+
+    @property
+    def _left(self) -> int:
+        return self.max_matvecs - self.num_matvecs
+
     def _exact(self) -> dict[str, Any]:
-        diagonal = np.array(
-            [
-                self.products(np.eye(1, self.operator.dim, i, dtype=self.operator.dtype))[0, i]
-                for i in range(self.operator.dim)
-            ],
-            np.float64,
-        )
+        diagonal = np.full(self.operator.dim, np.nan)
+        for i in range(self.operator.dim):
+            product = self.products(np.eye(1, self.operator.dim, i, dtype=self.operator.dtype))[0]
+            if not np.isfinite(product).all():
+                self.warnings.append(f"the diagonal is known for the first {i} coordinates: no trace")
+                break
+            diagonal[i] = product[i]
         value = float(diagonal.sum())
         layers = {
             path: _layer(float(diagonal[where].sum()), 0.0, len(where), None)
@@ -91,7 +162,7 @@ class TraceRun:
         }
         return {
             "value": value,
-            "standard_error": 0.0,
+            "standard_error": 0.0 if math.isfinite(value) else float("nan"),
             "interval": (value, value) if math.isfinite(value) else None,
             "method": "exact",
             "num_probes": self.operator.dim,
@@ -106,15 +177,14 @@ class TraceRun:
         estimator: Hutchinson = Hutchinson(self.products, operator.dim, **settings)
         chosen = "hutchinson" if method == "auto" else method
         if method == "auto":
-            pilot = estimator.run(PILOT if num_probes is None else min(PILOT, num_probes))
-            if pilot.finite and self._needed(pilot) > MANY and operator.dim > 4 * SKETCH:
+            pilot = estimator.run(min(PILOT, self.max_matvecs, num_probes or PILOT))
+            if pilot.finite and self._needed(pilot) > MANY and self._sketch_pays(num_probes):
                 chosen = "hutch++"
                 self.extra["pilot_matvecs"] = len(pilot.total)
         if chosen == "hutch++":
             estimator = HutchPP(self.products, operator.dim, **settings)
-            estimator.sketch(
-                min(SKETCH if num_probes is None else max(2, num_probes // 3), operator.dim // 3)
-            )
+            size = min(SKETCH, self._left // 4) if num_probes is None else max(2, num_probes // 3)
+            estimator.sketch(min(size, operator.dim // 3))
             self.extra["sketch_matvecs"] = 2 * len(getattr(estimator, "basis", ()))
         if method == "auto" and not fixed and self._dearer_than_exact(estimator):
             self.extra["abandoned_matvecs"] = self.num_matvecs
@@ -122,24 +192,34 @@ class TraceRun:
         samples = self._enough(estimator, num_probes)
         return self._fields(samples, chosen, fixed=fixed)
 
+    def _sketch_pays(self, num_probes: int | None) -> bool:
+        """Whether there are dimensions and products left for a sketch and probes behind it."""
+        probes = PILOT if num_probes is None else num_probes
+        sketch = SKETCH if num_probes is None else max(2, num_probes // 3)
+        return self.operator.dim > 4 * SKETCH and self._left >= 2 * sketch + probes
+
     def _dearer_than_exact(self, estimator: Hutchinson) -> bool:
         """Whether the probes still needed cost more than one product a dimension."""
-        samples = estimator.run(max(0, PILOT - len(estimator.samples.total)))
-        left = self.max_matvecs - self.num_matvecs
+        samples = self._first(estimator, PILOT)
+        left = self._left
         more = self._needed(samples) - len(samples.total) if samples.finite else 0
         return more > self.operator.dim <= left
 
     def _enough(self, estimator: Hutchinson, num_probes: int | None) -> Samples:
         """Probe until the standard error is what was asked for, in few looks."""
-        samples = estimator.run(max(0, (num_probes or PILOT) - len(estimator.samples.total)))
-        while num_probes is None and samples.finite and not self._reached(samples):
-            left = self.max_matvecs - self.num_matvecs
-            if left < 1:
-                break
-            samples = estimator.run(min(left, max(2, self._needed(samples) - len(samples.total))))
+        samples = self._first(estimator, num_probes or PILOT)
+        while num_probes is None and samples.finite and not self._reached(samples) and self._left > 0:
+            samples = estimator.run(min(self._left, max(2, self._needed(samples) - len(samples.total))))
         return samples
 
-    def _goal(self, samples: Samples) -> float:
+    def _first(self, estimator: Hutchinson, count: int) -> Samples:
+        """Bring an estimator to so many probes, within the products that are left."""
+        samples = estimator.samples
+        return (
+            estimator.run(max(0, min(count - len(samples.total), self._left))) if samples.finite else samples
+        )
+
+    def _goal(self, samples: Samples | _Replicates) -> float:
         relative = self.relative_error * max(abs(samples.value), samples.frobenius)
         return max(relative, self.absolute_error)
 
@@ -172,47 +252,74 @@ class TraceRun:
             "method": method,
             "num_probes": count,
             "per_layer": layers,
-            "status": self._status(samples.finite, reached=fixed or self._reached(samples)),
+            "status": self._status(
+                samples.finite, reached=fixed or self._reached(samples), kept=f"{count} finite probes"
+            ),
         }
 
-    def _xtrace(self, num_probes: int, num_replicates: int) -> dict[str, Any]:
+    def _xtrace(self, num_probes: int | None, num_replicates: int) -> dict[str, Any]:
         """Estimate from leave-one-out values; an interval only from enough replicates of all."""
-        operator = self.operator
-        count = max(2, min(num_probes, operator.dim - 1))
-        means, spreads = [], []
-        for _ in range(num_replicates):
-            probes = self._sphere(count)
-            try:
-                values = _estimators.xtrace(self.products, probes)
-            except FloatingPointError:
-                first = self.products(probes[:1])
-                values = np.zeros(count) if np.isfinite(first).all() else np.full(count, np.nan)
-            means.append(float(values.mean()))
-            spreads.append(_estimators.standard_error(values))
-        value = float(np.mean(means))
-        enough = num_replicates >= FEW_REPLICATES
-        error = _estimators.standard_error(means) if enough else None
+        count = num_probes or min(3 * PILOT, self.max_matvecs // (2 * num_replicates))
+        if self.operator.dim <= count:
+            return self._exact()
+        if self.layers:
+            self.warnings.append("XTrace gives no values by layer: hutchinson and hutch++ do")
+        replicates = _Replicates()
+        while len(replicates.means) < num_replicates or self._another(replicates, count, num_probes):
+            if not self._replicate(replicates, count):
+                break
+        made = len(replicates.means)
+        error = replicates.standard_error
+        reached = num_probes is not None or self._goal(replicates) >= replicates.error
         return {
-            "value": value,
+            "value": replicates.value,
             "standard_error": error,
-            "error_estimate": float(np.mean(spreads)) / math.sqrt(num_replicates),
+            "error_estimate": replicates.error_estimate,
             "interval": None
             if error is None
-            else t_interval(value, error, num_replicates - 1, self.confidence),
+            else t_interval(replicates.value, error, made - 1, self.confidence),
             "method": "xtrace",
             "num_probes": count,
-            "status": self._status(math.isfinite(value), reached=True),
+            "status": self._status(not replicates.failed, reached=reached, kept=f"{made} finite replicates"),
         }
+
+    def _another(self, replicates: _Replicates, count: int, num_probes: int | None) -> bool:
+        """Whether an error was asked for that is not reached, and there are products to get closer."""
+        wanted = num_probes is None and replicates.error > self._goal(replicates)
+        return wanted and self._left >= 2 * count
+
+    def _replicate(self, replicates: _Replicates, count: int) -> bool:
+        """Make one estimate from a sketch of its own; return whether its products were finite."""
+        probes, images = self._sphere(count), []
+
+        def products(rows: np.ndarray) -> np.ndarray:
+            images.append(self.products(rows))
+            return images[-1]
+
+        try:
+            values = _estimators.xtrace(products, probes)
+        except FloatingPointError:
+            values = np.full(count, 0.0 if np.isfinite(images[0]).all() else np.nan)
+        if not np.isfinite(values).all():
+            replicates.failed = True
+            return False
+        replicates.means.append(float(values.mean()))
+        replicates.spreads.append(_estimators.standard_error(values))
+        replicates.squares.append(float(np.mean(np.sum(images[0].astype(np.float64) ** 2, axis=1))))
+        return True
 
     def _sphere(self, count: int) -> np.ndarray:
         rows = self.rng.standard_normal((count, self.operator.dim))
         rows *= math.sqrt(self.operator.dim) / np.linalg.norm(rows, axis=1, keepdims=True)
         return rows.astype(self.operator.dtype)
 
-    def _status(self, finite: bool, *, reached: bool) -> str:
+    def _status(self, finite: bool, *, reached: bool, kept: str = "") -> str:
         subject = getattr(self.operator, "subject", None)
         if not finite or (subject is not None and not subject.finite):
-            self.warnings.append("a product held NaN or infinity")
+            behind = (
+                f": the value is that of the {kept} before it" if kept and not kept.startswith("0 ") else ""
+            )
+            self.warnings.append(f"a product held NaN or infinity{behind}")
             return "non-finite"
         if not reached:
             self.warnings.append(f"the error asked for was not reached within {self.max_matvecs} products")

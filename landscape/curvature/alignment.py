@@ -62,6 +62,8 @@ class Alignment(Result):
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
         k = len(self.eigenvalues)
+        if not k:
+            return [("top eigenvalues", "none: a product was not finite"), *self._norm()]
         rows = [
             ("top eigenvalues", ", ".join(format_value(value) for value in self.eigenvalues[:5])),
             ("outliers", f"{self.num_outliers} before the largest ratio of neighbours"),
@@ -70,10 +72,14 @@ class Alignment(Result):
         ]
         if self.update_overlap is not None:
             rows.append(("update in the top space", f"{self.update_overlap[-1]:.1%}"))
-        if self.gauss_newton is not None:
-            part = float(np.sum(self.gauss_newton) / np.sum(self.eigenvalues))
+        total = float(np.sum(self.eigenvalues))
+        if self.gauss_newton is not None and total:
+            part = float(np.sum(self.gauss_newton)) / total
             rows.append(("Gauss-Newton part", f"{part:.1%} of the top eigenvalues"))
         return rows
+
+    def _norm(self) -> list[tuple[str, str]]:
+        return [("gradient norm", format_value(self.gradient_norm))]
 
 
 def gradient_alignment(

@@ -199,7 +199,10 @@ def spectral_density(
         dim=operator.dim,
         num_matvecs=operator.num_matvecs - before,
         status="ok" if finite and (subject is None or subject.finite) else "non-finite",
-        warnings=() if finite else ("a product held NaN or infinity: the probes before it stand",),
+        warnings=(
+            *operator.notes,
+            *(() if finite else ("a product held NaN or infinity: the probes before it stand",)),
+        ),
         config={**operator.config, **config},
         stats={**operator.stats, "seconds": time.perf_counter() - started},
         provenance=provenance(seed=seed, dtype=operator.dtype.name, digests=operator.digests()),

@@ -32,7 +32,13 @@ class Eigenpairs(Result):
     eigenvectors : numpy.ndarray [dim, k]
         Orthonormal columns; not part of the JSON form.
     residuals : numpy.ndarray [k]
-        ``‖Hv − λv‖``, computed with a product of its own: an eigenvalue lies within it of λ.
+        ``‖Hv − λv‖``, computed with a product of its own, and `rounding`: an eigenvalue of the matrix
+        that exact arithmetic would give lies within it of λ.
+    rounding : numpy.ndarray [k] or None
+        What rounding may add to a computed residual, and does to `residuals`: three times the change of
+        the product when it is repeated with other roundings (for a network, with its parameters moved by
+        a unit in the last place and vectors and weights of the examples scaled), or of the root mean
+        square over the pairs where that is larger. A measurement, not a bound.
     converged : numpy.ndarray [k]
         Whether the residual is at most `tolerance` times `scale`.
     multiplicity : numpy.ndarray [k]
@@ -49,7 +55,8 @@ class Eigenpairs(Result):
         Products in all; by purpose in ``stats``.
     complete_probe : dict
         Of the search for missed eigenvalues by a fresh random block orthogonal to those found:
-        ``passed``, ``num_matvecs`` and its ``most_extreme`` Ritz value. Passing is evidence, not proof;
+        ``passed`` (nothing beyond the last eigenvalue and its residual), ``decided`` (its own extreme was
+        resolved), ``num_matvecs`` and its ``most_extreme`` Ritz value. Passing is evidence, not proof;
         ``exact`` says that the whole spectrum was computed.
     """
 
@@ -66,6 +73,7 @@ class Eigenpairs(Result):
     dim: int
     num_matvecs: int
     complete_probe: Mapping[str, Any]
+    rounding: np.ndarray | None = None
 
     @property
     def relative_residuals(self) -> np.ndarray:
@@ -83,27 +91,32 @@ class Eigenpairs(Result):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines: every eigenvalue with its residual."""
+        pairs = zip(self.eigenvalues, self.residuals, self.relative_residuals, self.converged, strict=True)
         rows = [
             (
                 f"λ{i + 1}",
-                f"{format_value(value)} ± {format_value(residual)}" + ("" if ok else " (not converged)"),
+                f"{format_value(value)} ± {format_value(residual)} ({format_value(relative)} of it"
+                + (")" if ok else ", not converged)"),
             )
-            for i, (value, residual, ok) in enumerate(
-                zip(self.eigenvalues, self.residuals, self.converged, strict=True)
-            )
+            for i, (value, residual, relative, ok) in enumerate(pairs)
         ]
-        rows.append(("which", f"{self.which} of {self.dim:,}; ± is the residual ‖Hv − λv‖"))
+        rows.append(("which", f"{self.which} of {self.dim:,}; ± is the residual ‖Hv − λv‖ with its rounding"))
         rows.append(("none missed", self._probe()))
         rows.append(("products", format_value(self.num_matvecs)))
         return rows
 
     def _probe(self) -> str:
-        if self.complete_probe.get("exact"):
+        probe = self.complete_probe
+        if probe.get("exact"):
             return "exact: the whole spectrum was computed"
-        if not self.complete_probe.get("num_matvecs"):
+        if not probe.get("num_matvecs"):
             return "not probed"
-        word = "passed" if self.complete_probe.get("passed") else "failed"
-        return f"{word}: a fresh random block of {self.complete_probe['num_matvecs']} products"
+        spent = f"a fresh random block of {probe['num_matvecs']} products"
+        if probe.get("passed"):
+            return f"passed: {spent} found none beyond the last one and its residual"
+        if probe.get("decided", True):
+            return f"failed: {spent} found one beyond the last one and its residual"
+        return f"undecided: {spent} has not resolved its own extreme"
 
 
 def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
@@ -123,8 +136,9 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
 
     Lanczos with full reorthogonalisation and thick restart [1]_; then every pair's residual
     :math:`\|Hv - \lambda v\|` with a product of its own, and a probe for missed eigenvalues: Lanczos
-    from fresh random vectors orthogonal to those found. What the probe finds beyond the k-th (a second
-    copy of a multiple eigenvalue, say) is taken in and probed again.
+    from fresh random vectors orthogonal to those found, until it has resolved its own extreme. What it
+    finds beyond the k-th and its residual (a second copy of a multiple eigenvalue, say) is taken in and
+    probed again.
 
     Parameters
     ----------
@@ -143,7 +157,8 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
     max_matvecs : int, optional
         Most products before the explicit residuals; by default ``max(300, 40 k)``.
     probe_matvecs : int
-        Products of the probe for missed eigenvalues; 0 leaves it out.
+        Fewest products of the probe for missed eigenvalues, which takes up to three times those of the
+        search where it needs them; 0 leaves it out.
     seed : int
         Of the random starts.
     progress : Progress, optional
@@ -153,8 +168,8 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
     -------
     Eigenpairs
         Status ``"not-converged"`` if a pair has not converged, ``"incomplete"`` if the last probe found
-        an eigenvalue beyond the k-th, ``"non-finite"`` if a product was NaN or infinite (what had been
-        found before stands, with the residuals of the recurrence).
+        an eigenvalue beyond the k-th or could not decide, ``"non-finite"`` if a product was NaN or
+        infinite (what had been found before stands, with the residuals of the recurrence).
 
     Raises
     ------

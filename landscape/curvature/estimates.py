@@ -121,6 +121,12 @@ class Diagonal(Result):
         The estimate, entry by entry.
     standard_errors : numpy.ndarray [dim] or None
         Of each entry over probes; zeros if exact, None for XDiag.
+    error_estimates : numpy.ndarray [dim] or None
+        Of XDiag: the spread of its leave-one-out values, which is not a standard error.
+    intervals : numpy.ndarray [dim, 2] or None
+        Student's t of each entry by itself, for Hutchinson.
+    confidence : float
+        Their coverage.
     method : str
         The estimator used.
     num_probes, dim, num_matvecs : int
@@ -131,6 +137,9 @@ class Diagonal(Result):
 
     values: np.ndarray
     standard_errors: np.ndarray | None = None
+    error_estimates: np.ndarray | None = None
+    intervals: np.ndarray | None = None
+    confidence: float = 0.95
     method: str
     num_probes: int
     dim: int
@@ -143,4 +152,6 @@ class Diagonal(Result):
         rows.append(("negative entries", f"{np.mean(self.values < 0):.1%} of {self.dim:,}"))
         if self.standard_errors is not None and self.method != "exact":
             rows.append(("median standard error", format_value(float(np.median(self.standard_errors)))))
+        if self.error_estimates is not None:
+            rows.append(("median error estimate", format_value(float(np.median(self.error_estimates)))))
         return [*rows, ("method", f"{self.method}, {self.num_matvecs} products")]

@@ -6,12 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from landscape._settings import check_choice, check_real, check_seed, check_whole
-from landscape.curvature import _estimators
+from landscape.curvature._entries import DiagonalRun, NormRun
 from landscape.curvature._linear import SymmetricOperator, as_operator
-from landscape.curvature._tracing import TraceRun, t_interval
+from landscape.curvature._tracing import TraceRun
 from landscape.curvature.estimates import Diagonal, FrobeniusNorm, Trace
 from landscape.progress import SILENT, Progress
 from landscape.provenance import provenance
@@ -55,11 +53,13 @@ def trace(  # noqa: PLR0913  one keyword a setting
     absolute_error : float, optional
         A floor in the trace's units: a smaller standard error is never asked for.
     max_matvecs : int
-        Most products; the status is ``"not-converged"`` where they did not suffice.
+        Most products of all methods but ``"exact"``; the status is ``"not-converged"`` where they did not
+        suffice.
     num_probes : int, optional
         A fixed number of probes instead of a requested error (probes of the sketch for XTrace).
     num_replicates : int
-        Independent repetitions of XTrace: from 8 on they give an interval.
+        Fewest independent repetitions of XTrace, which makes more until the error asked for is reached:
+        from 8 on they give a standard error and an interval, before that its error estimate is compared.
     num_groups : int, optional
         Groups of examples, on which the same probes measure how the trace varies with the data
         (`data_standard_error`); ten more passes over the data. By default none, 8 on a subset.
@@ -73,7 +73,13 @@ def trace(  # noqa: PLR0913  one keyword a setting
     Returns
     -------
     Trace
-        Status ``"non-finite"`` if a product was.
+        Status ``"non-finite"`` if a product was: the value is that of the probes before it;
+        ``"not-converged"`` if the error asked for was not reached.
+
+    Raises
+    ------
+    ConfigurationError
+        If a setting cannot be meant, or `max_matvecs` is less than the probes asked for take.
 
     Notes
     -----
@@ -158,6 +164,8 @@ def frobenius_norm(
     operator: SymmetricOperator | Any,
     *,
     num_probes: int = 30,
+    relative_error: float | None = None,
+    max_matvecs: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> FrobeniusNorm:
@@ -171,43 +179,43 @@ def frobenius_norm(
         Real and symmetric.
     num_probes : int
         Products, at least 2; as many as the matrix has dimensions make it exact.
+    relative_error : float, optional
+        Standard error asked for, relative to the norm: more probes follow until it is reached.
+    max_matvecs : int
+        Most products; the status is ``"not-converged"`` where they did not suffice.
     confidence : float
         Coverage of the interval.
     seed : int
         Of the probes.
+
+    Returns
+    -------
+    FrobeniusNorm
+        Status ``"non-finite"`` if a product was: the value is that of the probes before it.
     """
-    operator = as_operator(operator)
-    count = check_whole("num_probes", num_probes, 2)
-    check_real("confidence", confidence, most=1)
-    started, exact = time.perf_counter(), count >= operator.dim
-    rng = np.random.default_rng(check_seed(seed))
-    squares = []
-    for i in range(operator.dim if exact else count):
-        if exact:
-            probe = np.eye(1, operator.dim, i, dtype=operator.dtype)
-        else:
-            probe = _estimators.rademacher(rng, 1, operator.dim, operator.dtype)
-        squares.append(float(np.sum(operator.rows(probe).astype(np.float64) ** 2)))
-    mean = float(np.sum(squares)) if exact else float(np.mean(squares))
-    value = float(np.sqrt(mean))
-    error = 0.0 if exact else _estimators.standard_error(squares) / (2 * value or 1.0)
-    ends = (
-        (mean, mean)
-        if exact
-        else t_interval(mean, _estimators.standard_error(squares), count - 1, confidence)
+    operator, started = as_operator(operator), time.perf_counter()
+    run = NormRun(
+        operator,
+        num_probes=check_whole("num_probes", num_probes, 2),
+        relative_error=None if relative_error is None else check_real("relative_error", relative_error),
+        max_matvecs=check_whole("max_matvecs", max_matvecs, 2),
+        confidence=check_real("confidence", confidence, most=1),
+        seed=check_seed(seed),
     )
-    config = {"num_probes": num_probes, "confidence": confidence, "seed": seed}
+    config = {
+        "num_probes": num_probes,
+        "relative_error": relative_error,
+        "max_matvecs": max_matvecs,
+        "confidence": confidence,
+        "seed": seed,
+    }
+    fields = run.run()
     return FrobeniusNorm(
-        value=value,
-        standard_error=error,
-        interval=None if ends is None else (float(np.sqrt(max(ends[0], 0))), float(np.sqrt(max(ends[1], 0)))),
+        **fields,
         confidence=confidence,
-        method="exact" if exact else "hutchinson",
-        num_probes=len(squares),
         dim=operator.dim,
-        num_matvecs=len(squares),
-        status="ok" if np.isfinite(value) else "non-finite",
-        **_base(operator, config, started=started),
+        num_matvecs=run.num_matvecs,
+        **_base(operator, config, started=started, warnings=run.warnings),
     )
 
 
@@ -216,6 +224,9 @@ def diagonal(
     *,
     method: str = "auto",
     num_probes: int = 200,
+    relative_error: float | None = None,
+    max_matvecs: int = 1000,
+    confidence: float = 0.95,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Diagonal:
@@ -232,10 +243,23 @@ def diagonal(
         ``"auto"`` is exact up to as many dimensions as `num_probes`, and Hutchinson above.
     num_probes : int
         Products (XDiag takes half of them for its sketch).
+    relative_error : float, optional
+        Length of the vector of standard errors asked for (error estimates for XDiag), relative to the
+        length of the diagonal. Hutchinson adds probes until it is reached.
+    max_matvecs : int
+        Most products then; the status is ``"not-converged"`` where they did not suffice.
+    confidence : float
+        Coverage of each entry's interval.
     seed : int
         Of the probes.
     progress : Progress, optional
         Is told of every product.
+
+    Returns
+    -------
+    Diagonal
+        Status ``"non-finite"`` if a product was: estimates are those of the probes before it, exact
+        entries from there on are NaN.
 
     References
     ----------
@@ -244,50 +268,31 @@ def diagonal(
     check_choice("method", method, DIAGONAL_METHODS)
     check_whole("num_probes", num_probes, 2)
     operator, started = as_operator(operator), time.perf_counter()
-    rng = np.random.default_rng(check_seed(seed))
     if method == "auto":
         method = "exact" if operator.dim <= num_probes else "hutchinson"
-    before, progress = operator.num_matvecs, progress or SILENT
-    progress.start("diagonal", total=operator.dim if method == "exact" else num_probes)
-    try:
-        values, errors = _diagonal(operator, method, num_probes, rng=rng, progress=progress)
-    finally:
-        progress.stop()
-    spent = operator.num_matvecs - before
-    config = {"method": method, "num_probes": num_probes, "seed": seed}
-    return Diagonal(
-        values=values,
-        standard_errors=errors,
-        method=method,
+    run = DiagonalRun(
+        operator,
         num_probes=num_probes,
-        dim=operator.dim,
-        num_matvecs=spent,
-        status="ok" if np.isfinite(values).all() else "non-finite",
-        **_base(operator, config, started=started),
+        relative_error=None if relative_error is None else check_real("relative_error", relative_error),
+        max_matvecs=check_whole("max_matvecs", max_matvecs, 2),
+        confidence=check_real("confidence", confidence, most=1),
+        seed=check_seed(seed),
+        progress=progress or SILENT,
     )
-
-
-def _diagonal(
-    operator: SymmetricOperator, method: str, count: int, *, rng: np.random.Generator, progress: Progress
-) -> tuple[np.ndarray, np.ndarray | None]:
-    if method == "xdiag":
-        probes = _estimators.rademacher(rng, min(count // 2, operator.dim), operator.dim, operator.dtype)
-        try:
-            return _estimators.xdiag(operator.rows, probes), None
-        except FloatingPointError:  # the products are all zero, or not finite
-            return operator.matvec(probes[0]).astype(np.float64) * probes[0], None
-    total = np.zeros(operator.dim)
-    squares = np.zeros(operator.dim)
-    for i in range(operator.dim if method == "exact" else count):
-        progress.advance()
-        if method == "exact":
-            total[i] = operator.rows(np.eye(1, operator.dim, i, dtype=operator.dtype))[0, i]
-            continue
-        probe = _estimators.rademacher(rng, 1, operator.dim, operator.dtype)
-        each = (probe * operator.rows(probe))[0].astype(np.float64)
-        total += each
-        squares += each**2
-    if method == "exact":
-        return total, squares
-    mean = total / count
-    return mean, np.sqrt(np.maximum(squares / count - mean**2, 0) / (count - 1))
+    fields = run.run(method)
+    config = {
+        "method": method,
+        "num_probes": num_probes,
+        "relative_error": relative_error,
+        "max_matvecs": max_matvecs,
+        "confidence": confidence,
+        "seed": seed,
+    }
+    return Diagonal(
+        **fields,
+        method=method,
+        confidence=confidence,
+        dim=operator.dim,
+        num_matvecs=run.num_matvecs,
+        **_base(operator, config, started=started, warnings=run.warnings),
+    )
