@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import Outputs, Problem
+from landscape.curvature._linear import SymmetricOperator
 from landscape.layout import Layout
 from trainers.tasks.networks import build, initialise
 
@@ -104,3 +105,15 @@ def prescribed(values: np.ndarray, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     vectors = np.linalg.qr(rng.standard_normal((len(values), len(values))))[0]
     return (vectors * values) @ vectors.T
+
+
+class NaN(SymmetricOperator):
+    """A matrix whose products are finite for a while."""
+
+    def __init__(self, good: int) -> None:
+        super().__init__(200, np.dtype(float))
+        self.good = good
+
+    def _products(self, rows: np.ndarray) -> np.ndarray:
+        self.good -= len(rows)
+        return rows if self.good >= 0 else rows * np.nan

@@ -102,8 +102,11 @@ def test_the_leave_one_out_diagonal_is_that_of_the_other_library(pair: Any) -> N
     probes = np.random.default_rng(4).choice((-1.0, 1.0), (STEPS, operator.dim))
     with jax.enable_x64(True):
         each = np.asarray(stochtrace.leave_one_out_xdiag()(product, jnp.asarray(probes)))
-    found = _estimators.xdiag(operator.rows, probes)
+    found, spread = _estimators.xdiag(operator.rows, probes)
     np.testing.assert_allclose(found, each.mean(0), rtol=1e-7, atol=1e-9 * np.abs(found).max())
+    np.testing.assert_allclose(
+        spread, each.std(0, ddof=1) / np.sqrt(STEPS), rtol=1e-6, atol=1e-9 * np.abs(found).max()
+    )
 
 
 def test_probes_of_the_trace_and_diagonal_give_the_values_of_the_other_library(pair: Any) -> None:
