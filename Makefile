@@ -6,7 +6,7 @@ EXTRAS      ?=
 CONSTRAINTS ?= constraints.txt
 OUTPUT      ?= quickstart
 JOBS        ?= 2
-BENCHMARKS  ?= commands train population curvature flatness
+BENCHMARKS  ?= commands quickstart train curvature flatness
 PYTHON      ?= $(shell for p in python3 python3.13 python3.12 python3.14 python3.11 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
