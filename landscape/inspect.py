@@ -223,7 +223,7 @@ def verify(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path).expanduser()
     if not path.is_dir():
-        content = _read(path)
+        content = _checked(path)
         return {"path": str(path), "ok": True, "arrays": len(content.manifest), "bytes": content.size}
     files = sorted(entry for entry in path.rglob("*.h5") if not entry.name.startswith("."))
     if not files:
@@ -236,7 +236,7 @@ def verify(path: str | Path) -> dict[str, Any]:
     total, failures = 0, _unreadable(texts)
     for file in files:
         try:
-            total += _read(file).size
+            total += _checked(file).size
         except CheckpointError as error:
             failures.append(error.what)
     if failures:
@@ -246,6 +246,14 @@ def verify(path: str | Path) -> dict[str, Any]:
             hint="Copy them again, or train those levels again with --resume after removing them.",
         )
     return {"path": str(path), "ok": True, "files": len(files), "bytes": total}
+
+
+def _checked(path: Path) -> _hdf5.Content:
+    """Read a file as `load` would: a digest that fits does not make a text one that can be read."""
+    content = _read(path)
+    for name in content.texts:
+        content.mapping(name)
+    return content
 
 
 def _texts(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from hostile import SAMPLES
 
 from landscape import Checkpoint, _hdf5_open, load, save
 from landscape.errors import CheckpointError, OutputExistsError
+from landscape.inspect import verify
 
 pytestmark = pytest.mark.faults
 MASK = {"layer": {"kernel": np.ones((3, 4), bool), "bias": np.ones(4, bool)}}
@@ -40,6 +41,12 @@ def test_a_hostile_or_damaged_file_is_refused_by_name(name: str, tmp_path: Path)
     message = str(refusal.value)
     assert path.name in message
     assert re.search(expected, message), message
+
+
+def test_verify_refuses_texts_that_load_would_refuse(tmp_path: Path) -> None:
+    SAMPLES["long_quotes"][0](tmp_path / "a.h5")
+    with pytest.raises(CheckpointError, match="JSON"):
+        verify(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize(
