@@ -129,13 +129,14 @@ resume = click.option("--resume", is_flag=True, help="Go on with the run in the 
 dry_run = click.option(
     "--dry-run", is_flag=True, help="Say what would be done and what it takes; do nothing."
 )
+SET_HELP = "Change one key of the configuration; repeatable."
 set_values = click.option(
     "--set",
     "overrides",
     metavar="KEY=VALUE",
     multiple=True,
     show_default="nothing changed",
-    help="Change one key of the configuration; repeatable.",
+    help=SET_HELP,
 )
 plotlyjs = click.option(
     "--plotlyjs",

@@ -85,8 +85,7 @@ class Names(click.ParamType[str]):
     multiple=True,
     metavar="MEASURE.KEY=VALUE",
     show_default="nothing changed",
-    help="Change another setting of a measure, e.g. local_entropy.reference=1e5; a wrong key is answered "
-    "with those there are. Repeatable.",
+    help=_options.SET_HELP,
 )
 @click.option(
     "--draws",
@@ -127,6 +126,8 @@ def command(
 
     Means over random draws have standard errors and intervals; maximisations are lower bounds and say
     so. Several checkpoints of one network share their compiled programs; their ranks are compared.
+    Keys of --set are settings of a measure, such as local_entropy.reference=1e5; a wrong one is answered
+    with those there are.
     """
     if options.pop("listed"):
         return _catalogue()

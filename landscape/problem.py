@@ -114,12 +114,7 @@ class Problem:
         task: Mapping[str, Any] | None = None,
     ) -> None:
         if not callable(loss):
-            raise ProblemError(
-                "loss: not a function",
-                expected="loss(params, batch) -> [B]",
-                got=repr(loss)[:80],
-                hint="Give the function itself, not what it returns.",
-            )
+            raise _not_a_function("loss: not a function", "loss(params, batch) -> [B]", loss)
         given = {"train": train, "validation": validation, "test": test}
         self._splits: dict[str, Split] = {
             split: make_split(data, split) for split, data in given.items() if data is not None
@@ -370,13 +365,13 @@ def _as_metric(key: str, value: Metric | MetricFunction) -> Metric:
     if isinstance(value, Metric):
         return value
     if not callable(value):
-        raise ProblemError(
-            f"metrics: {key!r} is not a function",
-            expected="fn(params, batch) -> [B]",
-            got=repr(value)[:80],
-            hint="Give the function itself, not what it returns.",
-        )
+        raise _not_a_function(f"metrics: {key!r} is not a function", "fn(params, batch) -> [B]", value)
     return Metric(value)
+
+
+def _not_a_function(what: str, expected: str, got: object) -> ProblemError:
+    hint = "Give the function itself, not what it returns."
+    return ProblemError(what, expected=expected, got=repr(got)[:80], hint=hint)
 
 
 def _one_value_each(name: str, values: Any, count: int) -> jax.Array:
