@@ -165,7 +165,7 @@ def certificates(operator: Any) -> None:
     found = top_eigenpairs(operator, 5, which="magnitude")
     seconds = time.perf_counter() - began
     spent, worst = found.stats["matvecs"], float(found.relative_residuals.max())
-    line("  top 5 to relative residual 1e-4: products", f"{spent['search'] + spent['residuals']}", "<= 45")
+    line("  top 5 to relative residual 1e-4: products", f"{sum(spent.values()) - spent['probe']}", "<= 45")
     line("    and for the probe that none was missed", f"{spent['probe']} ({found.status})")
     line("    worst relative residual, seconds", f"{worst:.1e}, {seconds:.2f} s")
     values, power = power_iteration(operator, 5)

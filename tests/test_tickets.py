@@ -318,10 +318,10 @@ def test_a_method_that_rewinds_late_is_added_to_a_finished_run(run: Run, tmp_pat
     folder = tmp_path / "grown"
     options = ["pruning.levels=2"]
     first = train_tickets(smoke(*options, "methods=['es-snr']"), folder)
-    dense = first.checkpoints(level=0)[0].load()
+    dense, before = first.checkpoints(level=0)[0].load(), len(first.events())
     grown = train_tickets(smoke(*options, "methods=['es-snr', 'late']", LATE), folder, resume=True)
     batch = [["late", 0], ["late", 1]]
-    assert started(grown, len(first.events())) == [(0, batch), (1, batch)]
+    assert started(grown, before) == [(0, batch), (1, batch)]
     again = grown.checkpoints(method="late", seed=0, level=0)[0].load()
     assert again.digest == dense.digest
     assert [entry.step for entry in grown.trajectory("late", 1, 0)] == [3, None]
@@ -349,7 +349,7 @@ def test_a_folder_that_shared_a_dense_level_without_its_step_goes_on(run: Run, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["method={late={algorithm='es', score='snr', pruning={rewind='step', rewind_step=12}}}"], "before"),
+        (["method={late={algorithm='es', score='snr', pruning={rewind='step', rewind_step=12}}}"], "fewer than the 12 steps"),
         (["method={late={algorithm='es', score='nowhere.py:f'}}"], "nowhere"),
         (["method={late={algorithm='es', score='snr', evolution={batch_size=2000}}}"], "larger than"),
     ],
