@@ -160,7 +160,11 @@ def test_options_that_cannot_be_meant_are_refused(arguments: list[str], said: st
 
 @pytest.mark.parametrize(
     ("incomplete", "found"),
-    [("gaussian_", ["gaussian_relative", "gaussian_filter"]), ("sam,fisher", ["sam,fisher_rao", "sam,fisher_rao_model"]), ("x", [])],
+    [
+        ("gaussian_", ["gaussian_relative", "gaussian_filter"]),
+        ("sam,fisher", ["sam,fisher_rao", "sam,fisher_rao_model"]),
+        ("x", []),
+    ],
 )
 def test_names_of_measures_are_completed(incomplete: str, found: list[str]) -> None:
     params = {param.name: param for param in command.params}

@@ -349,7 +349,10 @@ def test_a_folder_that_shared_a_dense_level_without_its_step_goes_on(run: Run, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["method={late={algorithm='es', score='snr', pruning={rewind='step', rewind_step=12}}}"], "fewer than the 12 steps"),
+        (
+            ["method={late={algorithm='es', score='snr', pruning={rewind='step', rewind_step=12}}}"],
+            "fewer than the 12 steps",
+        ),
         (["method={late={algorithm='es', score='nowhere.py:f'}}"], "nowhere"),
         (["method={late={algorithm='es', score='snr', evolution={batch_size=2000}}}"], "larger than"),
     ],
