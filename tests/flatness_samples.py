@@ -130,3 +130,17 @@ def trust_region(hessian: np.ndarray, slope: np.ndarray, radius: float) -> float
         multiplier = (low + high) / 2
     step = along / (values + multiplier)
     return float(along @ step - 0.5 * values @ step**2)
+
+
+def classifier(examples: int = 40, size: int = 6) -> tuple[Problem, dict[str, np.ndarray], np.ndarray]:
+    """Return a linear classifier with its negative mean margin as the loss, and y x of every example."""
+    rng = np.random.default_rng(8)
+    theta = rng.normal(size=size)
+    signed = rng.normal(size=(examples, size))
+    signed *= np.sign(signed @ theta)[:, None]
+    metric = Metric(lambda p, b: b @ p["w"] > 0, higher_is_better=True)
+    return (
+        Problem(lambda p, b: -(b @ p["w"]), train=signed, metrics={"accuracy": metric}),
+        {"w": theta},
+        signed,
+    )

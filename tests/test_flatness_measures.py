@@ -13,6 +13,7 @@ from curvature_samples import INPUTS, LABELS, tanh_params, tanh_problem
 from flatness_samples import (
     F64,
     SIZES,
+    classifier,
     linear,
     quadratic,
     relu_model,
@@ -24,9 +25,8 @@ from scipy.optimize import brentq, minimize
 from scipy.stats import norm as normal, t as student
 
 import landscape
-from landscape import Checkpoint, Metric, Problem
+from landscape import Checkpoint, Problem
 from landscape.curvature.operators import hessian
-from landscape.errors import ConfigurationError
 from landscape.flatness import _measured, keskar
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.layout import Layout
@@ -335,122 +335,6 @@ def test_at_a_critical_point_worst_case_sharpness_is_half_the_square_times_the_t
     found = landscape.sam_sharpness(problem, params, radius=0.01, m=5, ascent=True, steps=60, starts=4, **F64)
     assert found.value == pytest.approx(0.5e-4 * np.linalg.eigvalsh(matrix)[-1], rel=1e-3)
     assert found.details["first_order"] == 0.0
-
-
-# -- PAC-Bayes -------------------------------------------------------------------------------------
-
-
-def sign_problem() -> Problem:
-    """Return one parameter whose sign decides: under noise σ accuracy falls by Φ(−|w|/σ)."""
-    return Problem(
-        lambda p, b: (b * p["w"]) ** 2,
-        train=np.ones(50),
-        metrics={"accuracy": Metric(lambda p, b: b * p["w"] > 0, higher_is_better=True)},
-    )
-
-
-def test_pac_bayes_noise_is_where_the_accuracy_falls_by_a_tenth() -> None:
-    found = landscape.pac_bayes_flatness(
-        sign_problem(), {"w": np.array(2.0)}, draws=2000, tolerance=0.002, **F64
-    )
-    sigma = 2 / -normal.ppf(0.1)
-    low, high = found.interval
-    assert low < sigma**-2 < high
-    assert found.details["sigma"] == pytest.approx(sigma, rel=0.08)
-    assert found.value == found.details["sigma"] ** -2
-    assert found.radius == found.details["sigma"]
-    bracket = found.details["bracket"]
-    assert bracket[1] / bracket[0] <= 1.002
-
-
-def test_the_standard_error_of_pac_bayes_is_that_of_its_seeds() -> None:
-    found = [
-        landscape.pac_bayes_flatness(sign_problem(), {"w": np.array(2.0)}, draws=60, seed=seed, **F64)
-        for seed in range(12)
-    ]
-    spread = np.std([one.value for one in found], ddof=1)
-    errors = np.array([one.standard_error for one in found])
-    # χ² with 11 degrees of freedom: within these factors but for 1 in 500.
-    assert 0.5 * spread < np.mean(errors) < 2.2 * spread
-
-
-def classifier(examples: int = 40, size: int = 6) -> tuple[Problem, dict[str, np.ndarray], np.ndarray]:
-    """Return a linear classifier with its negative mean margin as the loss, and y x of every example."""
-    rng = np.random.default_rng(8)
-    theta = rng.normal(size=size)
-    signed = rng.normal(size=(examples, size))
-    signed *= np.sign(signed @ theta)[:, None]
-    metric = Metric(lambda p, b: b @ p["w"] > 0, higher_is_better=True)
-    return (
-        Problem(lambda p, b: -(b @ p["w"]), train=signed, metrics={"accuracy": metric}),
-        {"w": theta},
-        signed,
-    )
-
-
-@pytest.mark.parametrize("magnitude", [False, True])
-def test_the_pac_bayes_worst_case_of_a_linear_classifier_is_at_a_corner_of_its_box(magnitude: bool) -> None:
-    problem, params, signed = classifier()
-    theta = params["w"]
-    found = landscape.pac_bayes_flatness(
-        problem, params, worst_case=True, magnitude=magnitude, tolerance=1e-4, **F64
-    )
-    corner = -np.sign(signed.mean(0)) * (np.abs(theta) + 1 if magnitude else 1)
-    falls = -(signed @ corner)
-    flips = np.sort((signed @ theta)[falls > 0] / falls[falls > 0])
-    exact = flips[4]  # the fifth wrong one of 40 is more than a tenth
-    low, high = found.details["bracket"]
-    assert low <= exact * (1 + 1e-9)
-    assert exact <= high * (1 + 1e-9)
-    assert (found.label, found.value, found.standard_error) == ("lower bound", high**-2, None)
-    assert found.details["drop"] == pytest.approx(5 / 40)
-    sigma = high / np.sqrt(2 * np.log(4 * 6))
-    divergence = theta @ theta / (4 * sigma**2)
-    if magnitude:
-        above = sigma**2 + (sigma**2 + 1) * (theta @ theta) / 6
-        divergence = 0.25 * np.log(above / (sigma**2 + sigma**2 * theta**2)).sum()
-    assert found.details["complexity_origin"] == pytest.approx(divergence + np.log(40 / sigma) + 10)
-
-
-@pytest.mark.faults
-def test_steps_of_no_worst_case_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="worst_case=True"):
-        landscape.pac_bayes_flatness(sign_problem(), {"w": np.array(2.0)}, steps=5)
-
-
-def test_pac_bayes_bounds_are_those_of_the_formula() -> None:
-    w, start = {"w": np.array(2.0)}, {"w": np.array(0.5)}
-    found = landscape.pac_bayes_flatness(sign_problem(), Checkpoint(params=w, init=start), draws=50, **F64)
-    sigma = found.details["sigma"]
-    assert found.details["complexity_origin"] == pytest.approx(4 / (4 * sigma**2) + np.log(50 / sigma) + 10)
-    complexity = 2.25 / (4 * sigma**2) + np.log(50 / sigma) + 10
-    assert found.details["complexity_init"] == pytest.approx(complexity)
-    assert found.details["bound_init"] == pytest.approx((complexity / 49) ** 0.5)
-
-
-def test_magnitude_aware_noise_grows_with_the_weights() -> None:
-    problem = sign_problem()
-    found = [
-        landscape.pac_bayes_flatness(
-            problem, {"w": np.array(w)}, magnitude=True, draws=200, tolerance=0.002, **F64
-        )
-        for w in (2.0, 200.0)
-    ]
-    assert found[0].value == pytest.approx(found[1].value, rel=1e-2)
-    sigma, square = found[0].details["sigma"], 4.0
-    ratio = (1e-6 + (sigma**2 + 1) * square) / (1e-6 + sigma**2 * square)
-    expected = 0.25 * np.log(ratio) + np.log(50 / sigma) + 10
-    assert found[0].details["complexity_origin"] == pytest.approx(expected)
-
-
-def test_noise_that_never_costs_accuracy_has_no_value() -> None:
-    problem = Problem(
-        lambda p, b: (b * p["w"]) ** 2,
-        train=np.ones(4),
-        metrics={"error": lambda p, b: 0 * b * p["w"]},
-    )
-    found = landscape.pac_bayes_flatness(problem, {"w": np.array(1.0)}, draws=4)
-    assert (found.value, found.status) == (None, "not-found")
 
 
 # -- norms -----------------------------------------------------------------------------------------
