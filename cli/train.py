@@ -135,16 +135,26 @@ def own_problem(spec: str | None) -> tuple[Any, Any, Any]:
 def _train(
     session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool
 ) -> Outcome:
+    run = trained(session, config, folder, problem=problem, resume=resume)
+    rows = run.summary_rows()
+    return finished(run, text=aligned(rows), data={"summary": strict(dict(rows)), "run": str(folder)})
+
+
+def trained(session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool) -> Run:
+    """Train a run, stoppable; what is left on disk if it ends early comes with how to go on."""
+    own_part = f" --problem {shlex.quote(problem)}" if problem else ""
+    again = f"landscape train --resume -o {shlex.quote(str(folder))}{own_part}"
+
     def hint() -> str:
         if (folder / "run.toml").exists():
-            return f"Go on with: landscape train --resume -o {shlex.quote(str(folder))}"
+            return f"Go on with: {again}"
         return "Nothing has been written; the same command starts again."
 
     with session.stoppable(folder, hint) as should_stop:
         from trainers.tickets import train_tickets
 
         own, init, chain = own_problem(problem)
-        with _damage_explained(folder):
+        with _damage_explained(folder, again):
             run = train_tickets(
                 config,
                 folder,
@@ -156,12 +166,11 @@ def _train(
                 should_stop=should_stop,
             )
     session.shown.stop()
-    rows = run.summary_rows()
-    return finished(run, text=aligned(rows), data={"summary": strict(dict(rows)), "run": str(folder)})
+    return run
 
 
 @contextlib.contextmanager
-def _damage_explained(folder: Path) -> Iterator[None]:
+def _damage_explained(folder: Path, again: str) -> Iterator[None]:
     """Say of a damaged file of the run that it can be trained again: there may be no other copy."""
     from landscape._hdf5_open import HINT
     from landscape.errors import CheckpointError
@@ -170,7 +179,6 @@ def _damage_explained(folder: Path) -> Iterator[None]:
         yield
     except CheckpointError as error:
         if error.hint == HINT and error.what.startswith(str(folder)):
-            again = f"landscape train --resume -o {shlex.quote(str(folder))}"
             error.hint = f"Copy it from elsewhere, or remove it and train that level again: {again}"
         raise
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,28 +91,10 @@ def command(  # noqa: PLR0913  one parameter an option
 def _train(
     session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool
 ) -> Outcome:
-    def hint() -> str:
-        if (folder / "run.toml").exists():
-            return f"Go on with: landscape train --resume -o {shlex.quote(str(folder))}"
-        return "Nothing has been written; the same command starts again."
+    from cli.train import finished, trained
+    from trainers.transfer import transfer_table
 
-    with session.stoppable(folder, hint) as should_stop:
-        from cli.train import finished, own_problem
-        from trainers.tickets import train_tickets
-        from trainers.transfer import transfer_table
-
-        own, init, chain = own_problem(problem)
-        run = train_tickets(
-            config,
-            folder,
-            problem=own,
-            init=init,
-            chain=chain,
-            resume=resume,
-            progress=session.progress(),
-            should_stop=should_stop,
-        )
-    session.shown.stop()
+    run = trained(session, config, folder, problem=problem, resume=resume)
     split, metric = run.headline
     cells = transfer_table(run, metric=metric, split=split)
     data = {"cells": [strict({**vars(cell), "mean": cell.mean}) for cell in cells], "run": str(folder)}
