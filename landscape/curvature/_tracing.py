@@ -330,7 +330,7 @@ class TraceRun:
         """Return the standard error from the choice of examples: the same probes on groups of them.
 
         What probes and groups do together (the spread of a group's values that its mean over probes
-        still carries) is taken out.
+        still carries) is taken out; None, with a warning, where nothing is left.
         """
         groups = self.operator.groups(num_groups)
         if not groups:
@@ -348,7 +348,13 @@ class TraceRun:
         both = values - means[:, None] - values.mean(axis=0)[None] + values.mean()
         freedom = (num_groups - 1) * (_GROUP_PROBES - 1)
         noise = float(np.sum(both**2)) / freedom / _GROUP_PROBES
-        return math.sqrt(max(float(np.var(means, ddof=1)) - noise, 0.0) / num_groups)
+        variance = float(np.var(means, ddof=1)) - noise
+        if variance < 0:  # 0 would claim that other examples change nothing
+            self.warnings.append(
+                "the error from the choice of examples is too small beside the probes' to tell"
+            )
+            return None
+        return math.sqrt(variance / num_groups)
 
 
 def _layer(value: float, error: float, size: int, ends: tuple[float, float] | None) -> dict[str, Any]:
