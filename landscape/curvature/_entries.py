@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from landscape.curvature import _estimators
-from landscape.curvature._estimators import rademacher
+from landscape.curvature._estimators import rademacher, status_of
 from landscape.curvature._linear import SymmetricOperator
 from landscape.curvature._tracing import t_interval
 from landscape.progress import SILENT, Progress
@@ -70,14 +70,14 @@ class ProbeRun:
 
     def status(self, *, reached: bool, kept: str) -> str:
         """Return the status, with a warning unless it is ok."""
-        subject = getattr(self.operator, "subject", None)
-        if not self.finite or (subject is not None and not subject.finite):
-            self.warnings.append(f"a product held NaN or infinity: {kept}")
-            return "non-finite"
-        if not reached:
-            self.warnings.append(f"the error asked for was not reached within {self.max_matvecs} products")
-            return "not-converged"
-        return "ok"
+        return status_of(
+            self.operator,
+            self.warnings,
+            finite=self.finite,
+            kept=f": {kept}",
+            reached=reached,
+            most=self.max_matvecs,
+        )
 
     def reached(self, error: float, size: float) -> bool:
         """Whether the error asked for, if one was, is reached."""

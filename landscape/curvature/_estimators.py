@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from landscape.curvature._linear import SymmetricOperator
+
 Products = Callable[[np.ndarray], np.ndarray]
 Layers = Mapping[str, np.ndarray]
 
@@ -233,3 +235,17 @@ def xdiag(products: Products, probes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rest = directions * (weights[:, None] * sketch.probes - images)
     spread = np.std(rest, axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.full(len(whole), np.nan)
     return whole + rest.sum(axis=0) / count, spread
+
+
+def status_of(
+    operator: SymmetricOperator, warnings: list[str], *, finite: bool, kept: str, reached: bool, most: int
+) -> str:
+    """Return the status of an estimate, and warn unless it is ok; `kept` says what stands of a bad one."""
+    subject = getattr(operator, "subject", None)
+    if not finite or (subject is not None and not subject.finite):
+        warnings.append(f"a product held NaN or infinity{kept}")
+        return "non-finite"
+    if not reached:
+        warnings.append(f"the error asked for was not reached within {most} products")
+        return "not-converged"
+    return "ok"

@@ -314,17 +314,10 @@ class TraceRun:
         return rows.astype(self.operator.dtype)
 
     def _status(self, finite: bool, *, reached: bool, kept: str = "") -> str:
-        subject = getattr(self.operator, "subject", None)
-        if not finite or (subject is not None and not subject.finite):
-            behind = (
-                f": the value is that of the {kept} before it" if kept and not kept.startswith("0 ") else ""
-            )
-            self.warnings.append(f"a product held NaN or infinity{behind}")
-            return "non-finite"
-        if not reached:
-            self.warnings.append(f"the error asked for was not reached within {self.max_matvecs} products")
-            return "not-converged"
-        return "ok"
+        said = f": the value is that of the {kept} before it" if kept and not kept.startswith("0 ") else ""
+        return _estimators.status_of(
+            self.operator, self.warnings, finite=finite, kept=said, reached=reached, most=self.max_matvecs
+        )
 
     def data_error(self, num_groups: int) -> float | None:
         """Return the standard error from the choice of examples: the same probes on groups of them.
