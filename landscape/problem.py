@@ -8,7 +8,6 @@ the parameters and one example is refused at the first use.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -17,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape._device import device_memory, precision
 from landscape._outputs import Outputs
 from landscape._probe import probe, users_errors
 from landscape._splits import Split, Stream, make_split
-from landscape.errors import ConfigurationError, DeviceMemoryError, ProblemError
+from landscape.errors import ConfigurationError, ProblemError
 
 __all__ = ["Metric", "Outputs", "Problem", "Stream"]
 
@@ -85,6 +85,10 @@ class Problem:
         more cores, that holds about `memory_bytes` at a time.
     outputs : Outputs, optional
         The loss taken apart at the model's outputs, for Gauss-Newton and Fisher matrices.
+    features : callable, optional
+        ``features(params, batch) -> {path: [B, …, inputs]}``: what enters each kernel, by its tree path,
+        for measures that scale features to one; the places of a convolution, or of a sequence, stand
+        between.
     task : mapping, optional
         ``{"name", "options", "network"}`` of a built-in task, stored in checkpoints so that the
         problem can be rebuilt from them.
@@ -111,6 +115,7 @@ class Problem:
         population_loss: Callable[[PyTree, PyTree], jax.Array] | None = None,
         batched_loss: Callable[[PyTree, PyTree, int], jax.Array] | None = None,
         outputs: Outputs | None = None,
+        features: Callable[[PyTree, PyTree], Mapping[str, jax.Array]] | None = None,
         task: Mapping[str, Any] | None = None,
     ) -> None:
         if not callable(loss):
@@ -127,6 +132,7 @@ class Problem:
         self.population_loss = population_loss
         self.batched_loss = batched_loss
         self.outputs = outputs
+        self.features = features
         self.name = name
         self.task = None if task is None else dict(task)
         self._batch_size = None if batch_size is None else _positive(batch_size)
@@ -317,39 +323,6 @@ class Problem:
         for start in range(0, data.num_examples, size):
             values = self._gathered(params, arrays, jnp.int32(start), batch_size=size)
             yield values, min(size, data.num_examples - start)
-
-
-@contextlib.contextmanager
-def precision(dtype: Any) -> Iterator[None]:
-    """Measure inside the block at full float32, and at float64, only there, if `dtype` asks for it.
-
-    By default a GPU multiplies matrices with a 10-bit mantissa, which would show as a barrier.
-    """
-    wide = dtype is not None and np.dtype(dtype) == np.float64
-    with jax.default_matmul_precision("highest"), jax.enable_x64(True) if wide else contextlib.nullcontext():
-        yield
-
-
-@contextlib.contextmanager
-def device_memory(batch_size: int, *, hint: str | None = None) -> Iterator[None]:
-    """Turn the device's out-of-memory error into one that says what to do.
-
-    Parameters
-    ----------
-    batch_size : int
-        Examples a batch, for the message.
-    hint : str, optional
-        What to do where ``--batch-size`` is not what decides.
-    """
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise DeviceMemoryError(
-            f"the device ran out of memory with batches of {batch_size:,} examples",
-            hint=hint or f"Try --batch-size {max(1, batch_size // 2)}.",
-        ) from error
 
 
 def _to_device(leaf: Any, dtype: Any) -> jax.Array:

@@ -56,6 +56,16 @@ def relu_model(params: Any, batch: Any) -> jax.Array:
     return value
 
 
+def relu_features(params: Any, batch: Any) -> dict[str, jax.Array]:
+    """Return what enters each kernel of `relu_model`."""
+    found, value = {}, batch[0]
+    for i in range(3):
+        layer = params[f"Dense_{i}"]
+        found[f"Dense_{i}/kernel"] = value
+        value = jax.nn.relu(value @ layer["kernel"] + layer.get("bias", 0.0))
+    return found
+
+
 def relu_network(*, bias: bool = False, seed: int = 2) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     network = {}
@@ -91,6 +101,7 @@ def _new_relu_problem(examples: int = 60, **options: Any) -> Problem:
         train=data,
         metrics={"accuracy": Metric(correct, higher_is_better=True)},
         outputs=Outputs(relu_model, cross_entropy, likelihood="categorical"),
+        features=relu_features,
         **options,
     )
 

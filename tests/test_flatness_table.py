@@ -219,6 +219,7 @@ def test_what_the_problem_does_not_allow_is_left_out_and_said() -> None:
         "average_normalised",
         "adaptive_normalised",
         "relative_flatness",
+        "relative_flatness_normalised",
     }
     assert all(any(name in warning for warning in found.warnings) for name in left)
 

@@ -12,10 +12,10 @@ import jax
 import numpy as np
 
 from landscape import Checkpoint, Problem, load, save
+from landscape._device import device_memory
 from landscape.checkpoint import load_info
 from landscape.errors import InterruptedRunError
 from landscape.layout import Layout
-from landscape.problem import device_memory
 from landscape.progress import SILENT, Progress
 from trainers.engine import Carry, Engine, Level, chunks
 

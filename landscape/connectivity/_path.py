@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape._compiling import compile_seconds
+from landscape._device import device_memory, precision
 from landscape.connectivity._interval import DEFINITIONS, baseline, excess
 from landscape.errors import ProblemError
-from landscape.problem import device_memory, precision
 
 if TYPE_CHECKING:
     from landscape.connectivity._endpoints import Pair

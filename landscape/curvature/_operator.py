@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape._compiling import compile_seconds
+from landscape._device import device_memory, precision
 from landscape._network import Network, network_of, nudged, used_inputs
 from landscape._subject import Subject
 from landscape._subset import stated, subset_of
@@ -20,7 +21,7 @@ from landscape.curvature._kinds import Gradient
 from landscape.curvature._linear import SymmetricOperator
 from landscape.curvature._products import Programs, Resident, Streamed, programs_of
 from landscape.errors import ProblemError
-from landscape.problem import Problem, device_memory, precision
+from landscape.problem import Problem
 
 PyTree = Any
 

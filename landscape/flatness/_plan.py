@@ -69,6 +69,7 @@ _RECIPES: dict[str, _Recipe] = {
     "pac_bayes_sharpness": _Recipe(_recipe(pac_bayes.sharpness_of, magnitude=False)),
     "pac_bayes_sharpness_magnitude": _Recipe(_recipe(pac_bayes.sharpness_of, magnitude=True)),
     "relative_flatness": _Recipe(norms.relative_of),
+    "relative_flatness_normalised": _Recipe(_recipe(norms.relative_of, feature_std="measured")),
     "fisher_rao": _Recipe(_without_seed(norms.fisher_rao_of)),
     "fisher_rao_model": _Recipe(_without_seed(_recipe(norms.fisher_rao_of, labels="model"))),
     "local_entropy": _Recipe(_recipe(entropy.entropy_of, reference=1e4), 100.0),

@@ -16,6 +16,7 @@ import numpy as np
 
 from landscape._checks import check_same_architecture
 from landscape._compiling import compile_seconds
+from landscape._device import device_memory, precision
 from landscape._network import differentiable, network_of
 from landscape._output_check import checked_outputs
 from landscape._settings import check_choice
@@ -24,7 +25,7 @@ from landscape._subset import example_numbers, stated, subset_of
 from landscape._tree import by_path
 from landscape.errors import ProblemError
 from landscape.flatness._programs import Part, Place, Programs, normalised, plain, programs_of
-from landscape.problem import Problem, device_memory, precision
+from landscape.problem import Problem
 from landscape.progress import SILENT, Progress
 from landscape.tasks import problem_for
 

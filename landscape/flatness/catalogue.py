@@ -63,13 +63,14 @@ MEASURES: dict[str, Entry] = {
     ),
     "pac_bayes_sharpness_magnitude": Entry("PAC-Bayes worst case 1/α′², magnitude-aware", "pac-bayes"),
     "relative_flatness": Entry("relative flatness, summed over layers", "norm", layer_wise=True),
+    "relative_flatness_normalised": _invariant("relative flatness, normalised features", "norm"),
     "fisher_rao": _invariant("Fisher-Rao norm, squared", "norm"),
     "fisher_rao_model": _invariant("Fisher-Rao norm, squared, labels of the model", "norm"),
     "local_entropy": Entry("local entropy against a reference", "entropy", flat=1),
     "local_entropy_gaussian": Entry("local entropy, Gaussian", "entropy", flat=1),
-    "top_eigenvalue": Entry("top Hessian eigenvalue", "hessian", counterpart="relative_flatness"),
-    "trace": Entry("Hessian trace", "hessian", counterpart="relative_flatness"),
-    "mean_eigenvalue": Entry("Hessian trace / n", "hessian", counterpart="relative_flatness"),
+    "top_eigenvalue": Entry("top Hessian eigenvalue", "hessian", counterpart="relative_flatness_normalised"),
+    "trace": Entry("Hessian trace", "hessian", counterpart="relative_flatness_normalised"),
+    "mean_eigenvalue": Entry("Hessian trace / n", "hessian", counterpart="relative_flatness_normalised"),
 }
 
 

@@ -15,7 +15,7 @@ from landscape.errors import ArchitectureMismatchError
 from trainers._task_table import KNOWN_KEYS, task_faults
 from trainers._validate import Invalid, refusal
 from trainers.tasks.datasets import Dataset, load_dataset
-from trainers.tasks.networks import build, initialise, num_dense_layers, validate_network
+from trainers.tasks.networks import build, features, initialise, num_dense_layers, validate_network
 from trainers.tasks.population import PopulationLoss, at_least_float32, mlp_population_loss
 from trainers.tasks.population_batched import BatchedLoss, cnn_batched_loss, mlp_batched_loss
 from trainers.tasks.population_cnn import cnn_population_loss
@@ -109,6 +109,7 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         outputs=Outputs(
             lambda params, batch: apply(params, batch[0]), _cross_entropy, likelihood="categorical"
         ),
+        features=lambda params, batch: features(module, params, batch[0]),
         task={
             "name": dataset.name,
             "options": {key: options[key] for key in _STORED_OPTIONS if key in options},

@@ -101,6 +101,36 @@ def build(network: Mapping[str, Any]) -> nn.Module:
     return _KINDS[described["kind"]](described)
 
 
+def features(module: nn.Module, params: PyTree, inputs: jax.Array) -> dict[str, jax.Array]:
+    """Return what enters each kernel of dense and convolutional layers, {path: [B, …, kernel inputs]}.
+
+    Of a convolution these are the patches, in the order of its kernel (height, width, channels).
+    """
+    found: dict[str, jax.Array] = {}
+
+    def note(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        layer = context.module
+        if context.method_name == "__call__" and isinstance(layer, (nn.Dense, nn.Conv)):
+            entering = args[0] if isinstance(layer, nn.Dense) else _patches(args[0], layer)
+            found["/".join((*layer.path, "kernel"))] = entering
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        module.apply({"params": params}, inputs)
+    return found
+
+
+def _patches(images: jax.Array, layer: nn.Conv) -> jax.Array:
+    """Return the patches [B, H, W, height · width · channels] that a convolution of stride one sees."""
+    height, width = layer.kernel_size  # type: ignore[misc]  # ours give both
+    patches = jax.lax.conv_general_dilated_patches(
+        images, (height, width), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    channels = images.shape[-1]  # jax has them first
+    ordered = patches.reshape(*patches.shape[:-1], channels, -1).swapaxes(-1, -2)
+    return ordered.reshape(patches.shape)
+
+
 def num_dense_layers(network: Mapping[str, Any]) -> int | None:
     """Return the number of dense layers of a multilayer perceptron, None for other networks."""
     module = build(network)

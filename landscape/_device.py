@@ -1,0 +1,45 @@
+"""The device: how precisely it computes, and what is said when its memory is full."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from landscape.errors import DeviceMemoryError
+
+
+@contextlib.contextmanager
+def precision(dtype: Any) -> Iterator[None]:
+    """Measure inside the block at full float32, and at float64, only there, if `dtype` asks for it.
+
+    By default a GPU multiplies matrices with a 10-bit mantissa, which would show as a barrier.
+    """
+    wide = dtype is not None and np.dtype(dtype) == np.float64
+    with jax.default_matmul_precision("highest"), jax.enable_x64(True) if wide else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def device_memory(batch_size: int, *, hint: str | None = None) -> Iterator[None]:
+    """Turn the device's out-of-memory error into one that says what to do.
+
+    Parameters
+    ----------
+    batch_size : int
+        Examples a batch, for the message.
+    hint : str, optional
+        What to do where ``--batch-size`` is not what decides.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise DeviceMemoryError(
+            f"the device ran out of memory with batches of {batch_size:,} examples",
+            hint=hint or f"Try --batch-size {max(1, batch_size // 2)}.",
+        ) from error
