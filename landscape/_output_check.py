@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape._probe import run_anew
 from landscape.errors import ProblemError
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ def checked_outputs(problem: Problem, point: PyTree) -> Outputs:
             hint="Give outputs, or use hessian or fisher(labels='data').",
         )
     batch = jax.tree.map(jnp.asarray, problem.head(4))
-    with jax.disable_jit():
-        whole = np.asarray(problem.loss(point, batch), np.float64)
-        parts = np.asarray(outputs.loss(outputs.model(point, batch), batch), np.float64)
+
+    def both(point: PyTree, batch: PyTree) -> tuple[Any, Any]:
+        return problem.loss(point, batch), outputs.loss(outputs.model(point, batch), batch)
+
+    whole, parts = (np.asarray(found, np.float64) for found in run_anew(both, point, batch))
     if whole.shape != parts.shape or not np.allclose(whole, parts, rtol=1e-3, atol=1e-5, equal_nan=True):
         raise ProblemError(
             "outputs: the loss of the model's outputs is not the loss of the problem",

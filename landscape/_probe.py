@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 
 from landscape.errors import LandscapeError, ProblemError
 
@@ -43,7 +44,9 @@ def users_errors() -> Iterator[None]:
 def probe(values: Values, params: PyTree, batch: PyTree) -> bool:
     """Refuse functions that are random, or mix the examples of a batch.
 
-    Three un-jitted evaluations: a few examples twice, then the first of them among copies of itself.
+    Three evaluations: a few examples twice, then the first of them among copies of itself. Each runs the
+    functions' Python again: randomness of Python freezes when a function is traced, so that two calls of
+    a compiled loss would prove nothing.
     The first pair must agree to the bit; in the third, a larger batch, all copies must agree with each
     other and with the first example among its mates, or its value depends on its neighbours, its
     position or the size of the batch.
@@ -60,8 +63,7 @@ def probe(values: Values, params: PyTree, batch: PyTree) -> bool:
     """
     batch = jax.tree.map(jnp.asarray, batch)
     copies = jax.tree.map(lambda x: jnp.repeat(x[:1], 2 * x.shape[0] + 1, axis=0), batch)
-    with jax.disable_jit():
-        first, second, alone = values(params, batch), values(params, batch), values(params, copies)
+    first, second, alone = (run_anew(values, params, given) for given in (batch, batch, copies))
     conclusive = True
     for name in first:
         a, b, c = (np.asarray(result[name], np.float64) for result in (first, second, alone))
@@ -74,6 +76,26 @@ def probe(values: Values, params: PyTree, batch: PyTree) -> bool:
             )
         conclusive &= _check_independent(name, a[0], c)
     return conclusive
+
+
+def run_anew(function: Callable[..., PyTree], *arguments: PyTree) -> PyTree:
+    """Run a function's Python, functions within that were traced before included, and what it computes.
+
+    As one program where it can be traced with its loops unrolled: operation by operation, a hundred
+    small programs would be compiled, which takes seconds.
+    """
+    leaves, tree = jax.tree.flatten(arguments)
+
+    def flat(*given: Any) -> PyTree:  # another one every time: traced anew
+        return function(*jax.tree.unflatten(tree, given))
+
+    with jax.disable_jit():
+        try:
+            program, shape = jax.make_jaxpr(flat, return_shape=True)(*leaves)
+        except Exception:
+            return function(*arguments)
+    found = jax.jit(jaxpr_as_fun(program))(*leaves)
+    return jax.tree.unflatten(jax.tree.structure(shape), found)
 
 
 def _check_independent(name: str, among_mates: float, among_copies: np.ndarray) -> bool:

@@ -204,8 +204,8 @@ class Problem:
     def check(self, params: PyTree) -> None:
         """Probe once that the loss and the metrics are deterministic functions of single examples.
 
-        The functions run un-jitted: Python randomness freezes when a function is traced, so two
-        calls of a compiled loss would prove nothing.
+        Their Python runs anew for each evaluation: its randomness freezes when a function is traced, so
+        two calls of a compiled loss would prove nothing.
 
         Raises
         ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -291,3 +292,21 @@ def test_what_the_users_loss_raises_is_told_as_the_users() -> None:
         problem.evaluate({"elsewhere": np.ones(2, np.float32)})
     assert "test_problem.py:" in str(caught.value.got)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_loss_with_a_loop_whose_length_depends_on_values_is_probed_all_the_same() -> None:
+    def halved(params: Any, batch: Any) -> jax.Array:
+        steps, value = jax.lax.while_loop(
+            lambda state: state[1].max() > 1, lambda state: (state[0] + 1, state[1] / 2), (0, batch * params)
+        )
+        return value * 2.0**steps
+
+    data = np.array([3.0, 4.0, 5.0, 6.0], np.float32)
+    assert Problem(halved, train=data).evaluate(np.float32(2))["loss"] == 9.0
+    count = itertools.count()
+
+    def counted(params: Any, batch: Any) -> jax.Array:
+        return halved(params, batch) + next(count)
+
+    with pytest.raises(ProblemError, match="two evaluations"):
+        Problem(counted, train=data).evaluate(np.float32(2))

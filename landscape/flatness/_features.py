@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape._probe import users_errors
+from landscape._probe import run_anew, users_errors
 from landscape.errors import ProblemError
 from landscape.flatness._programs import Place
 from landscape.flatness._surroundings import Surroundings
@@ -57,7 +57,7 @@ def _origin(around: Surroundings, features: Features, sizes: Mapping[str, int]) 
     """Return the first example's features at the first place, after a look at their shapes."""
     batch = jax.tree.map(jnp.asarray, around.problem.head(1, around.options.split))
     with users_errors():
-        found = features(around.place.point, batch)
+        found = run_anew(features, around.place.point, batch)
     seen = {path: tuple(jnp.shape(found[path])) if path in found else () for path in sizes}
     faults = [
         f"{path}: {shape or 'none'}"

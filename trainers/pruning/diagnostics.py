@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from landscape.layout import Layout
 from trainers.pruning.masks import layer_densities
@@ -85,6 +84,8 @@ def rank_correlations(
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
+    from scipy.stats import rankdata  # most of a second, which commands that rank nothing need not wait
+
     if a.size < 3 or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None
     x, y = (rankdata(values) - (values.size + 1) / 2 for values in (a, b))
