@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ def versions() -> dict[str, str]:
     return {**found, **{name: _version(name) for name in LIBRARIES}}
 
 
+@functools.cache  # looked up in every file of metadata: 2 ms, for every checkpoint that is written
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
