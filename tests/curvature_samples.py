@@ -97,7 +97,8 @@ def dense_hessian(loss: Callable[[Any, Any], jax.Array], params: Any, batch: Any
             batch,
         )
         vector = jnp.asarray(layout.flatten(params), jnp.float64)
-        return np.asarray(jax.hessian(lambda v: loss(layout.unflatten(v, params), wide).mean())(vector))
+        second = jax.jit(jax.hessian(lambda v: loss(layout.unflatten(v, params), wide).mean()))
+        return np.asarray(second(vector))
 
 
 def prescribed(values: np.ndarray, seed: int = 0) -> np.ndarray:
