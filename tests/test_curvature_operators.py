@@ -151,7 +151,9 @@ def test_gauss_newton_equals_jacobian_products_and_the_fisher_matrix_of_the_mode
     with jax.enable_x64(True):
         vector = jnp.asarray(layout.flatten(params), jnp.float64)
         batch = (jnp.asarray(INPUTS, jnp.float64), jnp.asarray(LABELS))
-        jacobian = np.asarray(jax.jacobian(lambda v: tanh_model(layout.unflatten(v, params), batch))(vector))
+        jacobian = np.asarray(
+            jax.jit(jax.jacobian(lambda v: tanh_model(layout.unflatten(v, params), batch)))(vector)
+        )
         p = np.asarray(jax.nn.softmax(tanh_model(layout.unflatten(vector, params), batch)))
     curved = [j.T @ (np.diag(q) - np.outer(q, q)) @ j for j, q in zip(jacobian, p, strict=True)]
     expected = np.mean(curved, axis=0)
@@ -175,7 +177,9 @@ def test_empirical_fisher_is_the_second_moment_of_the_examples_gradients() -> No
     with jax.enable_x64(True):
         vector = jnp.asarray(layout.flatten(params), jnp.float64)
         batch = (jnp.asarray(INPUTS, jnp.float64), jnp.asarray(LABELS))
-        gradients = np.asarray(jax.jacobian(lambda v: tanh_loss(layout.unflatten(v, params), batch))(vector))
+        gradients = np.asarray(
+            jax.jit(jax.jacobian(lambda v: tanh_loss(layout.unflatten(v, params), batch)))(vector)
+        )
     found = fisher(tanh_problem(), params, dtype="float64").dense()
     np.testing.assert_allclose(found, gradients.T @ gradients / len(gradients), atol=1e-13)
 

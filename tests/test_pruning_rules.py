@@ -95,7 +95,7 @@ def dense_derivatives() -> tuple[np.ndarray, np.ndarray]:
             return PROBLEM.loss(LAYOUT.unflatten(vector, PARAMS), batch).mean()
 
         vector = jnp.asarray(VECTOR, jnp.float64)
-        return np.asarray(jax.grad(loss)(vector)), np.asarray(jax.hessian(loss)(vector))
+        return np.asarray(jax.jit(jax.grad(loss))(vector)), np.asarray(jax.jit(jax.hessian(loss))(vector))
 
 
 def test_snip_is_the_first_order_effect_of_removal() -> None:
@@ -282,7 +282,7 @@ def test_effective_weights_of_the_papers_network_carry_flow() -> None:
             x = x.reshape(1, x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).sum((2, 4))
         return (x.reshape(1, -1) @ leaves["Dense_0/kernel"]).sum()
 
-    flow = np.asarray(jax.grad(positive)(jnp.asarray(mask, jnp.float32)))
+    flow = np.asarray(jax.jit(jax.grad(positive))(jnp.asarray(mask, jnp.float32)))
     np.testing.assert_array_equal(effective_mask(mask, layout, chain(network)), (flow > 0) & mask)
     assert build(network) is not None
 
