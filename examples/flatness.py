@@ -35,7 +35,7 @@ PAIRS = [  # raw, and relative to the weights
     ("gaussian", "gaussian_relative"),
     ("sam_ascent", "adaptive_l2"),
     ("pac_bayes", "pac_bayes_magnitude"),
-    ("trace", "relative_flatness"),
+    ("trace", "relative_flatness_normalised"),
 ]
 
 
