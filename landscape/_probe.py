@@ -93,6 +93,8 @@ def run_anew(function: Callable[..., PyTree], *arguments: PyTree) -> PyTree:
         try:
             program, shape = jax.make_jaxpr(flat, return_shape=True)(*leaves)
         except Exception:
+            # Nothing is hidden: what cannot be traced (a loop whose length depends on values) runs as it
+            # is, and an error of the function itself is raised again, outside of any tracing.
             return function(*arguments)
     found = jax.jit(jaxpr_as_fun(program))(*leaves)
     return jax.tree.unflatten(jax.tree.structure(shape), found)

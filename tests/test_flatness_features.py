@@ -106,6 +106,25 @@ def test_a_feature_that_never_changes_is_a_bias_and_no_part_of_the_kernel(dtype:
         assert abs(layer["value"] - other["value"]) < 4 * error
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_feature_that_is_constant_among_the_chosen_examples_alone_has_no_deviation(dtype: str) -> None:
+    """The first example, which is not chosen, has another value; a third is no binary number."""
+    problem, network = relu_problem(), relu_network()
+    inputs, labels = data(problem)
+    inputs = np.array(inputs)
+    inputs[1:, 0] = 1 / 3
+    rest = Problem(problem.loss, train=(inputs[1:], labels[1:]), features=relu_features)
+    whole = Problem(problem.loss, train=(inputs, labels), features=relu_features)
+    chosen = range(1, len(inputs))
+    found = measured(whole, network, subset=list(chosen), dtype=dtype)
+    assert found.value == pytest.approx(measured(rest, network, dtype=dtype).value, rel=1e-5)
+    spread = spreads_of(network, rest)["Dense_0/kernel"]
+    spread[0] = 0.0
+    given = {**spreads_of(network, rest), "Dense_0/kernel": spread}
+    same = landscape.relative_flatness(rest, network, feature_std=given, dtype=dtype)
+    assert found.value == pytest.approx(same.value, rel=1e-4)
+
+
 def test_the_patches_of_a_convolution_give_its_outputs() -> None:
     network = {"kind": "paper-cnn"}
     params = initialise(network, (28, 28, 1), 0)

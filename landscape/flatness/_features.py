@@ -10,13 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape._probe import run_anew, users_errors
+from landscape._probe import users_errors
 from landscape.errors import ProblemError
 from landscape.flatness._programs import Place
 from landscape.flatness._surroundings import Surroundings
 
 PyTree = Any
 Features = Callable[[PyTree, PyTree], Mapping[str, jax.Array]]
+
+# Units in the last place of its mean by which a feature may seem to vary where it is constant.
+_ROUNDING = 16
 
 
 def feature_spreads(around: Surroundings, kernels: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -40,25 +43,25 @@ def feature_spreads(around: Surroundings, kernels: Mapping[str, tuple[int, ...]]
         )
     sizes = {path: int(np.prod(shape[:-1])) for path, shape in kernels.items()}
     with around.computing():
-        origin = _origin(around, features, sizes)
-        near = _moments(around, features, origin)
-        means = {path: origin[path] + shift for path, (shift, _) in near.items()}
+        _check_shapes(around, features, sizes)
+        near = _moments(around, features, {path: np.zeros(size) for path, size in sizes.items()})
+        means = {path: mean for path, (mean, _) in near.items()}
         found = _moments(around, features, means)
     around.num_evaluations += 2
     spreads = {}
     for path, (shift, square) in found.items():
         spread = np.sqrt(np.maximum(square - shift**2, 0.0))
-        spread[near[path][1] == 0] = 0.0  # equal to the first everywhere; a mean would be rounded
+        spread[spread <= _ROUNDING * np.finfo(around.dtype).eps * np.abs(means[path])] = 0.0
         spreads[path] = spread
     return spreads
 
 
-def _origin(around: Surroundings, features: Features, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Return the first example's features at the first place, after a look at their shapes."""
+def _check_shapes(around: Surroundings, features: Features, sizes: Mapping[str, int]) -> None:
+    """Refuse features that are not those of the kernels, by those of one example."""
     batch = jax.tree.map(jnp.asarray, around.problem.head(1, around.options.split))
     with users_errors():
-        found = run_anew(features, around.place.point, batch)
-    seen = {path: tuple(jnp.shape(found[path])) if path in found else () for path in sizes}
+        found = jax.eval_shape(features, around.place.point, batch)
+    seen = {path: tuple(found[path].shape) if path in found else () for path in sizes}
     faults = [
         f"{path}: {shape or 'none'}"
         for path, shape in seen.items()
@@ -70,7 +73,6 @@ def _origin(around: Surroundings, features: Features, sizes: Mapping[str, int]) 
             expected=", ".join(f"{path} [B, …, {sizes[path]}]" for path in sizes),
             got="of one example: " + ", ".join(faults),
         )
-    return {path: np.asarray(found[path], np.float64).reshape(-1, size)[0] for path, size in sizes.items()}
 
 
 def _moments(

@@ -200,7 +200,7 @@ class Programs:
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """Do what `ascend` does from one start [p]."""
         project, direct = _BALLS[ball.norm]
-        climb = jax.value_and_grad(lambda z: self.stacked_loss(place.moved(ball.offset(z)), parts))
+        rise = jax.value_and_grad(lambda z: self.stacked_loss(place.moved(ball.offset(z)), parts))
         dtype = place.flat.dtype
         tiny = float(np.finfo(dtype).tiny)
         # Length of the radius in the ball's own norm, in units of the Euclidean one.
@@ -208,7 +208,7 @@ class Programs:
         span = jnp.sqrt(jnp.sum(ball.scale != 0).astype(dtype)) if box else 1
 
         def advance(i: jax.Array, state: _Climb, key: jax.Array) -> _Climb:
-            value, slope = climb(state.z)
+            value, slope = rise(state.z)
             fine = jnp.isfinite(value) & jnp.isfinite(slope).all()
             first = jnp.where(i == 1, value, state.first)
             better = fine & (value > state.best)

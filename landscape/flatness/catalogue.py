@@ -68,9 +68,9 @@ MEASURES: dict[str, Entry] = {
     "fisher_rao_model": _invariant("Fisher-Rao norm, squared, labels of the model", "norm"),
     "local_entropy": Entry("local entropy against a reference", "entropy", flat=1),
     "local_entropy_gaussian": Entry("local entropy, Gaussian", "entropy", flat=1),
-    "top_eigenvalue": Entry("top Hessian eigenvalue", "hessian", counterpart="relative_flatness_normalised"),
-    "trace": Entry("Hessian trace", "hessian", counterpart="relative_flatness_normalised"),
-    "mean_eigenvalue": Entry("Hessian trace / n", "hessian", counterpart="relative_flatness_normalised"),
+    "top_eigenvalue": Entry("top Hessian eigenvalue", "hessian", counterpart="relative_flatness"),
+    "trace": Entry("Hessian trace", "hessian", counterpart="relative_flatness"),
+    "mean_eigenvalue": Entry("Hessian trace / n", "hessian", counterpart="relative_flatness"),
 }
 
 

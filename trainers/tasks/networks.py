@@ -122,7 +122,7 @@ def features(module: nn.Module, params: PyTree, inputs: jax.Array) -> dict[str, 
 
 def _patches(images: jax.Array, layer: nn.Conv) -> jax.Array:
     """Return the patches [B, H, W, height · width · channels] that a convolution of stride one sees."""
-    height, width = layer.kernel_size  # type: ignore[misc]  # ours give both
+    height, width = layer.variables["params"]["kernel"].shape[:2]
     patches = jax.lax.conv_general_dilated_patches(
         images, (height, width), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
