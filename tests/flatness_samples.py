@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from curvature_samples import cross_entropy
 
-from landscape import Metric, Outputs, Problem
+from landscape import Checkpoint, Metric, Outputs, Problem
 
 F64: dict[str, Any] = {"dtype": "float64"}
+QUICK = ["gaussian", "sam", "fisher_rao", "top_eigenvalue"]
 
 
 def quadratic(
@@ -155,3 +156,17 @@ def classifier(examples: int = 40, size: int = 6) -> tuple[Problem, dict[str, np
         {"w": theta},
         signed,
     )
+
+
+def checkpoints(seeds: int = 2, levels: int = 3) -> list[Checkpoint]:
+    """Return tickets of a rectifier network that get sparser level by level."""
+    found = []
+    for seed in range(seeds):
+        network, rng = relu_network(seed=seed), np.random.default_rng(seed)
+        mask = jax.tree.map(lambda x: np.ones(x.shape, bool), network)
+        for level in range(levels):
+            params = jax.tree.map(np.multiply, network, mask)
+            info = {"method": "es", "seed": seed, "level": level}
+            found.append(Checkpoint(params=params, mask=mask, info=info))
+            mask = jax.tree.map(lambda m, r=rng: m & (r.random(m.shape) < 0.8), mask)
+    return found
