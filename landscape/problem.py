@@ -326,10 +326,20 @@ class Problem:
 
 
 def _to_device(leaf: Any, dtype: Any) -> jax.Array:
-    array = np.asarray(leaf) if not isinstance(leaf, jax.Array) else leaf
-    if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
-        return jnp.asarray(array, dtype)
-    return jnp.asarray(array)
+    """Return a leaf on the device, floats as `dtype`, in memory that is not the caller's."""
+    if not isinstance(leaf, jax.Array):
+        leaf = np.asarray(leaf)
+    if dtype is not None and jnp.issubdtype(leaf.dtype, jnp.floating):
+        leaf = leaf.astype(dtype)
+    # jnp.asarray would copy memory twice that is not aligned as XLA wants it; device_put shares what is.
+    placed = jax.device_put(leaf)
+    if isinstance(leaf, np.ndarray) and _on_host(placed) and np.may_share_memory(np.asarray(placed), leaf):
+        placed = placed.copy()
+    return placed
+
+
+def _on_host(array: jax.Array) -> bool:
+    return all(device.platform == "cpu" for device in array.devices())
 
 
 def _as_metric(key: str, value: Metric | MetricFunction) -> Metric:
