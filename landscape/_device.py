@@ -7,9 +7,32 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from landscape.errors import DeviceMemoryError
+
+
+def on_device(leaf: Any, dtype: Any = None) -> jax.Array:
+    """Return an array on the device, floats as `dtype`, in memory that is not the caller's.
+
+    Nothing is compiled for it: jnp.asarray compiles a small program for every shape, and copies memory
+    twice that is not aligned as XLA wants it.
+    """
+    if isinstance(leaf, jax.Array):
+        if dtype is None or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        cast: jax.Array = leaf.astype(dtype)
+        return cast
+    given = np.asarray(leaf)
+    if dtype is not None and jnp.issubdtype(given.dtype, jnp.floating):
+        given = given.astype(dtype, copy=False)
+    placed = jax.device_put(given)
+    # What is aligned is shared on a CPU, and the caller may go on writing to it.
+    shared = all(device.platform == "cpu" for device in placed.devices())
+    if shared and np.may_share_memory(np.asarray(placed), given):
+        placed = jax.device_put(given.copy())
+    return placed
 
 
 @contextlib.contextmanager

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from landscape._device import on_device
 from landscape._subject import Subject
 from landscape._tree import by_path, map_with_paths
 from landscape.errors import LandscapeError, ProblemError
@@ -47,20 +47,19 @@ jax.tree_util.register_dataclass(Network, ["leaves", "rest", "stats"], [])
 
 def network_of(subject: Subject, dtype: np.dtype) -> Network:
     """Return the arguments that describe a network, floats as `dtype`."""
-    given = map_with_paths(lambda _, leaf: cast(leaf, dtype), subject.params)
-    leaves = by_path(given)
     chosen = set(subject.layout.paths)
-    rest = map_with_paths(lambda path, leaf: leaf[:0] if path in chosen and leaf.ndim else leaf, given)
+
+    def emptied(path: str, leaf: Any) -> jax.Array:
+        array = np.asarray(leaf)
+        return on_device(array[:0] if path in chosen and array.ndim else array, dtype)
+
+    given = by_path(subject.params)
+    leaves = {path: on_device(given[path], dtype) for path in subject.layout.paths}
+    rest = map_with_paths(emptied, subject.params)
     stats = None
     if subject.batch_stats is not None:
-        stats = map_with_paths(lambda _, leaf: cast(leaf, dtype), subject.batch_stats)
-    return Network({path: leaves[path] for path in subject.layout.paths}, rest, stats)
-
-
-def cast(leaf: Any, dtype: np.dtype) -> jax.Array:
-    """Return a leaf on the device, floats as `dtype`."""
-    array = jnp.asarray(np.asarray(leaf))
-    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+        stats = map_with_paths(lambda _, leaf: on_device(leaf, dtype), subject.batch_stats)
+    return Network(leaves, rest, stats)
 
 
 def used_inputs(function: Callable[[PyTree], PyTree], tree: PyTree) -> list[bool]:
@@ -84,7 +83,7 @@ def nudged(network: Network, dtype: np.dtype, rng: np.random.Generator) -> Netwo
         if leaf.dtype != dtype:
             return leaf
         steps = rng.integers(-1, 2, size=leaf.shape, dtype=np.int8)
-        return jnp.asarray(np.asarray(leaf) * (1 + steps * eps).astype(dtype))
+        return on_device(np.asarray(leaf) * (1 + steps * eps).astype(dtype))
 
     leaves, rest = jax.tree.map(moved, (network.leaves, network.rest))
     return dataclasses.replace(network, leaves=leaves, rest=rest)

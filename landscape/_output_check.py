@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from landscape._device import on_device
 from landscape._probe import run_anew
 from landscape.errors import ProblemError
 
@@ -28,7 +28,7 @@ def checked_outputs(problem: Problem, point: PyTree) -> Outputs:
             got="a loss alone",
             hint="Give outputs, or use hessian or fisher(labels='data').",
         )
-    batch = jax.tree.map(jnp.asarray, problem.head(4))
+    batch = jax.tree.map(on_device, problem.head(4))
 
     def both(point: PyTree, batch: PyTree) -> tuple[Any, Any]:
         return problem.loss(point, batch), outputs.loss(outputs.model(point, batch), batch)

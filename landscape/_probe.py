@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
+from landscape._device import on_device
 from landscape.errors import LandscapeError, ProblemError
 
 PyTree = Any
@@ -61,8 +61,9 @@ def probe(values: Values, params: PyTree, batch: PyTree) -> bool:
     ProblemError
         Naming the function that failed and how.
     """
-    batch = jax.tree.map(jnp.asarray, batch)
-    copies = jax.tree.map(lambda x: jnp.repeat(x[:1], 2 * x.shape[0] + 1, axis=0), batch)
+    few = jax.tree.map(np.asarray, batch)
+    repeated = jax.tree.map(lambda x: np.repeat(x[:1], 2 * x.shape[0] + 1, axis=0), few)
+    batch, copies = jax.tree.map(on_device, (few, repeated))
     first, second, alone = (run_anew(values, params, given) for given in (batch, batch, copies))
     conclusive = True
     for name in first:

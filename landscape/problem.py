@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape._device import device_memory, precision
+from landscape._device import device_memory, on_device, precision
 from landscape._outputs import Outputs
 from landscape._probe import probe, users_errors
 from landscape._splits import Split, Stream, make_split
@@ -168,7 +168,7 @@ class Problem:
     def stream_batches(self, split: str, size: int, *, dtype: Any = None) -> Iterator[tuple[PyTree, int]]:
         """Yield (batch of exactly `size` on the device, real examples); the rest are copies of one."""
         for batch, count in self._split(split).padded_batches(size):
-            yield jax.tree.map(lambda x: _to_device(x, dtype), batch), count
+            yield jax.tree.map(lambda x: on_device(x, dtype), batch), count
 
     def data_digest(self, split: str) -> str:
         """Return the BLAKE2b-128 digest of the split's arrays (paths, shapes, dtypes, bytes)."""
@@ -193,7 +193,7 @@ class Problem:
         # Without a dtype floats keep theirs, which is float64 only where jax is told to have it.
         key = (split, "own" if dtype is None else np.dtype(dtype).name, jnp.result_type(float).name)
         if key not in self._device_arrays:
-            self._device_arrays[key] = jax.tree.map(lambda x: _to_device(x, dtype), data.tree)
+            self._device_arrays[key] = jax.tree.map(lambda x: on_device(x, dtype), data.tree)
         return self._device_arrays[key]
 
     def resolve_batch_size(self, split: str, batch_size: int | None = None) -> int:
@@ -248,7 +248,7 @@ class Problem:
         """
         size = self.resolve_batch_size(split, batch_size)
         with precision(dtype), device_memory(size):
-            cast = params if dtype is None else jax.tree.map(lambda x: _to_device(x, dtype), params)
+            cast = params if dtype is None else jax.tree.map(lambda x: on_device(x, dtype), params)
             self.check(params)
             pending = [(values, count) for values, count in self._evaluate_batches(cast, split, size, dtype)]
             host = [{key: np.asarray(v)[:count] for key, v in values.items()} for values, count in pending]
@@ -323,23 +323,6 @@ class Problem:
         for start in range(0, data.num_examples, size):
             values = self._gathered(params, arrays, jnp.int32(start), batch_size=size)
             yield values, min(size, data.num_examples - start)
-
-
-def _to_device(leaf: Any, dtype: Any) -> jax.Array:
-    """Return a leaf on the device, floats as `dtype`, in memory that is not the caller's."""
-    if not isinstance(leaf, jax.Array):
-        leaf = np.asarray(leaf)
-    if dtype is not None and jnp.issubdtype(leaf.dtype, jnp.floating):
-        leaf = leaf.astype(dtype)
-    # jnp.asarray would copy memory twice that is not aligned as XLA wants it; device_put shares what is.
-    placed = jax.device_put(leaf)
-    if isinstance(leaf, np.ndarray) and _on_host(placed) and np.may_share_memory(np.asarray(placed), leaf):
-        placed = placed.copy()
-    return placed
-
-
-def _on_host(array: jax.Array) -> bool:
-    return all(device.platform == "cpu" for device in array.devices())
 
 
 def _as_metric(key: str, value: Metric | MetricFunction) -> Metric:

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from landscape._compiling import compile_seconds
-from landscape._device import device_memory, precision
+from landscape._device import device_memory, on_device, precision
 from landscape._network import Network, network_of, nudged, used_inputs
 from landscape._subject import Subject
 from landscape._subset import stated, subset_of
@@ -117,7 +116,7 @@ class CurvatureOperator(SymmetricOperator):
         """Return the products [b, size] over all batches, added up in float64 if there are several."""
         vectors: Any = full if self._blocked(len(full)) else list(full)
         if jax.default_backend() != "cpu":  # one transfer for all batches; a CPU reads rows where they lie
-            vectors = jax.tree.map(jnp.asarray, vectors)
+            vectors = jax.tree.map(on_device, vectors)
         total: np.ndarray | None = None
         pending: Any = None
         for prepared in data.prepared():

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape._device import on_device
 from landscape._network import Network, differentiable
 from landscape.curvature._kinds import Kind
 
@@ -128,7 +129,7 @@ class Resident(_Batches):
         self.num_batches = -(-self.count // min(limit, self.count))
         self.size = limit if batch_size else -(-self.count // self.num_batches)
         self.size = min(self.size, self.count)
-        self.scale = jnp.asarray(1 / self.count, leaf.dtype)
+        self.scale = on_device(1 / self.count, leaf.dtype)
         kept = constant * self.num_batches + each * self.count
         self.kept = [] if kept <= _KEPT_BYTES else None
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from landscape._device import on_device
 from landscape._settings import check_real, check_seed, check_whole
 from landscape.flatness._programs import Ball
 from landscape.flatness._surroundings import Surroundings
@@ -33,14 +32,15 @@ def make_ball(
     return Ball(
         scale=around.on_device(scale),
         basis=None if basis is None else around.on_device(basis),
-        radius=around.on_device(np.asarray(settings["radius"])),
-        steps=jnp.int32(settings["steps"]),
-        key=jax.random.key(settings["seed"]),
-        norm=norm,
+        radius=around.on_device(np.asarray(settings["radius"], float)),
+        steps=on_device(np.int32(settings["steps"])),
+        words=on_device(np.random.SeedSequence(settings["seed"]).generate_state(2)),
+        numbers=on_device(np.cumsum(scale != 0, dtype=np.uint32)),
+        box=on_device(np.asarray(norm == "linf")),
     )
 
 
-def make_starts(ball: Ball, count: int, seed: int, number: int = 0) -> jax.Array:
+def make_starts(ball: Ball, count: int, seed: int, number: int = 0) -> np.ndarray:
     """Return the starts [S, p]: 0 (whose first step is the first-order one), then points of the surface.
 
     Noise is drawn for the free coordinates alone: a ticket starts where the smaller network would.
@@ -49,14 +49,15 @@ def make_starts(ball: Ball, count: int, seed: int, number: int = 0) -> jax.Array
     dtype = np.dtype(ball.scale.dtype)
     noise = np.random.default_rng((seed, number)).standard_normal((count, len(free)), np.float32)
     noise[0] = 0
-    if ball.norm == "linf":
+    if ball.box:
         noise = np.sign(noise)
     else:
         length = np.linalg.norm(noise, axis=1, keepdims=True)
         noise /= np.where(length > 0, length, 1)
     points = np.zeros((count, ball.scale.shape[0]), dtype)
     points[:, free] = noise
-    return ball.radius * jnp.asarray(points)
+    starts: np.ndarray = np.asarray(ball.radius) * points
+    return starts
 
 
 def known_rises(best: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from landscape._device import on_device
 from landscape._probe import users_errors
 from landscape.errors import ProblemError
 from landscape.flatness._programs import Place
@@ -58,9 +58,9 @@ def feature_spreads(around: Surroundings, kernels: Mapping[str, tuple[int, ...]]
 
 def _check_shapes(around: Surroundings, features: Features, sizes: Mapping[str, int]) -> None:
     """Refuse features that are not those of the kernels, by those of one example."""
-    batch = jax.tree.map(jnp.asarray, around.problem.head(1, around.options.split))
+    batch = jax.tree.map(on_device, around.problem.head(1, around.options.split))
     with users_errors():
-        found = jax.eval_shape(features, around.place.point, batch)
+        found = jax.eval_shape(lambda place, batch: features(place.point, batch), around.place, batch)
     seen = {path: tuple(found[path].shape) if path in found else () for path in sizes}
     faults = [
         f"{path}: {shape or 'none'}"

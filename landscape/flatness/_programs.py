@@ -22,7 +22,8 @@ from landscape.layout import Layout
 from landscape.problem import Problem
 
 PyTree = Any
-Part = tuple[PyTree, jax.Array, dict[str, jax.Array]]  # batch, weights [B], values at the network
+# Batch, weights [B], values at the network; or several of them along a leading axis.
+Part = tuple[PyTree, jax.Array, dict[str, jax.Array]]
 Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
 
 # Lengths of a step of the ascent, in steps of the full radius: where the loss is convex along the last
@@ -64,26 +65,40 @@ class Ball:
         Rows that span a subspace; None for the coordinates themselves (p = size).
     radius, steps : array []
         Of the maximisation.
-    key : PRNG key
+    words : uint32 array [2]
         Of the corners that the maximisation turns to.
-    norm : {"l2", "linf"}
-        Of z.
+    numbers : uint32 array [p]
+        How many coordinates are free up to each: a ticket turns as the smaller network would.
+    box : array []
+        Whether the norm of z is the largest entry, and not the Euclidean one: data, so that both kinds
+        of balls are one program.
     """
 
     scale: jax.Array
     basis: jax.Array | None
     radius: jax.Array
     steps: jax.Array
-    key: jax.Array
-    norm: str
+    words: jax.Array
+    numbers: jax.Array
+    box: jax.Array
 
     def offset(self, z: jax.Array) -> jax.Array:
         """Return the offset [size] of coordinates z [p]."""
         return self.scale * z if self.basis is None else (self.scale * z) @ self.basis
 
+    def project(self, z: jax.Array) -> jax.Array:
+        """Return the point of the ball next to z [p]."""
+        length = jnp.sqrt(jnp.vdot(z, z))
+        shrunk = z * jnp.minimum(1, self.radius / jnp.where(length > 0, length, 1))
+        return jnp.where(self.box, jnp.clip(z, -self.radius, self.radius), shrunk)
+
+    def farthest(self, slope: jax.Array, length: jax.Array) -> jax.Array:
+        """Return the point of the unit ball that is farthest along a slope [p] of a given length."""
+        return jnp.where(self.box, jnp.sign(slope), slope / jnp.where(length > 0, length, 1))
+
 
 jax.tree_util.register_dataclass(Place, ["network", "flat"], ["layout"])
-jax.tree_util.register_dataclass(Ball, ["scale", "basis", "radius", "steps", "key"], ["norm"])
+jax.tree_util.register_dataclass(Ball, ["scale", "basis", "radius", "steps", "words", "numbers", "box"], [])
 
 
 class _Climb(NamedTuple):
@@ -113,6 +128,7 @@ class Programs:
     def __init__(self, values: Values) -> None:
         self.values = values
         self.base = jax.jit(self._at)
+        self.cut = jax.jit(self._cut)
         self.rise = jax.jit(self._rise)
         self.gradient = jax.jit(self._gradient)
         self.climb = jax.jit(self._climb)
@@ -128,6 +144,11 @@ class Programs:
         """Return every quantity of every example, {name: [B]}."""
         found = self.values(place.point, batch)
         return {name: value.astype(place.flat.dtype) for name, value in found.items()}
+
+    def _cut(self, place: Place, arrays: PyTree, index: jax.Array) -> tuple[PyTree, dict[str, jax.Array]]:
+        """Return those examples, and every quantity of each of them."""
+        batch = jax.tree.map(lambda x: x[index], arrays)
+        return batch, self._at(place, batch)
 
     def _rise(self, place: Place, direction: jax.Array, step: jax.Array, part: Part) -> dict[str, jax.Array]:
         """Return by how much every quantity grows on `step` along `direction`, summed with the weights.
@@ -150,14 +171,14 @@ class Programs:
         return slope
 
     def stacked_loss(self, place: Place, parts: Part) -> jax.Array:
-        """Return the rise of the loss over parts stacked along a leading axis."""
-        if parts[1].shape[0] == 1:  # a loop of one would cost the threads of what is in it
-            return self.loss(place, jax.tree.map(lambda x: x[0], parts))
+        """Return the rise of the loss over one part, or over several along a leading axis."""
+        if parts[1].ndim == 1:
+            return self.loss(place, parts)
         total: jax.Array = lax.map(lambda part: self.loss(place, part), parts).sum()
         return total
 
     def ascend(
-        self, place: Place, ball: Ball, starts: jax.Array, parts: Part
+        self, place: Place, ball: Ball, starts: np.ndarray, parts: Part
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Maximise the rise within a ball, from every start [S, p].
 
@@ -184,32 +205,30 @@ class Programs:
         dimensions with convex quadratics, against all corners, the mean found was 0.90 of the maximum
         without, 0.89 by the heavy ball, and 0.97 with turned corners, at equal gradients.
         """
-        keys = jax.random.split(ball.key, len(starts))
         # One program for any number of starts: to compile it takes longer than to run it.
-        found = [
-            self.climb(place, dataclasses.replace(ball, key=key), start, parts)
-            for start, key in zip(starts, keys, strict=True)
-        ]
+        found = [self.climb(place, ball, (np.uint32(i), start), parts) for i, start in enumerate(starts)]
         best, first, bad, points = (
             np.stack([np.asarray(x) for x in each]) for each in zip(*found, strict=True)
         )
         return best, first, bad, points
 
     def _climb(
-        self, place: Place, ball: Ball, start: jax.Array, parts: Part
+        self, place: Place, ball: Ball, start: tuple[jax.Array, jax.Array], parts: Part
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Do what `ascend` does from one start [p]."""
-        project, direct = _BALLS[ball.norm]
+        """Do what `ascend` does from one start: its number and the point [p].
+
+        Sums are taken together: each that stands alone is three loops to compile.
+        """
         rise = jax.value_and_grad(lambda z: self.stacked_loss(place.moved(ball.offset(z)), parts))
         dtype = place.flat.dtype
         tiny = float(np.finfo(dtype).tiny)
         # Length of the radius in the ball's own norm, in units of the Euclidean one.
-        box = ball.norm == "linf"
-        span = jnp.sqrt(jnp.sum(ball.scale != 0).astype(dtype)) if box else 1
+        span = jnp.where(ball.box, jnp.sqrt(ball.numbers[-1].astype(dtype)), 1)
 
-        def advance(i: jax.Array, state: _Climb, key: jax.Array) -> _Climb:
+        def advance(i: jax.Array, state: _Climb) -> _Climb:
             value, slope = rise(state.z)
-            fine = jnp.isfinite(value) & jnp.isfinite(slope).all()
+            # Of the last point the value alone counts: no step goes on from it.
+            fine = jnp.isfinite(value) & (jnp.isfinite(slope).all() | (i == ball.steps))
             first = jnp.where(i == 1, value, state.first)
             better = fine & (value > state.best)
             best = jnp.where(better, value, state.best)
@@ -218,20 +237,22 @@ class Programs:
             shrink = jnp.where(fine, state.shrink, state.shrink / 2)
             z, slope = jnp.where(fine, state.z, best_z), jnp.where(fine, slope, best_slope)
             moved, turned = z - state.before, slope - state.slope
-            bend = -jnp.vdot(moved, turned)  # positive where the loss is concave along the step
-            full = ball.radius * span / jnp.maximum(jnp.sqrt(jnp.vdot(slope, slope)), tiny)
-            long = jnp.vdot(moved, moved) / jnp.where(bend > 0, bend, 1)
-            short = bend / jnp.maximum(jnp.vdot(turned, turned), tiny)
+            # In a box, a point is stuck where every slope points out of it.
+            leads = jnp.where(slope != 0, ball.radius * jnp.sign(slope), z) != z
+            products = moved * turned, moved * moved, turned * turned, slope * slope, leads.astype(dtype)
+            bend, far, change, steep, leading = jnp.stack(products).sum(1)
+            bend = -bend  # positive where the loss is concave along the step
+            steep = jnp.sqrt(steep)
+            full = ball.radius * span / jnp.maximum(steep, tiny)
+            long = far / jnp.where(bend > 0, bend, 1)
+            short = bend / jnp.maximum(change, tiny)
             length = jnp.where(bend > 0, jnp.where(i % 2 == 1, long, short), _LONG * full)
             length = shrink * jnp.clip(length, _SHORTEST * full, _LONGEST * full)
             # The first step is longer than the radius, so that its projection has just that length.
-            step = jnp.where(i == 0, 2 * ball.radius * direct(slope), length * slope)
-            there = project(z + step, ball.radius)
-            if box:  # stuck where every slope points out of the box
-                stuck = (jnp.where(slope != 0, ball.radius * jnp.sign(slope), z) == z).all() & (i > 0)
-                there = lax.cond(
-                    stuck, lambda: _turned(best_z, ball.scale, jax.random.fold_in(key, i)), lambda: there
-                )
+            step = jnp.where(i == 0, 2 * ball.radius * ball.farthest(slope, steep), length * slope)
+            there = ball.project(z + step)
+            stuck = ball.box & (leading == 0) & (i > 0)
+            there = jnp.where(stuck, _turned(best_z, ball, number, i), there)
             return _Climb(
                 z=there,
                 before=z,
@@ -244,43 +265,26 @@ class Programs:
                 bad=state.bad + jnp.where(fine, 0, 1),
             )
 
-        z = project(start, ball.radius)
-        begun = _Climb.at(z, jnp.full((), -jnp.inf, dtype))
-        ended = lax.fori_loop(0, ball.steps, lambda i, state: advance(i, state, ball.key), begun)
-        last = self.stacked_loss(place.moved(ball.offset(ended.z)), parts)
-        fine = jnp.isfinite(last)
-        higher = fine & (last > ended.best)
-        best = jnp.where(higher, last, ended.best)
-        first = jnp.where(ball.steps == 1, last, ended.first)
-        bad = ended.bad + jnp.where(fine, 0, 1)
-        return best, first, bad, jnp.where(higher, ended.z, ended.best_z)
+        number, origin = start
+        begun = _Climb.at(origin, jnp.full((), -jnp.inf, dtype))
+        # One turn more than steps, for the value of the last point: it is compiled once for all points.
+        ended = lax.fori_loop(0, ball.steps + 1, advance, begun)
+        return ended.best, ended.first, ended.bad, ended.best_z
 
 
-def _project_l2(z: jax.Array, radius: jax.Array) -> jax.Array:
-    length = jnp.sqrt(jnp.vdot(z, z))
-    return z * jnp.minimum(1, radius / jnp.where(length > 0, length, 1))
-
-
-def _direct_l2(z: jax.Array) -> jax.Array:
-    length = jnp.sqrt(jnp.vdot(z, z))
-    return z / jnp.where(length > 0, length, 1)
-
-
-def _turned(z: jax.Array, scale: jax.Array, key: jax.Array) -> jax.Array:
-    """Return a point with some of its signs turned.
-
-    Draws belong to the free coordinates by number: a ticket turns as the smaller network would.
-    """
-    numbers = jnp.cumsum(scale != 0)
-    # A folded key is 64 random bits already; to draw from it would double what is compiled.
-    bits = jax.vmap(lambda j: jax.random.key_data(jax.random.fold_in(key, j))[-1])(numbers)
+def _turned(z: jax.Array, ball: Ball, start: jax.Array, step: jax.Array) -> jax.Array:
+    """Return a point with some of its signs turned, others at every step of every start."""
+    # Hashes of counters are good enough for this, and a tenth of jax.random's program to compile.
+    word = _mixed(_mixed(ball.words[0] + start) ^ step.astype(jnp.uint32)) ^ ball.words[1]
+    bits = _mixed(_mixed(ball.numbers ^ word) + ball.words[1])
     return jnp.where(bits < np.uint32(_TURNED * 2**32), -z, z)
 
 
-_BALLS: dict[str, tuple[Callable[..., jax.Array], Callable[[jax.Array], jax.Array]]] = {
-    "l2": (_project_l2, _direct_l2),
-    "linf": (lambda z, radius: jnp.clip(z, -radius, radius), jnp.sign),
-}
+def _mixed(x: jax.Array) -> jax.Array:
+    """Return a bijection of uint32 that changes half the bits where one changes (Wellons 2018, lowbias32)."""
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
+    return x ^ (x >> 16)
 
 
 def programs_of(problem: Problem, variant: str, make: Callable[[], Values]) -> Programs:

@@ -16,7 +16,7 @@ import numpy as np
 
 from landscape._checks import check_same_architecture
 from landscape._compiling import compile_seconds
-from landscape._device import device_memory, precision
+from landscape._device import device_memory, on_device, precision
 from landscape._network import differentiable, network_of
 from landscape._output_check import checked_outputs
 from landscape._settings import check_choice
@@ -116,8 +116,8 @@ class Surroundings:
 
     def _place(self) -> Place:
         network = network_of(self.subject, self.dtype)
-        flat = jnp.concatenate([network.leaves[path].reshape(-1) for path in self.layout.paths])
-        return Place(dataclasses.replace(network, leaves={}), flat, self.layout)
+        flat = np.concatenate([np.asarray(network.leaves[path]).reshape(-1) for path in self.layout.paths])
+        return Place(dataclasses.replace(network, leaves={}), on_device(flat), self.layout)
 
     def _examples(self) -> int:
         total = self.problem.num_examples(self.options.split)  # refuses a split that is not there
@@ -156,19 +156,19 @@ class Surroundings:
         arrays = self.problem.arrays(self.options.split, dtype=self.dtype)
         return subset_of(arrays, self._subset, self.options.split)
 
-    def _batches(self, size: int) -> Iterator[tuple[PyTree, jax.Array, int]]:
-        """Yield (batch of exactly `size`, weights that are 1 on real examples, real examples)."""
+    def _batches(self, programs: Programs, size: int) -> Iterator[tuple[PyTree, dict[str, jax.Array], int]]:
+        """Yield (batch of exactly `size`, values at the network, real examples); the others are copies."""
         if self.stream:
             for batch, real in self.problem.stream_batches(self.options.split, size, dtype=self.dtype):
-                yield batch, jnp.asarray(np.arange(size) < real, self.dtype), real
+                yield batch, programs.base(self.place, batch), real
             return
         arrays = self._arrays()
+        if size == self.count:
+            yield arrays, programs.base(self.place, arrays), size
+            return
         for start in range(0, self.count, size):
-            real = min(size, self.count - start)
             index = np.minimum(np.arange(start, start + size), self.count - 1)
-            whole = size == self.count
-            batch = arrays if whole else jax.tree.map(lambda x, i=index: x[i], arrays)
-            yield batch, jnp.asarray(np.arange(size) < real, self.dtype), real
+            yield *programs.cut(self.place, arrays, index), min(size, self.count - start)
 
     def parts(self, temperature: float | None = None) -> tuple[Programs, Iterator[Part]]:
         """Return the programs of a variant of the loss, and the batches with their values at the network."""
@@ -180,19 +180,23 @@ class Surroundings:
         return programs, iter(self._variants[temperature][1])
 
     def _fresh(self, programs: Programs, size: int) -> Iterator[Part]:
-        for batch, weights, _ in self._batches(size):
-            base = programs.base(self.place, batch)
-            yield batch, weights / self.count, base
+        for batch, base, real in self._batches(programs, size):
+            yield batch, self._weights(size, real, self.count), base
 
     def pieces(self, size: int, temperature: float | None = None) -> Iterator[tuple[Part, int]]:
         """Yield batches of `size` for measures of single batches: weights sum to 1 in each."""
         programs = self._programs(temperature)
-        for batch, weights, real in self._batches(size):
-            base = programs.base(self.place, batch)
-            yield (batch, weights / real, base), real
+        for batch, base, real in self._batches(programs, size):
+            yield (batch, self._weights(size, real, real), base), real
+
+    def _weights(self, size: int, real: int, total: int) -> jax.Array:
+        """Return the weights of a batch, which has `real` examples of `total`, and copies."""
+        return on_device((np.arange(size) < real).astype(self.dtype) / self.dtype.type(total))
 
     def stacked(self, temperature: float | None = None) -> Part:
-        """Return all batches along a leading axis, for programs that loop over them themselves.
+        """Return all batches in one, along a leading axis where there are several.
+
+        For programs that loop over them themselves.
 
         Raises
         ------
@@ -205,6 +209,8 @@ class Surroundings:
                 hint="Give arrays, or a part of the data that fits the memory.",
             )
         parts = list(self.parts(temperature)[1])
+        if len(parts) == 1:
+            return parts[0]
         joined: Part = jax.tree.map(lambda *x: jnp.stack(x), *parts)
         return joined
 
@@ -323,7 +329,7 @@ class Surroundings:
 
     def on_device(self, vector: np.ndarray) -> jax.Array:
         """Return a vector on the device in this precision."""
-        return jnp.asarray(vector, self.dtype)
+        return on_device(vector, self.dtype)
 
     def operator(self, kind: str, **more: Any) -> Any:
         """Return a curvature matrix (`hessian`, `fisher`) of the same network, data and free entries."""

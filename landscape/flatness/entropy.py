@@ -166,23 +166,26 @@ class _Chains:
         self.program = programs.compiled("wander", lambda: functools.partial(_wander, programs))
         self.parts = around.stacked()
         self.free = around.on_device(around.free)
-        self.keys = jax.random.split(jax.random.key(seed), chains)
+        self.seed = seed
         # One long burn-in to tune the step, short ones as the stiffness changes.
         self.tuning = np.arange(samples + max(samples // 3, 10)) < max(samples // 3, 10)
-        self.states = jnp.zeros((chains, around.size), around.dtype)
-        self.steps = jnp.full((chains,), 1.0, around.dtype)
+        self.states: Any = np.zeros((chains, around.size), around.dtype)
+        self.steps: Any = np.ones(chains, around.dtype)
         self.stiffness: float | None = None
         self.acceptance: list[float] = []
 
     def run(self, stiffness: float) -> np.ndarray:
         """Return ½ x·∇L at every step of every chain after burn-in [C, T]."""
-        if self.stiffness is not None:
-            self.states = self.states * math.sqrt(self.stiffness / stiffness)
+        around, before = self.around, self.stiffness or stiffness
+        stage = len(self.acceptance)
+        words = [
+            np.random.SeedSequence((self.seed, stage, i)).generate_state(2) for i in range(len(self.steps))
+        ]
+        chains = np.array(words), self.states, self.steps
+        settings = [np.asarray(one, around.dtype) for one in (stiffness, math.sqrt(before / stiffness))]
+        found = self.program(around.place, self.parts, (*settings, self.free, self.tuning), chains)
         self.stiffness = stiffness
-        gamma = self.around.on_device(np.asarray(stiffness))
-        chain = (self.keys, self.states, self.steps)
-        found = self.program(self.around.place, self.parts, (gamma, self.free, self.tuning), chain)
-        self.keys, self.states, self.steps, drifts, accepted = found
+        self.states, self.steps, drifts, accepted = found
         self.around.progress.advance(1)
         kept = ~self.tuning
         self.acceptance.append(float(np.mean(np.asarray(accepted)[:, kept])))
@@ -190,51 +193,57 @@ class _Chains:
 
 
 def _wander(programs: Programs, place: Place, parts: Part, /, *given: Any) -> Any:
-    """Run every chain once through the steps; returns keys, states, steps, drifts and acceptances [C, T].
+    """Run every chain once through the steps; returns states, steps, drifts and acceptances [C, T].
 
     For a potential Φ and the prior N(0, C), C = 1/γ on free coordinates, the proposal is
     ``(2 + δ) x' = (2 − δ) x − 2δ C∇Φ(x) + √(8δ) C^½ ξ`` (Cotter et al. 2013, their preconditioned
-    Crank-Nicolson Langevin proposal), accepted with probability ``min(1, exp(ρ(x, x') − ρ(x', x)))``.
+    Crank-Nicolson Langevin proposal), accepted with probability ``min(1, exp(ρ(x, x') − ρ(x', x)))`` with
+    ``ρ(u, v) = Φ(u) + ½(v − u)·∇Φ(u) + ¼δ(u + v)·∇Φ(u) + ¼δ‖C^½∇Φ(u)‖²``.
     """
-    (gamma, free, tuning), chains = given
+    (gamma, stretch, free, tuning), chains = given
     climb = jax.value_and_grad(
         lambda flat: programs.stacked_loss(dataclasses.replace(place, flat=flat), parts)
     )
 
-    def at(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        value, slope = climb(place.flat + x)
-        return value, slope * free
-
-    def rho(u: tuple[jax.Array, jax.Array, jax.Array], v: jax.Array, delta: jax.Array) -> jax.Array:
-        x, value, slope = u
-        pull = 0.5 * jnp.vdot(v - x, slope) + delta / 4 * jnp.vdot(x + v, slope)
-        total: jax.Array = value + pull + delta / (4 * gamma) * jnp.vdot(slope, slope)
-        return total
-
-    def step(state: Any, tune: jax.Array) -> Any:
-        key, x, value, slope, delta = state
-        key, one, two = jax.random.split(key, 3)
-        noise = jax.random.normal(one, x.shape, x.dtype) * free
-        proposal = ((2 - delta) * x - 2 * delta / gamma * slope + jnp.sqrt(8 * delta / gamma) * noise) / (
+    def step(state: Any, turn: tuple[jax.Array, jax.Array]) -> Any:
+        number, tune = turn
+        begins = number == 0
+        words, x, value, slope, delta = state
+        key = jax.random.fold_in(jax.random.wrap_key_data(words), number)
+        drawn = jax.random.normal(key, (x.size + 2,), x.dtype)
+        noise, rest = drawn[:-2] * free, drawn[-2:]
+        there = ((2 - delta) * x - 2 * delta / gamma * slope + jnp.sqrt(8 * delta / gamma) * noise) / (
             2 + delta
         )
-        there = at(proposal)
-        ratio = rho((x, value, slope), proposal, delta) - rho((proposal, *there), x, delta)
-        accept = jnp.log(jax.random.uniform(two, (), x.dtype)) < ratio  # never, if it is not a number
-        x, value, slope = (
+        there = jnp.where(begins, x, there)
+        rise, turned = climb(place.flat + there)
+        turned = turned * free
+        # All sums in one: each that stands alone is three loops to compile.
+        moved, middle = there - x, there + x
+        factors = [(moved, slope), (middle, slope), (slope, slope)]
+        factors += [(-moved, turned), (middle, turned), (turned, turned), (x, slope), (there, turned)]
+        sums = jnp.stack([a * b for a, b in factors]).sum(1)
+        weights = jnp.stack([0.5 * jnp.ones_like(delta), delta / 4, delta / (4 * gamma)])
+        ratio = value - rise + jnp.sum(weights * (sums[:3] - sums[3:6]))
+        # Half the square of two normal numbers is exponential, as minus the logarithm of a uniform one.
+        # Never, if the ratio is not a number.
+        accept = begins | (-0.5 * jnp.sum(rest**2) < ratio)
+        x, value, slope, drift = (
             jnp.where(accept, new, old)
-            for new, old in zip((proposal, *there), (x, value, slope), strict=True)
+            for new, old in zip((there, rise, turned, sums[7]), (x, value, slope, sums[6]), strict=True)
         )
         rate = jnp.clip(jnp.exp(jnp.nan_to_num(ratio, nan=-jnp.inf)), 0, 1)
         tuned = jnp.clip(delta * jnp.exp(0.3 * (rate - _ACCEPTED)), 1e-5, 2.0)
         delta = jnp.where(tune, tuned, delta)
-        return (key, x, value, slope, delta), (0.5 * jnp.vdot(x, slope), accept)
+        return (words, x, value, slope, delta), (0.5 * drift, accept)
 
     def chain(given: Any) -> Any:
-        key, x, delta = given
-        state = (key, x, *at(x), delta)
-        (key, x, _, _, delta), (drifts, accepted) = lax.scan(step, state, tuning)
-        return key, x, delta, drifts, accepted
+        words, x, delta = given
+        # The first turn evaluates the chain where it is: outside, that would be compiled a second time.
+        state = (words, x * stretch, jnp.zeros((), x.dtype), jnp.zeros_like(x), delta)
+        turns = jnp.arange(len(tuning) + 1), jnp.concatenate([jnp.zeros(1, bool), tuning])
+        (_, x, _, _, delta), (drifts, accepted) = lax.scan(step, state, turns)
+        return x, delta, drifts[1:], accepted[1:]
 
     if chains[1].size <= _TOGETHER:
         return jax.vmap(chain)(chains)

@@ -371,7 +371,8 @@ class _Box(_Search):
             _, _, bad, points = around.parts()[0].ascend(around.place, ball, begins, self.parts)
         around.num_evaluations += settings["starts"] * (settings["steps"] + 1)
         self.bad[size] = int(np.sum(np.asarray(bad)))
-        return np.array([around.rises(ball.offset(z), (1.0,))[self.metric][0] for z in points])
+        offsets = np.asarray(ball.scale) * points
+        return np.array([around.rises(offset, (1.0,))[self.metric][0] for offset in offsets])
 
 
 def _bounds(around: Surroundings, sigma: float, *, epsilon: float | None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from landscape._network import differentiable
@@ -226,9 +225,8 @@ def _batches_worst(
         ball = make_ball(around, scale, None, settings, norm=settings["norm"])
         programs = around.parts(settings["temperature"])[0]
         for number, (part, real) in enumerate(around.pieces(m, settings["temperature"])):
-            parts = jax.tree.map(lambda x: x[None], part)
             begins = make_starts(ball, settings["starts"], settings["seed"], number)
-            found = programs.ascend(around.place, ball, begins, parts)
+            found = programs.ascend(around.place, ball, begins, part)
             best.append(found[0])
             first.append(found[1])
             bad.append(found[2])
