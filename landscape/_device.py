@@ -27,7 +27,7 @@ def on_device(leaf: Any, dtype: Any = None) -> jax.Array:
     given = np.asarray(leaf)
     if dtype is not None and jnp.issubdtype(given.dtype, jnp.floating):
         given = given.astype(dtype, copy=False)
-    placed = jax.device_put(given)
+    placed: jax.Array = jax.device_put(given)
     # What is aligned is shared on a CPU, and the caller may go on writing to it.
     shared = all(device.platform == "cpu" for device in placed.devices())
     if shared and np.may_share_memory(np.asarray(placed), given):

@@ -7,7 +7,7 @@ flat vector of a `Layout`; a perturbation is an offset in it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +24,8 @@ from landscape.problem import Problem
 PyTree = Any
 # Batch, weights [B], values at the network; or several of them along a leading axis.
 Part = tuple[PyTree, jax.Array, dict[str, jax.Array]]
-Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
+# Functions (point, batch) -> [B] by name, "loss" among them.
+Values = Mapping[str, Callable[[PyTree, PyTree], jax.Array]]
 
 # Lengths of a step of the ascent, in steps of the full radius: where the loss is convex along the last
 # one, and the bounds of the others. On 120 quadratics of 40 dimensions (positive, negative, indefinite,
@@ -123,7 +124,7 @@ class _Climb(NamedTuple):
 
 
 class Programs:
-    """The compiled functions of one per-example loss (and metrics beside it)."""
+    """The compiled functions of a per-example loss and the metrics beside it."""
 
     def __init__(self, values: Values) -> None:
         self.values = values
@@ -142,8 +143,8 @@ class Programs:
 
     def _at(self, place: Place, batch: PyTree) -> dict[str, jax.Array]:
         """Return every quantity of every example, {name: [B]}."""
-        found = self.values(place.point, batch)
-        return {name: value.astype(place.flat.dtype) for name, value in found.items()}
+        point = place.point
+        return {name: fn(point, batch).astype(place.flat.dtype) for name, fn in self.values.items()}
 
     def _cut(self, place: Place, arrays: PyTree, index: jax.Array) -> tuple[PyTree, dict[str, jax.Array]]:
         """Return those examples, and every quantity of each of them."""
@@ -162,7 +163,8 @@ class Programs:
     def loss(self, place: Place, part: Part) -> jax.Array:
         """Return the rise of the loss alone at a place, summed with the weights."""
         batch, weights, base = part
-        return jnp.vdot(weights, self._at(place, batch)["loss"] - base["loss"])
+        value = self.values["loss"](place.point, batch).astype(place.flat.dtype)
+        return jnp.vdot(weights, value - base["loss"])
 
     def _gradient(self, place: Place, part: Part) -> jax.Array:
         slope: jax.Array = jax.grad(lambda flat: self.loss(dataclasses.replace(place, flat=flat), part))(
@@ -301,12 +303,7 @@ def programs_of(problem: Problem, variant: str, make: Callable[[], Values]) -> P
 
 def plain(problem: Problem) -> Values:
     """Return loss and metrics; the problem itself is not kept alive by them."""
-    functions = {"loss": problem.loss, **{name: metric.fn for name, metric in problem.metrics.items()}}
-
-    def values(point: PyTree, batch: PyTree) -> dict[str, jax.Array]:
-        return {name: fn(point, batch) for name, fn in functions.items()}
-
-    return values
+    return {"loss": problem.loss, **{name: metric.fn for name, metric in problem.metrics.items()}}
 
 
 def normalised(outputs: Any, temperature: float) -> Values:
@@ -317,7 +314,7 @@ def normalised(outputs: Any, temperature: float) -> Values:
     """
     check_real("temperature", temperature)
 
-    def values(point: PyTree, batch: PyTree) -> dict[str, jax.Array]:
+    def loss(point: PyTree, batch: PyTree) -> jax.Array:
         logits = outputs.model(point, batch)
         if logits.ndim < 2:  # the norm of one number would leave its sign
             raise ProblemError(
@@ -329,6 +326,7 @@ def normalised(outputs: Any, temperature: float) -> Values:
         square = jnp.sum(logits**2, axis=-1, keepdims=True)
         # The inner choice keeps the derivative at 0 finite.
         length = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 1)
-        return {"loss": outputs.loss(logits / (temperature * length), batch)}
+        values: jax.Array = outputs.loss(logits / (temperature * length), batch)
+        return values
 
-    return values
+    return {"loss": loss}

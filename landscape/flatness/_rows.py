@@ -142,13 +142,15 @@ def _network(around: Surroundings) -> dict[str, Any]:
     problem, point = around.problem, around.subject.point
     if "test" in problem.splits and around.subject.finite:
         size = around.options.batch_size
-        values = {
-            split: problem.evaluate(point, split, batch_size=size, dtype=around.dtype)
-            for split in ("train", "test")
-        }
-        found["test_loss"] = values["test"]["loss"]
-        found["gap"] = values["test"]["loss"] - values["train"]["loss"]
-        found["test_metrics"] = {name: value for name, value in values["test"].items() if name != "loss"}
+        values = problem.evaluate(point, "test", batch_size=size, dtype=around.dtype)
+        train = (
+            around.base
+            if around.whole_train
+            else problem.evaluate(point, batch_size=size, dtype=around.dtype)
+        )
+        found["test_loss"] = values.pop("loss")
+        found["gap"] = found["test_loss"] - train["loss"]
+        found["test_metrics"] = values
     return found
 
 

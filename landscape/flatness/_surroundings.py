@@ -137,6 +137,11 @@ class Surroundings:
         return self.problem.is_stream(self.options.split)
 
     @property
+    def whole_train(self) -> bool:
+        """Whether the data is the training split, all of it."""
+        return self.options.split == "train" and self._subset is None
+
+    @property
     def batch_size(self) -> int:
         """Examples evaluated at once."""
         size = self.problem.resolve_batch_size(self.options.split, self.options.batch_size)
