@@ -14,10 +14,10 @@ from landscape.errors import DeviceMemoryError
 
 
 def on_device(leaf: Any, dtype: Any = None) -> jax.Array:
-    """Return an array on the device, floats as `dtype`, in memory that is not the caller's.
+    """Return an array on the device, floats as `dtype`; one that is there already stays as it is.
 
-    Nothing is compiled for it: jnp.asarray compiles a small program for every shape, and copies memory
-    twice that is not aligned as XLA wants it.
+    What comes from the host is copied once, and nothing is compiled for it: jnp.asarray compiles a small
+    program for every shape, and copies memory twice that is not aligned as XLA wants it.
     """
     if isinstance(leaf, jax.Array):
         if dtype is None or not jnp.issubdtype(leaf.dtype, jnp.floating):

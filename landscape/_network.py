@@ -53,12 +53,13 @@ def network_of(subject: Subject, dtype: np.dtype) -> Network:
         array = np.asarray(leaf)
         return on_device(array[:0] if path in chosen and array.ndim else array, dtype)
 
+    # From the host, wherever the caller has them: parameters and data must end on one device.
     given = by_path(subject.params)
-    leaves = {path: on_device(given[path], dtype) for path in subject.layout.paths}
+    leaves = {path: on_device(np.asarray(given[path]), dtype) for path in subject.layout.paths}
     rest = map_with_paths(emptied, subject.params)
     stats = None
     if subject.batch_stats is not None:
-        stats = map_with_paths(lambda _, leaf: on_device(leaf, dtype), subject.batch_stats)
+        stats = map_with_paths(lambda _, leaf: on_device(np.asarray(leaf), dtype), subject.batch_stats)
     return Network(leaves, rest, stats)
 
 

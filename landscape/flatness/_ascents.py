@@ -35,7 +35,7 @@ def make_ball(
         radius=around.on_device(np.asarray(settings["radius"], float)),
         steps=on_device(np.int32(settings["steps"])),
         words=on_device(np.random.SeedSequence(settings["seed"]).generate_state(2)),
-        numbers=on_device(np.cumsum(scale != 0, dtype=np.uint32)),
+        numbers=on_device(np.cumsum(np.asarray(scale, around.dtype) != 0, dtype=np.uint32)),
         box=on_device(np.asarray(norm == "linf")),
     )
 

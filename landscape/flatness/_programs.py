@@ -56,7 +56,7 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Ball:
-    """Offsets ``scale ∘ z``, or ``(scale ∘ z) @ basis``, with ‖z‖ ≤ radius in the named norm.
+    """Offsets ``scale ∘ z``, or ``(scale ∘ z) @ basis``, with ‖z‖ ≤ radius.
 
     Attributes
     ----------
@@ -269,7 +269,8 @@ class Programs:
 
         number, origin = start
         begun = _Climb.at(origin, jnp.full((), -jnp.inf, dtype))
-        # One turn more than steps, for the value of the last point: it is compiled once for all points.
+        # One turn more than steps, for the value of the last point. Its gradient goes to waste, but a
+        # second program for the value alone would take longer to compile than most ascents to run.
         ended = lax.fori_loop(0, ball.steps + 1, advance, begun)
         return ended.best, ended.first, ended.bad, ended.best_z
 

@@ -235,11 +235,12 @@ class Surroundings:
         with self.computing():
             totals: dict[str, float] = {}
             for _, weights, values in self.parts()[1]:
-                wide = np.asarray(weights, np.float64)
+                real = np.asarray(weights) > 0
                 for name, value in values.items():
-                    totals[name] = totals.get(name, 0.0) + float(wide @ np.asarray(value, np.float64))
+                    total = np.sum(np.asarray(value)[real], dtype=np.float64)
+                    totals[name] = totals.get(name, 0.0) + float(total)
         self.num_evaluations += 1
-        return totals
+        return {name: total / self.count for name, total in totals.items()}
 
     def rises(
         self, direction: jax.Array, steps: Sequence[float], temperature: float | None = None
@@ -334,7 +335,7 @@ class Surroundings:
 
     def on_device(self, vector: np.ndarray) -> jax.Array:
         """Return a vector on the device in this precision."""
-        return on_device(vector, self.dtype)
+        return on_device(np.asarray(vector, self.dtype))
 
     def operator(self, kind: str, **more: Any) -> Any:
         """Return a curvature matrix (`hessian`, `fisher`) of the same network, data and free entries."""

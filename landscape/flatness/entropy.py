@@ -209,7 +209,7 @@ def _wander(programs: Programs, place: Place, parts: Part, /, *given: Any) -> An
         number, tune = turn
         begins = number == 0
         words, x, value, slope, delta = state
-        key = jax.random.fold_in(jax.random.wrap_key_data(words), number)
+        key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), number)
         drawn = jax.random.normal(key, (x.size + 2,), x.dtype)
         noise, rest = drawn[:-2] * free, drawn[-2:]
         there = ((2 - delta) * x - 2 * delta / gamma * slope + jnp.sqrt(8 * delta / gamma) * noise) / (
