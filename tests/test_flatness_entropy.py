@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,6 +45,14 @@ def test_langevin_chains_on_a_quadratic_agree_with_the_closed_form(shift: float)
     assert abs(found.value - expected) < 4 * found.standard_error
     assert found.standard_error < 0.05 * abs(expected)
     assert found.status == "ok"
+
+
+def test_langevin_chains_draw_the_same_whatever_generator_jax_is_set_to() -> None:
+    problem, params, _, _ = quadratic()
+    found = [local_entropy(problem, params, samples=10)]
+    with jax.default_prng_impl("rbg"):
+        found.append(local_entropy(quadratic()[0], params, samples=10))
+    assert found[0].value == found[1].value
 
 
 def test_langevin_chains_agree_with_quadrature_where_the_loss_is_not_quadratic() -> None:

@@ -53,6 +53,32 @@ def test_ascents_reach_the_maximum_in_a_ball(kind: str) -> None:
         assert found.value == pytest.approx(highest, rel=0.01)
 
 
+def test_balls_and_boxes_are_one_program_for_any_number_of_starts_and_steps() -> None:
+    problem, params, _, _ = quadratic()
+    landscape.sam_sharpness(problem, params, m=1, ascent=True, **F64)
+    programs = problem.__dict__["_flatness_programs"]["loss"]
+    assert programs.climb._cache_size() == 1
+    for norm in ("l2", "linf"):
+        landscape.adaptive_sharpness(problem, params, m=1, norm=norm, starts=4, steps=5, seed=1, **F64)
+    assert programs.climb._cache_size() == 1
+
+
+@pytest.mark.parametrize("corner", range(4))
+def test_corners_of_a_box_are_turned_until_the_highest_is_found(corner: int) -> None:
+    # A convex loss: every corner keeps who has come there, and the first step leads to a low one.
+    target = np.where(np.random.default_rng(corner).random(8) < 0.5, -1.0, 1.0)
+
+    def loss(params: Any, batch: Any) -> jax.Array:
+        w = params["w"]
+        return batch * (5 * (w @ target / 8) ** 4 + 0.01 * jnp.sum(w))
+
+    problem, params = Problem(loss, train=np.ones(1)), {"w": np.zeros(8)}
+    options: dict[str, Any] = {"radius": 1.0, "norm": "linf", "scale": "absolute", "m": 1}
+    found = landscape.adaptive_sharpness(problem, params, steps=400, starts=1, **options, **F64)
+    assert found.value == pytest.approx(5 + 0.01 * abs(target.sum()), rel=1e-6)
+    assert found.value > found.details["first_order"]
+
+
 def test_points_of_an_ascent_that_are_not_finite_are_left_and_said() -> None:
     # NaN beyond 0.7: steps of the full radius 1 end there.
     def loss(params: Any, batch: Any) -> jax.Array:

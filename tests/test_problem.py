@@ -210,6 +210,20 @@ def test_row_16_parameters_that_tell_nothing_do_not_end_the_probing() -> None:
         problem.evaluate(PARAMS)
 
 
+@pytest.mark.parametrize("offset", [0, 4])
+def test_data_are_not_the_callers_memory(offset: int) -> None:
+    # XLA would share what lies at a multiple of 64 bytes, and see what the caller writes later.
+    raw = np.zeros(X.nbytes + 128, np.uint8)
+    start = -raw.ctypes.data % 64 + offset
+    mine = raw[start : start + X.nbytes].view(np.float32).reshape(X.shape)
+    mine[:] = X
+    problem = Problem(squared, train=(mine, Y))
+    before = problem.evaluate(PARAMS)
+    mine[:] = 7
+    assert problem.evaluate(PARAMS) == before
+    assert before["loss"] == make().evaluate(PARAMS)["loss"]
+
+
 def test_arrays_keep_the_precision_that_they_were_asked_for_in() -> None:
     """What a caller does under 64 bits leaves nothing behind for one under 32."""
     problem = Problem(squared, train=(X.astype(np.float64), Y))
