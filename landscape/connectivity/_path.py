@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape._compiling import compile_seconds
-from landscape._device import device_memory, precision
+from landscape._device import device_memory, on_device, precision
 from landscape.connectivity._interval import DEFINITIONS, baseline, excess
 from landscape.errors import ProblemError
 
@@ -99,8 +99,8 @@ class Line:
     """
 
     def __init__(self, a: PyTree, b: PyTree, dtype: str | None) -> None:
-        self.a = jax.tree.map(lambda x, y: _on_device(x, y, dtype), a, b)
-        self.b = jax.tree.map(lambda x, y: _on_device(x, y, dtype), b, a)
+        self.a = jax.tree.map(lambda x, y: _matched(x, y, dtype), a, b)
+        self.b = jax.tree.map(lambda x, y: _matched(x, y, dtype), b, a)
 
     def __call__(self, alpha: float) -> PyTree:
         """Return the network at `alpha`."""
@@ -109,15 +109,13 @@ class Line:
         return _between(self.a, self.b, jnp.asarray(alpha, jnp.result_type(float)))
 
 
-def _on_device(leaf: Any, other: Any, dtype: str | None) -> jax.Array:
+def _matched(leaf: Any, other: Any, dtype: str | None) -> jax.Array:
     """Return a leaf as `dtype`, or as the common type of both ends."""
-    array = leaf if isinstance(leaf, jax.Array) else jnp.asarray(np.asarray(leaf))
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        return array
-    if dtype is None:
+    array = on_device(leaf)
+    if dtype is None and jnp.issubdtype(array.dtype, jnp.floating):
         kind = jnp.promote_types(array.dtype, jax.dtypes.canonicalize_dtype(np.asarray(other).dtype))
-        return array.astype(kind)
-    return array.astype(dtype)
+        return on_device(array, kind)
+    return on_device(array, dtype)
 
 
 class _Evaluator:
