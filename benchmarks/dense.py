@@ -15,26 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
+from benchmarks.sweep import configured
 from benchmarks.timing import machine
-from trainers.config import RunConfig, resolve
-from trainers.runs import open_run
+from landscape._stats import mean_interval
+from trainers._strategy_table import AUTO
+from trainers.config import EvolutionConfig, resolve
 from trainers.tickets import train_tickets
 
-# name -> keys of `evolution` that differ from the preset
-SETTINGS: dict[str, dict[str, float | str]] = {
-    "as it stands": {},
-    "standard deviation x 0.5": {"std_init": 0.01},
-    "standard deviation x 1.5": {"std_init": 0.03},
-    "softmax of the ranks, temperature 12": {"temperature": 12},
-    "step of the mean x 2": {"mean_learning_rate": 2.0},
-    "step of the mean x 2, falling to 0.2": {"mean_learning_rate": 2.0, "mean_learning_rate_decay": 0.9923},
-    "mean decay 1e-4": {"mean_decay": 1e-4},
-    "mean decay 1e-3": {"mean_decay": 1e-3},
-    "sep-CMA-ES": {"strategy": "sep-cma-es", "temperature": "auto"},
-}
-# (population, batch, generations) as factors of the preset's
+# Variants of the scale, of the rates and of the rule are made of the preset's own values; a spending is
+# (population, batch, generations) as factors of them.
 SPENDINGS: tuple[tuple[float, float, float], ...] = (
     (2, 0.5, 1),
     (4, 0.25, 1),
@@ -42,37 +32,53 @@ SPENDINGS: tuple[tuple[float, float, float], ...] = (
     (1, 0.25, 4),
     (2, 1, 1),
 )
+Changes = dict[str, float | str]
 
 
-def variants(config: RunConfig) -> dict[str, dict[str, float | str]]:
-    """Return the keys that each variant changes."""
-    evolution = config.evolution
-    found = dict(SETTINGS)
+def variants(given: EvolutionConfig) -> dict[str, Changes]:
+    """Return the keys of `evolution` that each variant changes."""
+    falling = 0.1 ** (1 / given.generations)
+    found: dict[str, Changes] = {
+        "as it stands": {},
+        "standard deviation x 0.5": {"std_init": 0.5 * given.std_init},
+        "standard deviation x 1.5": {"std_init": 1.5 * given.std_init},
+        "softmax of the ranks, temperature 12": {"temperature": 12},
+        "step of the mean x 2": {"mean_learning_rate": 2.0},
+        "step of the mean x 2, falling to 0.2": {
+            "mean_learning_rate": 2.0,
+            "mean_learning_rate_decay": falling,
+        },
+        "mean decay 1e-4": {"mean_decay": 1e-4},
+        "mean decay 1e-3": {"mean_decay": 1e-3},
+        "sep-CMA-ES": {"strategy": "sep-cma-es", "temperature": AUTO},
+    }
     for population, batch, generations in SPENDINGS:
-        keys = {
-            "population_size": round(population * evolution.population_size),
-            "batch_size": round(batch * evolution.batch_size),
-            "generations": round(generations * evolution.generations),
-        }
-        name = "population {population_size}, batch {batch_size}, {generations} generations".format(**keys)
+        members, examples, steps = (
+            round(factor * value)
+            for factor, value in (
+                (population, given.population_size),
+                (batch, given.batch_size),
+                (generations, given.generations),
+            )
+        )
         budget = population * batch * generations
-        found[name + (f", {budget:g} x the budget" if budget != 1 else "")] = dict(keys)
+        name = f"population {members}, batch {examples}, {steps} generations"
+        name += f", {budget:g} x the budget" if budget != 1 else ""
+        found[name] = {"population_size": members, "batch_size": examples, "generations": steps}
     return found
 
 
-def dense(preset: str, seeds: Sequence[int], changes: dict[str, float | str], folder: Path) -> np.ndarray:
+def dense(preset: str, seeds: Sequence[int], changes: Changes, folder: Path) -> np.ndarray:
     """Return the test accuracies [S] of the dense level with `changes`."""
-    fixed = [f"seeds=[{', '.join(map(str, seeds))}]", "methods=[es-snr]", "pruning.levels=1"]
     overrides = [f"evolution.{key}={value}" for key, value in changes.items()]
-    config = resolve(preset, overrides=[*fixed, *overrides])
-    train_tickets(config, folder, resume=folder.exists())
-    return np.asarray(open_run(folder).accuracies("es-snr", 0))
+    config = configured(preset, seeds, ["es-snr"], ["pruning.levels=1", *overrides])
+    return train_tickets(config, folder, resume=folder.exists()).accuracies("es-snr", 0)
 
 
-def interval(values: np.ndarray) -> str:
+def told(values: np.ndarray) -> str:
     """Return mean ± half of Student's 95 % interval."""
-    half = stats.t.ppf(0.975, values.size - 1) * stats.sem(values)
-    return f"{values.mean():.4f} ± {half:.4f}"
+    mean, interval = values.mean(), mean_interval(values.tolist())
+    return f"{mean:.4f} ± {interval[1] - mean:.4f}" if interval else f"{mean:.4f}"
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -84,14 +90,17 @@ def main(given: Sequence[str] | None = None) -> None:
     options = parser.parse_args(given)
     if len(options.seeds) < 2:
         parser.error("--seeds: an interval needs two seeds or more")
+    evolution = resolve(options.preset).evolution
+    if evolution.strategy != "snes":
+        parser.error(f"--preset: expected one of SNES, got {evolution.strategy}")
     print(machine())
     base: np.ndarray | None = None
-    for number, (name, changes) in enumerate(variants(resolve(options.preset)).items()):
+    for number, (name, changes) in enumerate(variants(evolution).items()):
         folder = options.output / f"{options.preset}-{number:02d}"
         found = dense(options.preset, options.seeds, changes, folder)
         base = found if base is None else base
-        beside = "" if base is found else f"   paired difference {interval(found - base)}"
-        print(f"{name:<58} {interval(found)}{beside}", flush=True)
+        beside = "" if base is found else f"   paired difference {told(found - base)}"
+        print(f"{name:<58} {told(found)}{beside}", flush=True)
 
 
 if __name__ == "__main__":
