@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,7 @@ def a_measure(*, curve: bool = True) -> FlatnessMeasure:
         parameter_norm=2.0,
         details={"units": "standard deviation", "curve": shape} if curve else {},
     )
+
+
+def figures(page: Any) -> list[str]:
+    return re.findall(r'<figure id="([^"]+)"', page.html(plotlyjs="cdn"))

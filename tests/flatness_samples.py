@@ -170,3 +170,7 @@ def checkpoints(seeds: int = 2, levels: int = 3) -> list[Checkpoint]:
             found.append(Checkpoint(params=params, mask=mask, info=info))
             mask = jax.tree.map(lambda m, r=rng: m & (r.random(m.shape) < 0.8), mask)
     return found
+
+
+def values(result: Any) -> dict[str, float]:
+    return {record["measure"]: record["value"] for record in result.records}

@@ -1,4 +1,4 @@
-"""Tables of flatness: one program for many networks, masks, spaces, ranks, and inputs that are refused."""
+"""Tables of flatness: one program for many networks, settings, masks and spaces."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from curvature_samples import cross_entropy
-from flatness_samples import F64, QUICK, checkpoints, quadratic, relu_model, relu_network, relu_problem
+from flatness_samples import (
+    F64,
+    checkpoints,
+    quadratic,
+    relu_model,
+    relu_network,
+    relu_problem,
+    values,
+)
 
 import landscape
 from landscape import Checkpoint, Problem, Stream, flatness_table, load_result, measure_flatness
 from landscape._compiling import compile_seconds
 from landscape.errors import (
-    ConfigurationError,
-    DeviceMemoryError,
-    InputError,
-    MaskError,
-    NonFiniteError,
     ProblemError,
 )
 from landscape.flatness._plan import _RECIPES
-from landscape.flatness._programs import Programs
 from landscape.flatness._variants import check_settings, settable
 from landscape.flatness.catalogue import MEASURES
 
@@ -39,10 +41,6 @@ EXACT = [
     "top_eigenvalue",
     "trace",
 ]
-
-
-def values(result: Any) -> dict[str, float]:
-    return {record["measure"]: record["value"] for record in result.records}
 
 
 def test_every_measure_of_the_catalogue_is_measured_and_saved(tmp_path: Path) -> None:
@@ -121,9 +119,6 @@ def test_the_rise_of_a_metric_at_the_radius_is_that_of_the_curve() -> None:
     assert found.config["higher_is_better"] == {"accuracy": True}
 
 
-# -- settings ---------------------------------------------------------------------------------------
-
-
 def test_settings_reach_the_function_that_measures(tmp_path: Path) -> None:
     problem, network = relu_problem(), relu_network()
     settings = {
@@ -155,30 +150,6 @@ def test_several_radii_are_the_curve_and_the_first_is_the_value() -> None:
     assert found.curves[0]["radii"].tolist() == [0.01, 0.05, 0.2]
 
 
-@pytest.mark.faults
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"sma": {"m": 3}}, "did you mean sam"),
-        ({"keskar": {"steps": 3}}, "is not measured"),
-        ({"sam_ascent": {"step": 3}}, "did you mean steps"),
-        ({"sam": {"steps": 3}}, "measure sam_ascent"),
-        ({"average": {"temperature": 2.0}}, "measure average_normalised"),
-        ({"sam": {"radius": 3}}, "--radius"),
-        ({"sam": {"m": 2.5}}, "whole number"),
-        ({"local_entropy": {"reference": -1.0}}, "positive number"),
-        ({"local_entropy": {"reference": 10.0}}, "--set local_entropy.reference"),
-        ({"sam": {"m": -1, "seed": 2}}, r"(?s)sam\.m.*sam\.seed"),
-    ],
-)
-def test_settings_that_cannot_be_meant_are_refused_before_anything_is_measured(
-    settings: dict[str, dict[str, Any]], said: str
-) -> None:
-    names = ["sam", "sam_ascent", "average", "local_entropy"]
-    with pytest.raises(ConfigurationError, match=said):
-        measure_flatness(None, "no such file.h5", measures=names, settings=settings)
-
-
 @pytest.mark.parametrize("name", MEASURES)
 def test_the_keys_of_every_measure_have_defaults_that_are_taken(name: str) -> None:
     computes = {name: recipe.compute for name, recipe in _RECIPES.items()}
@@ -206,14 +177,6 @@ def test_what_the_problem_does_not_allow_is_left_out_and_said() -> None:
         "relative_flatness_normalised",
     }
     assert all(any(name in warning for warning in found.warnings) for name in left)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("name", ["search", "pac_bayes", "average_normalised"])
-def test_what_was_asked_for_by_name_and_cannot_be_had_is_refused(name: str) -> None:
-    problem, params, _, _ = quadratic()
-    with pytest.raises((InputError, ProblemError)):
-        measure_flatness(problem, params, measures=[name])
 
 
 def test_no_value_depends_on_the_batch_size() -> None:
@@ -350,123 +313,6 @@ def test_precision_is_local_to_the_call() -> None:
     found = measure_flatness(relu_problem(), relu_network(), measures=["gaussian"], draws=2, **F64)
     assert found.provenance["dtype"] == "float64"
     assert jnp.zeros(1).dtype == np.float32
-
-
-# -- refusals --------------------------------------------------------------------------------------
-
-
-@pytest.mark.faults
-def test_row_12_weights_that_are_not_finite_are_refused_or_measured_as_such() -> None:
-    network = relu_network()
-    network["Dense_1"]["kernel"][0, 0] = np.nan
-    with pytest.raises(NonFiniteError, match="Dense_1/kernel"):
-        measure_flatness(relu_problem(), network, measures=QUICK)
-    found = measure_flatness(relu_problem(), network, measures=["gaussian", "sam"], allow_nonfinite=True)
-    assert found.status == "non-finite"
-
-
-@pytest.mark.faults
-def test_row_13_a_loss_that_overflows_at_some_radii_marks_them() -> None:
-    problem = Problem(lambda p, b: jnp.exp(b * p["w"] ** 2), train=np.ones(3, np.float32))
-    found = landscape.gaussian_robustness(
-        problem, {"w": np.zeros(1, np.float32)}, radius=0.1, radii=[0.1, 100.0], draws=16
-    )
-    assert found.status == "ok"
-    assert np.isfinite(found.details["curve"]["loss_rise"]).tolist() == [True, False]
-    bad = landscape.gaussian_robustness(problem, {"w": np.zeros(1, np.float32)}, radius=100.0, draws=16)
-    assert bad.status == "non-finite"
-    assert bad.to_dict()["data"]["value"] is None
-
-
-@pytest.mark.faults
-def test_row_14_masks_that_do_not_fit_or_leave_nothing_are_refused() -> None:
-    network = relu_network()
-    nothing = jax.tree.map(lambda x: np.zeros(x.shape, bool), network)
-    with pytest.raises(MaskError, match="nothing is left"):
-        measure_flatness(relu_problem(), network, mask=nothing)
-    with pytest.raises(MaskError):
-        measure_flatness(relu_problem(), network, mask={"w": np.ones(3, bool)})
-
-
-@pytest.mark.faults
-def test_row_15_statistics_of_normalisation_layers_are_held_as_stored() -> None:
-    def loss(given: Any, batch: Any) -> jax.Array:
-        params, stats = given
-        return ((batch - stats["mean"]) @ params["w"]) ** 2
-
-    problem = Problem(
-        loss,
-        train=np.eye(3, dtype=np.float32),
-        update_stats=lambda given, batch: {"mean": batch.mean(0) + 0 * given[0]["w"]},
-    )
-    params, stats = {"w": np.ones(3, np.float32)}, {"mean": np.full(3, 0.5, np.float32)}
-    found = measure_flatness(problem, (params, stats), measures=["trace", "keskar"])
-    shifted = np.eye(3) - 0.5
-    assert values(found)["trace"] == pytest.approx(2 * np.trace(shifted.T @ shifted) / 3, rel=1e-5)
-    assert found.config["batch_stats"] == "stored"
-
-
-@pytest.mark.faults
-def test_row_16_a_loss_that_mixes_examples_is_refused() -> None:
-    problem = Problem(lambda p, b: (b * p["w"]).mean() + 0 * b, train=np.arange(8.0))
-    with pytest.raises(ProblemError):
-        measure_flatness(problem, {"w": np.array(1.0)}, measures=["gaussian"])
-
-
-@pytest.mark.faults
-def test_row_19_one_example_and_batches_larger_than_the_data() -> None:
-    problem = Problem(lambda p, b: (b * p["w"]) ** 2, train=np.ones(1))
-    found = measure_flatness(problem, {"w": np.array(1.0)}, batch_size=50, draws=2, **F64)
-    assert values(found)["trace"] == 2.0
-    assert values(found)["sam"] == pytest.approx(1.05**2 - 1)
-
-
-@pytest.mark.faults
-def test_row_21_memory_that_runs_out_is_told_with_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-
-    original = Programs.__init__
-
-    def broken(self: Programs, given: Any) -> None:
-        original(self, given)
-        self.rise = fail
-
-    monkeypatch.setattr(Programs, "__init__", broken)
-    problem, params, _, _ = quadratic(examples=9)
-    with pytest.raises(DeviceMemoryError, match="--batch-size 4"):
-        measure_flatness(problem, params, measures=["gaussian"], batch_size=8)
-
-
-@pytest.mark.faults
-def test_whole_numbers_among_the_parameters_stay_as_they_are() -> None:
-    def loss(params: Any, batch: Any) -> jax.Array:
-        return (batch * params["w"] * params["n"]) ** 2
-
-    params = {"w": np.array(2.0), "n": np.array(3)}
-    found = measure_flatness(Problem(loss, train=np.ones(2)), params, measures=["trace", "sam"], **F64)
-    assert values(found)["trace"] == 18.0
-    assert values(found)["sam"] == pytest.approx(9 * (2.05**2 - 4))
-    assert any("constants: n" in warning for warning in found.warnings)
-
-
-@pytest.mark.faults
-def test_names_and_radii_that_are_none_are_refused() -> None:
-    problem, params, _, _ = quadratic()
-    with pytest.raises(ConfigurationError, match="'flatnes'"):
-        measure_flatness(problem, params, measures=["flatnes"])
-    with pytest.raises(ConfigurationError, match="takes no radius"):
-        measure_flatness(problem, params, measures=["trace"], radii={"trace": 0.1})
-    with pytest.raises(ConfigurationError, match="not measured"):
-        measure_flatness(problem, params, measures=["trace"], radii={"sam": 0.1})
-    with pytest.raises(ConfigurationError, match="nothing to measure"):
-        flatness_table(problem, [])
-    with pytest.raises(ConfigurationError, match="draws"):
-        landscape.gaussian_robustness(problem, params, draws=1)
-    with pytest.raises(ConfigurationError, match="radius"):
-        landscape.gaussian_robustness(problem, params, radius=-1.0)
-    with pytest.raises(ConfigurationError, match=r"(?s)seed.*below 2\*\*32"):
-        measure_flatness(problem, params, measures=["gaussian"], seed=2**40)
 
 
 def test_a_temperature_divides_the_normalised_logits() -> None:
