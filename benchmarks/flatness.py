@@ -20,8 +20,9 @@ import numpy as np
 from benchmarks.curvature import EXAMPLES, digits_run, image_task, line, trained
 from benchmarks.timing import interleaved, machine, median, ratio
 from landscape import flatness_table, measure_flatness
+from landscape.flatness._programs import draw
 from landscape.flatness._surroundings import Options, Surroundings
-from landscape.flatness.gaussian import draw, mirrored
+from landscape.flatness.gaussian import mirrored
 
 DRAWS = 8
 RADII = (0.01, 0.02, 0.05, 0.1, 0.2)

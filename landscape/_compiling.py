@@ -1,11 +1,13 @@
-"""The seconds that jax spends on compiling, so that they can be reported apart."""
+"""How our programs are compiled, and the seconds that it takes, so that they can be reported apart."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import jax
 import jax.monitoring
 
 _EVENTS = (
@@ -13,6 +15,10 @@ _EVENTS = (
     "/jax/core/compile/backend_compile_duration",
 )
 _collecting: dict[int, list[float]] = {}
+
+# XLA can build the loops of a CPU program by two routes. The newer one, by MLIR, takes half as long again to
+# compile what this package compiles, and what it makes runs no faster (benchmarks/RESULTS.md).
+_CPU: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
 
 
 @contextlib.contextmanager
@@ -37,3 +43,24 @@ def _hear(event: str, duration_secs: float, **_: str | int) -> None:
     if event in _EVENTS:
         for spent in list(_collecting.values()):
             spent.append(duration_secs)
+
+
+def program(function: Callable[..., Any], **options: Any) -> Any:
+    """Return ``jax.jit(function, **options)`` as this package compiles it.
+
+    For programs that are called from Python: within another program the outer one decides, and jax refuses
+    options of an inner one.
+    """
+    return jax.jit(function, compiler_options=_compiler_options(), **options)
+
+
+@functools.cache
+def _compiler_options() -> dict[str, str | bool] | None:
+    """Return the options that this compiler knows; names of XLA's options are promised to nobody."""
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(lambda x: x, compiler_options=_CPU).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:  # no such option in this version
+        return None
+    return _CPU

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
+from landscape._compiling import program
 from landscape._device import on_device
 from landscape.errors import LandscapeError, ProblemError
 
@@ -92,12 +93,12 @@ def run_anew(function: Callable[..., PyTree], *arguments: PyTree) -> PyTree:
 
     with jax.disable_jit():
         try:
-            program, shape = jax.make_jaxpr(flat, return_shape=True)(*leaves)
+            traced, shape = jax.make_jaxpr(flat, return_shape=True)(*leaves)
         except Exception:
             # Nothing is hidden: what cannot be traced (a loop whose length depends on values) runs as it
             # is, and an error of the function itself is raised again, outside of any tracing.
             return function(*arguments)
-    found = jax.jit(jaxpr_as_fun(program))(*leaves)
+    found = program(jaxpr_as_fun(traced))(*leaves)
     return jax.tree.unflatten(jax.tree.structure(shape), found)
 
 

@@ -9,6 +9,7 @@ the parameters and one example is refused at the first use.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape._compiling import program
 from landscape._device import device_memory, on_device, precision
 from landscape._outputs import Outputs
 from landscape._probe import probe, users_errors
@@ -136,8 +138,6 @@ class Problem:
         self.name = name
         self.task = None if task is None else dict(task)
         self._batch_size = None if batch_size is None else _positive(batch_size)
-        self._program = jax.jit(self._values)
-        self._gathered = jax.jit(self._gather_and_evaluate, static_argnames="batch_size")
         self._device_arrays: dict[tuple[str, str, str], PyTree] = {}
         self._digests: dict[str, str] = {}
         self._checked = False
@@ -279,7 +279,7 @@ class Problem:
                 "batch statistics: the problem has no update_stats",
                 hint="Give Problem(update_stats=…), or keep the stored statistics with batch_stats='keep'.",
             )
-        update = jax.jit(self.update_stats)
+        update = program(self.update_stats)
         size = self.resolve_batch_size("train", batch_size)
         total: PyTree = None
         for batch, count in self._split("train").batches(size):
@@ -298,6 +298,14 @@ class Problem:
                 hint="Choose another --split, or give the problem that data.",
             )
         return self._splits[split]
+
+    @functools.cached_property  # not before it is needed: asking for the device would start it
+    def _program(self) -> Any:
+        return program(self._values)
+
+    @functools.cached_property
+    def _gathered(self) -> Any:
+        return program(self._gather_and_evaluate, static_argnames="batch_size")
 
     def _values(self, params: PyTree, batch: PyTree) -> dict[str, jax.Array]:
         count = jax.tree.leaves(batch)[0].shape[0]

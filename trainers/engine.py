@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape._compiling import program
 from landscape.errors import ConfigurationError
 from trainers.protocol import Step, Trainer
 from trainers.shuffle import shuffled_positions
@@ -89,12 +90,12 @@ class Engine:
                 hint="Lower evolution.batch_size or gradient.batch_size.",
             )
         self.steps_per_epoch = self.num_examples // trainer.batch_size
-        self._chunk = jax.jit(self._run, donate_argnums=0)
+        self._chunk = program(self._run, donate_argnums=0)
 
     @property
     def num_compilations(self) -> int:
         """How many executables the engine has built."""
-        return int(self._chunk._cache_size())  # type: ignore[attr-defined]  # jax does not declare it
+        return int(self._chunk._cache_size())
 
     def level(
         self,

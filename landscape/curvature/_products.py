@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape._compiling import program
 from landscape._device import on_device
 from landscape._network import Network, differentiable
 from landscape.curvature._kinds import Kind
@@ -38,10 +39,10 @@ class Programs:
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.prepare = jax.jit(self._prepare, static_argnames="size")
-        self.prepare_batch = jax.jit(self._prepare_batch)
-        self.apply = jax.jit(self._apply, static_argnames="layout")
-        self.apply_block = jax.jit(
+        self.prepare = program(self._prepare, static_argnames="size")
+        self.prepare_batch = program(self._prepare_batch)
+        self.apply = program(self._apply, static_argnames="layout")
+        self.apply_block = program(
             lambda prepared, rows, layout: jax.vmap(lambda row: self._apply(prepared, row, layout))(rows),
             static_argnames="layout",
         )

@@ -253,13 +253,6 @@ def search_of(around: Surroundings, *, radius: float, draws: int, seed: int) -> 
     )
 
 
-@jax.jit
-def draw(key: jax.Array, number: Any, scale: jax.Array) -> jax.Array:
-    """Return a normal vector with standard deviations `scale` [size]."""
-    noise: jax.Array = jax.random.normal(jax.random.fold_in(key, number), scale.shape, scale.dtype)
-    return scale * noise
-
-
 def mirrored(
     around: Surroundings,
     scale: np.ndarray,
@@ -274,14 +267,16 @@ def mirrored(
     The same draws serve every step, so that a curve is smooth and radii are compared pair by pair.
     """
     signed = [sign * step for step in steps for sign in (1, -1)]
-    rows: list[dict[str, np.ndarray]] = []
     with around.computing():
-        key, vector = jax.random.key(seed), around.on_device(scale)
-        for number in range(draws):
-            found = around.rises(draw(key, np.uint32(number), vector), signed, temperature)
-            rows.append({name: values.reshape(-1, 2).mean(1) for name, values in found.items()})
-            around.progress.advance(1)
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        found = around.rises_of_draws(
+            jax.random.key(seed),
+            around.on_device(scale),
+            signed,
+            draws=draws,
+            temperature=temperature,
+            done=around.progress.advance,
+        )
+    return {name: values.reshape(draws, -1, 2).mean(2) for name, values in found.items()}
 
 
 def _mean_rise(

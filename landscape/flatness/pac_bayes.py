@@ -16,7 +16,6 @@ from landscape.errors import ConfigurationError, ProblemError
 from landscape.flatness._ascents import check_ascent, make_ball, make_starts, outcome
 from landscape.flatness._measured import mean_of, measured
 from landscape.flatness._surroundings import Options, Surroundings
-from landscape.flatness.gaussian import draw
 from landscape.flatness.results import ESTIMATE, LOWER_BOUND, FlatnessMeasure
 from landscape.progress import Progress
 
@@ -336,11 +335,7 @@ class _Noise(_Search):
     def _drops(self, size: float) -> np.ndarray:
         around, draws = self.around, check_whole("draws", self.settings["draws"], 2)
         key, scale = jax.random.key(self.seed), around.on_device(self._scale(size))
-        rows = [
-            around.rises(draw(key, np.uint32(number), scale), (1.0, -1.0))[self.metric]
-            for number in range(draws)
-        ]
-        drops: np.ndarray = np.stack(rows).mean(1)
+        drops: np.ndarray = around.rises_of_draws(key, scale, (1.0, -1.0), draws=draws)[self.metric].mean(1)
         return drops
 
     def _scale(self, sigma: float) -> np.ndarray:

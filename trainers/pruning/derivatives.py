@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import Outputs, Problem
+from landscape._compiling import program
 from landscape.layout import Layout
 from trainers.pruning.scores import Derivatives
 
@@ -40,8 +41,8 @@ def loss_derivatives(
     def loss(vector: jax.Array, batch: PyTree) -> jax.Array:
         return jnp.mean(problem.loss(layout.unflatten(vector, like), batch))
 
-    gradient = jax.jit(jax.grad(loss))
-    product = jax.jit(lambda v, d, batch: jax.jvp(lambda x: jax.grad(loss)(x, batch), (v,), (d,))[1])
+    gradient = program(jax.grad(loss))
+    product = program(lambda v, d, batch: jax.jvp(lambda x: jax.grad(loss)(x, batch), (v,), (d,))[1])
 
     def compute(function: Any, *vectors: np.ndarray) -> np.ndarray:
         with jax.enable_x64(True):
@@ -59,7 +60,7 @@ def _flow(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return the gradient of the summed outputs for one example of ones (Tanaka et al. 2020)."""
     ones = jax.tree.map(lambda x: np.ones_like(x[:1]), batch)
-    gradient = jax.jit(jax.grad(lambda vector: jnp.sum(outputs.model(layout.unflatten(vector, like), ones))))
+    gradient = program(jax.grad(lambda vector: jnp.sum(outputs.model(layout.unflatten(vector, like), ones))))
 
     def flow(vector: np.ndarray) -> np.ndarray:
         with jax.enable_x64(True):
