@@ -25,12 +25,9 @@ from landscape._subset import example_numbers, stated, subset_of
 from landscape._tree import by_path
 from landscape.errors import ProblemError
 from landscape.flatness._programs import (
-    MOST_DRAWS,
-    MOST_STEPS,
     Part,
     Place,
     Programs,
-    Rays,
     normalised,
     plain,
     programs_of,
@@ -42,8 +39,6 @@ from landscape.tasks import problem_for
 PyTree = Any
 
 SCALES = ("absolute", "weights", "filter")
-
-_PATIENCE = 0.25  # seconds of one call along draws: between two, progress is shown and Ctrl-C is heard
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -269,65 +264,6 @@ class Surroundings:
             name: np.array([math.fsum(float(one[name]) for one in found) for found in pending])
             for name in names
         }
-
-    def rises_of_draws(
-        self,
-        key: jax.Array,
-        scale: jax.Array,
-        steps: Sequence[float],
-        *,
-        draws: int,
-        temperature: float | None = None,
-        done: Callable[[int], object] = lambda _: None,
-    ) -> dict[str, np.ndarray]:
-        """Return by how much the means grow at each step along each normal draw, {name: [draws, T]}.
-
-        Draw i has standard deviations `scale` [size] and depends on the key and on i alone. `done` is told of
-        how many draws more the values are there.
-        """
-        rises: dict[str, np.ndarray] = {}
-        row = column = 0
-        while row < draws:
-            height, width = self._affordable(temperature, draws - row, len(steps) - column)
-            height = height if width == len(steps) else 1
-            padded = np.zeros(MOST_STEPS, self.dtype)
-            padded[:width] = steps[column : column + width]
-            rays = Rays(key, scale, padded, np.uint32(row), np.int32(height), np.int32(width))
-            found = self._along(rays, temperature)
-            for name, values in found.items():
-                whole = rises.setdefault(name, np.empty((draws, len(steps))))
-                whole[row : row + height, column : column + width] = values
-            column += width
-            if column == len(steps):
-                row, column = row + height, 0
-                done(height)
-        self.num_evaluations += draws * len(steps)
-        return rises
-
-    def _affordable(self, temperature: float | None, draws: int, steps: int) -> tuple[int, int]:
-        """Return how many of these draws and steps go through before the user hears of it again."""
-        pace = self._programs(temperature).seconds_a_pass.get(self._size_of_data)
-        passes = 2 if pace is None else max(2, int(_PATIENCE / pace))  # a mirrored pair shares its draw
-        width = min(steps, MOST_STEPS, passes)
-        return min(draws, MOST_DRAWS, max(1, passes // width)), width
-
-    @property
-    def _size_of_data(self) -> tuple[int, ...]:
-        return self.count, self.batch_size
-
-    def _along(self, rays: Rays, temperature: float | None) -> dict[str, np.ndarray]:
-        """Return the rises along these rays, and note how long they took."""
-        programs, parts = self.parts(temperature)
-        with compile_seconds() as compiling:
-            began = time.perf_counter()
-            found = [programs.along(self.place, rays, part) for part in parts]
-            shown = np.s_[: rays.num_draws, : rays.num_steps]
-            cut = [{name: np.asarray(x)[shown] for name, x in rises.items()} for rises in found]
-            seconds = time.perf_counter() - began
-        if not compiling:
-            programs.seconds_a_pass[self._size_of_data] = seconds / cut[0]["loss"].size
-        add = np.vectorize(lambda *values: math.fsum(values), otypes=[float])
-        return {name: add(*(rises[name] for rises in cut)) for name in cut[0]}
 
     def gradient(self) -> np.ndarray:
         """Return the gradient [size] of the mean loss at the network, zero where not free."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from landscape._settings import check_choice, check_real, check_seed, check_whole
 from landscape.errors import InputError
+from landscape.flatness._draws import rises_of_draws
 from landscape.flatness._measured import estimate, mean_of
 from landscape.flatness._surroundings import SCALES, Options, Surroundings
 from landscape.flatness.results import FlatnessMeasure
@@ -267,15 +267,15 @@ def mirrored(
     The same draws serve every step, so that a curve is smooth and radii are compared pair by pair.
     """
     signed = [sign * step for step in steps for sign in (1, -1)]
-    with around.computing():
-        found = around.rises_of_draws(
-            jax.random.key(seed),
-            around.on_device(scale),
-            signed,
-            draws=draws,
-            temperature=temperature,
-            done=around.progress.advance,
-        )
+    found = rises_of_draws(
+        around,
+        scale,
+        signed,
+        draws=draws,
+        seed=seed,
+        temperature=temperature,
+        done=around.progress.advance,
+    )
     return {name: values.reshape(draws, -1, 2).mean(2) for name, values in found.items()}
 
 

@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import jax
 import numpy as np
 
 from landscape._network import differentiable
 from landscape._settings import check_real, check_seed, check_whole
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.flatness._ascents import check_ascent, make_ball, make_starts, outcome
+from landscape.flatness._draws import rises_of_draws
 from landscape.flatness._measured import mean_of, measured
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import ESTIMATE, LOWER_BOUND, FlatnessMeasure
@@ -293,8 +293,7 @@ class _Search(abc.ABC):
     def drops(self, size: float) -> np.ndarray:
         """Return the drops at a size, computed once."""
         if size not in self.known:
-            with self.around.computing():
-                self.known[size] = self.sign * self._drops(size)
+            self.known[size] = self.sign * self._drops(size)
             self.around.progress.advance(1)
         return self.known[size]
 
@@ -333,9 +332,9 @@ class _Noise(_Search):
     complete = True
 
     def _drops(self, size: float) -> np.ndarray:
-        around, draws = self.around, check_whole("draws", self.settings["draws"], 2)
-        key, scale = jax.random.key(self.seed), around.on_device(self._scale(size))
-        drops: np.ndarray = around.rises_of_draws(key, scale, (1.0, -1.0), draws=draws)[self.metric].mean(1)
+        draws = check_whole("draws", self.settings["draws"], 2)
+        found = rises_of_draws(self.around, self._scale(size), (1.0, -1.0), draws=draws, seed=self.seed)
+        drops: np.ndarray = found[self.metric].mean(1)
         return drops
 
     def _scale(self, sigma: float) -> np.ndarray:
@@ -360,14 +359,16 @@ class _Box(_Search):
 
     def _drops(self, size: float) -> np.ndarray:
         around, settings = self.around, {**self.settings, "radius": size}
-        with differentiable():
-            ball = make_ball(around, self.scale, None, settings, norm="linf")
-            begins = make_starts(ball, settings["starts"], self.seed)
-            _, _, bad, points = around.parts()[0].ascend(around.place, ball, begins, self.parts)
+        with around.computing():
+            with differentiable():
+                ball = make_ball(around, self.scale, None, settings, norm="linf")
+                begins = make_starts(ball, settings["starts"], self.seed)
+                _, _, bad, points = around.parts()[0].ascend(around.place, ball, begins, self.parts)
+            offsets = np.asarray(ball.scale) * points
+            drops = np.array([around.rises(offset, (1.0,))[self.metric][0] for offset in offsets])
         around.num_evaluations += settings["starts"] * (settings["steps"] + 1)
         self.bad[size] = int(np.sum(np.asarray(bad)))
-        offsets = np.asarray(ball.scale) * points
-        return np.array([around.rises(offset, (1.0,))[self.metric][0] for offset in offsets])
+        return drops
 
 
 def _bounds(around: Surroundings, sigma: float, *, epsilon: float | None) -> dict[str, Any]:

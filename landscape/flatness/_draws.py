@@ -1,0 +1,79 @@
+"""Rises of the loss along normal draws: as many in one call as keep the user waiting for a moment only."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from landscape._compiling import compile_seconds
+from landscape.flatness._programs import MOST_DRAWS, MOST_STEPS, Rays
+from landscape.flatness._surroundings import Surroundings
+
+_PATIENCE = 0.25  # seconds of one call: between two, progress is shown and Ctrl-C is heard
+
+
+def rises_of_draws(
+    around: Surroundings,
+    scale: np.ndarray,
+    steps: Sequence[float],
+    *,
+    draws: int,
+    seed: int,
+    temperature: float | None = None,
+    done: Callable[[int], object] = lambda _: None,
+) -> dict[str, np.ndarray]:
+    """Return by how much the means grow at each step along each normal draw, {name: [draws, T]}.
+
+    Draw i has standard deviations `scale` [size] and depends on the seed and on i alone. `done` is told for
+    how many draws more the values are there.
+    """
+    rises: dict[str, np.ndarray] = {}
+    row = column = 0
+    with around.computing():
+        key, vector = jax.random.key(seed), around.on_device(scale)
+        while row < draws:
+            height, width = _affordable(around, temperature, draws - row, len(steps) - column)
+            height = height if width == len(steps) else 1
+            padded = np.zeros(MOST_STEPS, around.dtype)
+            padded[:width] = steps[column : column + width]
+            rays = Rays(key, vector, padded, np.uint32(row), np.int32(height), np.int32(width))
+            for name, values in _along(around, rays, temperature).items():
+                whole = rises.setdefault(name, np.empty((draws, len(steps))))
+                whole[row : row + height, column : column + width] = values
+            column += width
+            if column == len(steps):
+                row, column = row + height, 0
+                done(height)
+    around.num_evaluations += draws * len(steps)
+    return rises
+
+
+def _affordable(around: Surroundings, temperature: float | None, draws: int, steps: int) -> tuple[int, int]:
+    """Return how many of these draws, and of the steps along each, one call should take."""
+    pace = around.parts(temperature)[0].seconds_a_pass.get(_size_of_data(around))
+    passes = 2 if pace is None else max(2, int(_PATIENCE / pace))  # a mirrored pair shares its draw
+    width = min(steps, MOST_STEPS, passes)
+    return min(draws, MOST_DRAWS, max(1, passes // width)), width
+
+
+def _size_of_data(around: Surroundings) -> tuple[int, ...]:
+    return around.count, around.batch_size
+
+
+def _along(around: Surroundings, rays: Rays, temperature: float | None) -> dict[str, np.ndarray]:
+    """Return the rises along these rays, and note how long they took."""
+    programs, parts = around.parts(temperature)
+    with compile_seconds() as compiling:
+        began = time.perf_counter()
+        found = [programs.along(around.place, rays, part) for part in parts]
+        shown = np.s_[: rays.num_draws, : rays.num_steps]
+        cut = [{name: np.asarray(x)[shown] for name, x in rises.items()} for rises in found]
+        seconds = time.perf_counter() - began
+    if not compiling:
+        programs.seconds_a_pass[_size_of_data(around)] = seconds / cut[0]["loss"].size
+    add = np.vectorize(lambda *values: math.fsum(values), otypes=[float])
+    return {name: add(*(rises[name] for rises in cut)) for name in cut[0]}
