@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from landscape import Problem
+from landscape import Problem, Stream
 from landscape.flatness import _draws
 from landscape.flatness._draws import rises_of_draws
 from landscape.flatness._programs import MOST_DRAWS, MOST_STEPS, draw
@@ -62,7 +62,7 @@ def test_batches_and_streams_add_up() -> None:
     ends = ((0, 20), (20, 40), (40, 50))
     whole = measured(dtype="float64")
     np.testing.assert_allclose(measured(batch_size=16, dtype="float64"), whole, rtol=1e-11)
-    stream = measured(lambda: iter([(inputs[a:b], targets[a:b]) for a, b in ends]), dtype="float64")
+    stream = measured(Stream([(inputs[a:b], targets[a:b]) for a, b in ends]), dtype="float64")
     np.testing.assert_allclose(stream, whole, rtol=1e-11)
 
 
