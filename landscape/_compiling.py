@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ _EVENTS = (
     "/jax/core/compile/jaxpr_to_mlir_module_duration",
     "/jax/core/compile/backend_compile_duration",
 )
-_collecting: dict[int, list[float]] = {}
+_collecting: dict[int, tuple[int, list[float]]] = {}
 
 # XLA can build the loops of a CPU program by two routes. The newer one, by MLIR, takes half as long again to
 # compile what this package compiles, and what it makes runs no faster (benchmarks/RESULTS.md).
@@ -23,10 +24,10 @@ _CPU: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
 
 @contextlib.contextmanager
 def compile_seconds() -> Iterator[list[float]]:
-    """Collect the seconds that jax spends on lowering and compiling inside the block."""
+    """Collect the seconds that jax spends, in this thread, on lowering and compiling inside the block."""
     _listen()
     spent: list[float] = []
-    _collecting[id(spent)] = spent
+    _collecting[id(spent)] = threading.get_ident(), spent
     try:
         yield spent
     finally:
@@ -41,8 +42,9 @@ def _listen() -> None:
 
 def _hear(event: str, duration_secs: float, **_: str | int) -> None:
     if event in _EVENTS:
-        for spent in list(_collecting.values()):
-            spent.append(duration_secs)
+        for thread, spent in list(_collecting.values()):
+            if thread == threading.get_ident():
+                spent.append(duration_secs)
 
 
 def program(function: Callable[..., Any], **options: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from landscape._digest import text_digest
 from landscape._subject import facts_of
@@ -34,8 +34,16 @@ class Rows:
         self.config: Mapping[str, Any] = {}
         self.files: list[str | None] = []
 
-    def add(self, around: Surroundings, name: str, space: str, *, progress: Progress) -> None:
-        """Measure one network in one space."""
+    def extend(self, other: Rows) -> None:
+        """Take in the rows of another table with the same plan, behind those that are here."""
+        for name in ("records", "networks", "curves", "warnings", "stats", "digests", "files"):
+            getattr(self, name).extend(getattr(other, name))
+        for measure, reasons in other.left_out.items():
+            self.left_out.setdefault(measure, []).extend(reasons)
+        self.config = other.config
+
+    def add(self, name: str, space: str, around: Surroundings, progress: Progress) -> Self:
+        """Measure one network in one space; return the rows."""
         checkpoint = around.subject.checkpoint
         facts = {
             "name": name,
@@ -54,6 +62,7 @@ class Rows:
         self.digests.append(around.digests())
         self.config = around.config
         self.files.append(None if checkpoint is None or not checkpoint.path else str(checkpoint.path))
+        return self
 
     def _measured(self, around: Surroundings, measure: str, where: str) -> FlatnessMeasure | None:
         """Return a measure; one that was not asked for by name may be impossible here."""

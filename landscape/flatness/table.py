@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from landscape.checkpoint import Checkpoint
 from landscape.errors import ConfigurationError
 from landscape.flatness._plan import Plan
 from landscape.flatness._rows import Rows
+from landscape.flatness._side_by_side import Job, side_by_side
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import Flatness
 from landscape.problem import Problem
@@ -188,13 +190,21 @@ def _table(
         raise ConfigurationError("names: not one a network", expected=str(len(given)), got=str(len(names)))
     problem = problem_for_all(problem, given)
     shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
-    rows = Rows(plan)
-    progress.start("flatness", total=len(given) * len(set(spaces)) * len(plan.measures))
+    spaces = list(dict.fromkeys(spaces))
+    rows, jobs = Rows(plan), []
+    for name, item in zip(shown, given, strict=True):
+        for space in spaces:
+            full = dataclasses.replace(options, mask=False) if space == "full" else options
+            jobs.append(
+                Job(
+                    functools.partial(Surroundings, problem, item, full),
+                    functools.partial(Rows(plan).add, name, space),
+                )
+            )
+    progress.start("flatness", total=len(jobs) * len(plan.measures))
     try:
-        for i, item in enumerate(given):
-            for space in dict.fromkeys(spaces):
-                full = dataclasses.replace(options, mask=False) if space == "full" else options
-                rows.add(Surroundings(problem, item, full), shown[i], space, progress=progress)
+        for found in side_by_side(jobs, progress=progress):
+            rows.extend(found)
     finally:
         progress.stop()
     return rows.result(spaces, seconds=time.perf_counter() - started)
