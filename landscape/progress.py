@@ -12,7 +12,10 @@ __all__ = ["SILENT", "Progress"]
 
 @runtime_checkable
 class Progress(Protocol):
-    """Receives the steps of one task after another; `start` ends the task before it."""
+    """Receives the steps of one task after another; `start` ends the task before it.
+
+    Calls may come from several threads, but never two at once.
+    """
 
     def start(self, label: str, total: int | None = None) -> None:
         """Begin a task of `total` steps (None if unknown)."""

@@ -25,7 +25,8 @@ needs_two_cores = pytest.mark.skipif(_side_by_side._cores() < 2, reason="one cor
 
 def surroundings(size: int = 10, *, stream: bool = False) -> Any:
     layout = SimpleNamespace(paths=("w",), shapes=((size,),))
-    return SimpleNamespace(size=size, count=5, batch_size=5, stream=stream, layout=layout)
+    subject = SimpleNamespace(free=None)
+    return SimpleNamespace(size=size, count=5, batch_size=5, stream=stream, layout=layout, subject=subject)
 
 
 def jobs(measures: list[Callable[[Any, Any], Any]], sizes: list[int] | None = None) -> list[Job[Any]]:

@@ -116,8 +116,9 @@ def _small(around: Surroundings) -> bool:
 
 
 def _shape(around: Surroundings) -> tuple[object, ...]:
-    layout = around.layout
-    return tuple(layout.paths), tuple(layout.shapes), around.count, around.batch_size
+    """Return what programs are compiled for."""
+    layout, masked = around.layout, around.subject.free is not None
+    return tuple(layout.paths), tuple(layout.shapes), masked, around.count, around.batch_size
 
 
 def _cores() -> int:
