@@ -105,7 +105,7 @@ def test_row_21_memory_that_runs_out_is_told_with_the_batch_size(monkeypatch: py
 
     def broken(self: Programs, given: Any) -> None:
         original(self, given)
-        self.rise = fail
+        self.rise = self.along = fail
 
     monkeypatch.setattr(Programs, "__init__", broken)
     problem, params, _, _ = quadratic(examples=9)
