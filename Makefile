@@ -33,9 +33,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml $(CONSTRAINTS)
 	$(PIP) -e '.$(call extras,$(EXTRAS))'
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml $(CONSTRAINTS)
+	@echo "Installing into $(VENV), with what tests need (a minute or two) ..."
 	$(PIP) -e '.$(call extras,dev $(EXTRAS))'
-	@touch $@
+	@touch $(VENV)/.installed $@
 
 install: $(VENV)/.installed
 	@$(if $(strip $(EXTRAS)),$(PIP) -e '.$(call extras,$(EXTRAS))')
