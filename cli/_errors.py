@@ -96,7 +96,25 @@ def _usage(error: click.ClickException) -> Explanation:
     if near:
         hint = f"Did you mean {near[0]}? {hint}"
     kind = "UsageError" if isinstance(error, click.UsageError) else type(error).__name__
-    return Explanation(kind=kind, what=_sentence(f"{path}: {message}"), exit_code=2, hint=hint)
+    expected = None
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        expected = _number(error.param.type)
+    if expected is not None:  # click names the class of the parameter: "not a valid integer range"
+        noun = expected.split(",")[0]
+        message = message.replace("a valid integer range", noun).replace("a valid float range", noun)
+    what = _sentence(f"{path}: {message}")
+    return Explanation(kind=kind, what=what, exit_code=2, expected=expected, hint=hint)
+
+
+def _number(wanted: object) -> str | None:
+    """Return which numbers an option takes, in words; None where it takes something else."""
+    if not isinstance(wanted, (click.IntRange, click.FloatRange)):
+        return None
+    noun = "a whole number" if isinstance(wanted, click.IntRange) else "a number"
+    low = "more than" if wanted.min_open else "at least"
+    high = "less than" if wanted.max_open else "at most"
+    bounds = [f"{word} {end:,}" for word, end in ((low, wanted.min), (high, wanted.max)) if end is not None]
+    return ", ".join([noun, " and ".join(bounds)] if bounds else [noun])
 
 
 def _sentence(text: str) -> str:

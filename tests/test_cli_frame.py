@@ -180,6 +180,28 @@ def test_usage_errors_are_one_json_object_too(args: list[str], capsys: pytest.Ca
     assert envelope["error"]["exit_code"] == 2
 
 
+@pytest.mark.parametrize(
+    ("args", "what", "expected"),
+    [
+        (["--top", "five"], "'five' is not a whole number", "a whole number, at least 0"),
+        (["--top", "-1"], "-1 is not in the range x>=0", "a whole number, at least 0"),
+        (["--relative-error", "x"], "'x' is not a number", "a number, more than 0"),
+        (
+            ["--seed", "1.5"],
+            "'1.5' is not a whole number",
+            "a whole number, at least 0 and at most 4,294,967,295",
+        ),
+    ],
+)
+def test_a_number_that_an_option_does_not_take_is_told_which_it_does(
+    args: list[str], what: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["curvature", "a.h5", *args]) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == f"error: landscape curvature: Invalid value for '{args[0]}': {what}"
+    assert (second, third) == (f"  expected {expected}", "  See landscape curvature --help")
+
+
 def test_json_after_a_double_dash_is_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["barrier", "--", "--json"]) == 2
     assert capsys.readouterr().out == ""
