@@ -33,10 +33,9 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml $(CONSTRAINTS)
 	$(PIP) -e '.$(call extras,$(EXTRAS))'
 	@touch $@
 
-$(VENV)/.installed-dev: $(BIN)/python pyproject.toml $(CONSTRAINTS)
-	@echo "Installing into $(VENV), with what tests need (a minute or two) ..."
+$(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e '.$(call extras,dev $(EXTRAS))'
-	@touch $(VENV)/.installed $@
+	@touch $@
 
 install: $(VENV)/.installed
 	@$(if $(strip $(EXTRAS)),$(PIP) -e '.$(call extras,$(EXTRAS))')
