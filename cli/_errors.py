@@ -97,24 +97,22 @@ def _usage(error: click.ClickException) -> Explanation:
         hint = f"Did you mean {near[0]}? {hint}"
     kind = "UsageError" if isinstance(error, click.UsageError) else type(error).__name__
     expected = None
-    if isinstance(error, click.BadParameter) and error.param is not None:
-        expected = _number(error.param.type)
-    if expected is not None:  # click names the class of the parameter: "not a valid integer range"
-        noun = expected.split(",")[0]
-        message = message.replace("a valid integer range", noun).replace("a valid float range", noun)
+    wanted = getattr(getattr(error, "param", None), "type", None)
+    if isinstance(wanted, (click.IntRange, click.FloatRange)):
+        noun = "a whole number" if isinstance(wanted, click.IntRange) else "a number"
+        message = message.replace(f"a valid {wanted.name}", noun)  # click says "a valid integer range"
+        expected = ", ".join([noun, *_bounds(wanted)])
     what = _sentence(f"{path}: {message}")
     return Explanation(kind=kind, what=what, exit_code=2, expected=expected, hint=hint)
 
 
-def _number(wanted: object) -> str | None:
-    """Return which numbers an option takes, in words; None where it takes something else."""
-    if not isinstance(wanted, (click.IntRange, click.FloatRange)):
-        return None
-    noun = "a whole number" if isinstance(wanted, click.IntRange) else "a number"
+def _bounds(wanted: click.IntRange | click.FloatRange) -> list[str]:
+    """Return the bounds of a range in words, none where it has none."""
     low = "more than" if wanted.min_open else "at least"
     high = "less than" if wanted.max_open else "at most"
-    bounds = [f"{word} {end:,}" for word, end in ((low, wanted.min), (high, wanted.max)) if end is not None]
-    return ", ".join([noun, " and ".join(bounds)] if bounds else [noun])
+    ends = ((low, wanted.min), (high, wanted.max))
+    known = [f"{word} {end:,}" for word, end in ends if end is not None]
+    return [" and ".join(known)] if known else []
 
 
 def _sentence(text: str) -> str:
