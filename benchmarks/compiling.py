@@ -1,4 +1,4 @@
-"""What the compiler options of this package (``landscape/_compiling.py``) are worth on this machine.
+"""What the compiler options of this package (``landscape/compute/compiling.py``) are worth on this machine.
 
     .venv/bin/python -m benchmarks.compiling [--rounds 3]
 
@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-import landscape._compiling
+import landscape.compute.compiling
 from benchmarks.curvature import EXAMPLES, digits_run, image_task, line, trained
 from benchmarks.throughput import ours
 from benchmarks.timing import interleaved, machine, median, ratio
@@ -56,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         if arguments.child == "without":
-            landscape._compiling._compiler_options = lambda: None  # type: ignore[assignment]
+            landscape.compute.compiling._compiler_options = lambda: None  # type: ignore[assignment]
         print(json.dumps(timed()))
         return
     print(machine())

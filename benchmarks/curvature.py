@@ -26,9 +26,9 @@ from landscape import (
     top_eigenpairs,
     trace,
 )
-from landscape.curvature._lanczos import Lanczos
+from landscape.curvature import Lanczos
 from landscape.errors import DataError
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.tasks import load_task
 from trainers.tasks.classification import classification_task
 from trainers.tasks.datasets import Dataset

@@ -18,9 +18,8 @@ import numpy as np
 
 from benchmarks.sweep import configured
 from benchmarks.timing import machine
-from landscape._stats import mean_interval
-from trainers._strategy_table import AUTO
-from trainers.config import EvolutionConfig, resolve
+from landscape.results import mean_interval
+from trainers.config import AUTO, EvolutionConfig, resolve
 from trainers.tickets import train_tickets
 
 # Variants of the scale, of the rates and of the rule are made of the preset's own values; a spending is

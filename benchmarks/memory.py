@@ -26,13 +26,13 @@ import numpy as np
 
 from benchmarks.population import random_images
 from benchmarks.timing import machine
-from trainers._ticket import Space
 from trainers.config import RunConfig, resolve
-from trainers.engine import Engine
-from trainers.plan import plan
 from trainers.tasks import load_task
 from trainers.tasks.classification import Task, classification_task
-from trainers.tickets import make_trainer
+from trainers.tickets import plan
+from trainers.tickets.iterative import make_trainer
+from trainers.tickets.ticket import Space
+from trainers.training import Engine
 
 GOAL = 0.25
 _TRAIN = 55_000

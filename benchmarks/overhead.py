@@ -23,12 +23,12 @@ import numpy as np
 
 from benchmarks.population import random_images
 from benchmarks.timing import machine, median
-from trainers._ticket import Space
 from trainers.config import resolve
-from trainers.engine import Carry, Engine, Level
 from trainers.tasks.classification import classification_task
-from trainers.tickets import make_trainer
-from trainers.training import Hooks, LevelRunner
+from trainers.tickets.iterative import make_trainer
+from trainers.tickets.ticket import Space
+from trainers.training import Engine, Hooks, LevelRunner
+from trainers.training.engine import Carry, Level
 
 GOAL = 0.02
 _TRAIN = 55_000

@@ -24,11 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import interleaved, machine, matrix_product, median, peak_size, ratio
-from landscape.layout import Layout
-from trainers.evaluation import chosen_form, population_evaluator
-from trainers.methods import Evaluation
+from landscape.trees import Layout
+from trainers.config import Evaluation
 from trainers.tasks.classification import Task, classification_task
 from trainers.tasks.datasets import Dataset
+from trainers.training import population_evaluator
+from trainers.training.evaluation import chosen_form
 
 # Multiplications and additions for one image and one member.
 FLOPS = {

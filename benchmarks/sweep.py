@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.timing import machine
 from landscape.errors import InterruptedRunError
 from trainers.config import RunConfig, resolve
-from trainers.published import READING_ERROR, published_accuracies
+from trainers.config.published import READING_ERROR, published_accuracies
 from trainers.runs import Run, open_run
 from trainers.tickets import train_tickets
 

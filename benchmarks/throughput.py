@@ -19,12 +19,10 @@ import numpy as np
 from evosax.algorithms import SNES
 
 from benchmarks.timing import interleaved, machine, matmul_peak, median, ratio
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.config import EvolutionConfig
-from trainers.engine import Engine
-from trainers.evaluation import population_evaluator
-from trainers.evolution import Evolution
 from trainers.tasks import load_task
+from trainers.training import Engine, Evolution, population_evaluator
 
 GENERATIONS = 100
 CONFIG = EvolutionConfig(strategy="snes", population_size=128, batch_size=512, generations=GENERATIONS)

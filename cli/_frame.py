@@ -26,8 +26,8 @@ from cli import _errors, _streams
 from cli._signals import Signals, Stopped
 from cli._text import strict
 from landscape import __version__
+from landscape.compute import SILENT, Progress
 from landscape.errors import InterruptedRunError, LandscapeError
-from landscape.progress import SILENT, Progress
 
 CONTEXT_SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],

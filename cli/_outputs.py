@@ -93,7 +93,7 @@ def write_result(result: Result, path: Path, *, plotlyjs: str, force: bool) -> l
 
 def write_page(result: Result, path: Path, *, plotlyjs: str, force: bool) -> list[Path]:
     """Write the page of one result: its figure, its numbers, where they come from."""
-    from landscape.plots.report import page_of
+    from landscape.plots import page_of
 
     return page_of(result).write(path, plotlyjs=plotlyjs, force=force)
 

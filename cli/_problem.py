@@ -30,7 +30,7 @@ def load(spec: str | None) -> Problem | None:
         return None
     # The working folder will be searched too: what lies there must not stand in for our own package.
     import trainers  # noqa: F401
-    from landscape.tasks import load_problem
+    from landscape.problem import load_problem
 
     try:
         return load_problem(spec)

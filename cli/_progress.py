@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from cli._streams import printable, write_err
-from landscape.progress import SILENT, Progress
+from cli._text import describe_fields
+from landscape.compute import SILENT, Progress
 
 INTERVAL = 30.0
 
@@ -30,15 +31,6 @@ def on_terminal() -> bool:
         return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown", ""}
     except (AttributeError, ValueError):
         return False
-
-
-def describe_fields(fields: dict[str, float | str]) -> str:
-    """Return the fields as ``name value`` pairs with four significant digits."""
-    parts = (
-        f"{name} {value:.4g}" if isinstance(value, (int, float)) else f"{name} {value}"
-        for name, value in fields.items()
-    )
-    return printable("  ".join(parts))
 
 
 class PlainProgress:

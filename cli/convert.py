@@ -49,8 +49,7 @@ def command(
     Reads .npz, .safetensors, Flax .msgpack, Keras and other HDF5 files. Names become a tree of
     dictionaries. Formats that need unpickling, such as PyTorch's own, are refused.
     """
-    from landscape.checkpoint import save
-    from landscape.convert import read_foreign
+    from landscape.files import read_foreign, save
 
     if os.path.realpath(target) == os.path.realpath(source):
         raise ConfigurationError(

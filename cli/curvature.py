@@ -13,7 +13,7 @@ from cli._frame import Outcome, Session
 
 if TYPE_CHECKING:
     from landscape import Checkpoint
-    from landscape.progress import Progress
+    from landscape.compute import Progress
     from landscape.results import Result
 
 # Options that the library takes under another name; all others are spelt alike.

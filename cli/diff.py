@@ -23,7 +23,7 @@ def command(_: Session, *, a: Path, b: Path) -> Outcome:
 
     Compares what the files say: arrays path by path, settings and metadata.
     """
-    from landscape.inspect import compare
+    from landscape.files import compare
 
     found = compare(a, b)
     same = bool(found["equal"])

@@ -39,7 +39,7 @@ class Names(click.ParamType[str]):
         incomplete: str,
     ) -> list[CompletionItem]:
         """Let the shell complete the last name of the list."""
-        from landscape.flatness.catalogue import MEASURES
+        from landscape.flatness import MEASURES
 
         before, comma, last = incomplete.rpartition(",")
         return [
@@ -212,7 +212,7 @@ def _radii(texts: Iterable[str], names: list[str]) -> dict[str, float | list[flo
 
 def _only_measure(text: str, names: list[str]) -> str:
     """Return the measure that a radius without a name is of."""
-    from landscape.flatness._plan import measures_with_radius
+    from landscape.flatness import measures_with_radius
 
     able = measures_with_radius(names)
     if len(able) != 1:
@@ -226,7 +226,7 @@ def _only_measure(text: str, names: list[str]) -> str:
 
 def _overrides(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the settings of each measure; the library checks the keys."""
-    from trainers._toml import parse_override
+    from trainers.config import parse_override
 
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
@@ -242,7 +242,7 @@ def _overrides(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def _check_names(names: Iterable[str], option: str) -> None:
-    from landscape.flatness.catalogue import MEASURES
+    from landscape.flatness import MEASURES
 
     for name in names:
         if name not in MEASURES:
@@ -256,7 +256,7 @@ def _check_names(names: Iterable[str], option: str) -> None:
 
 def _catalogue() -> Outcome:
     """Return the names, what they are, and which rescalings leave them unchanged."""
-    from landscape.flatness.catalogue import MEASURES, invariances
+    from landscape.flatness import MEASURES, invariances
 
     rows = invariances()
     width = max(len(name) for name in MEASURES)

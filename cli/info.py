@@ -18,6 +18,6 @@ def command(session: Session, *, paths: tuple[Path, ...]) -> Outcome:
 
     Reads names, shapes, settings and metrics; to check every byte, use verify.
     """
-    from landscape.inspect import describe
+    from landscape.files import describe
 
     return look_at(session, paths, describe)

@@ -37,7 +37,7 @@ def command(
     session.detail(f"device: {_device.require(device)}")
     again = f"landscape quickstart {'--force ' if force else ''}-o {shlex.quote(str(output))}"
     with session.stoppable(output, lambda: f"Go on with: {again}") as should_stop:
-        from trainers.quickstart import run_quickstart
+        from trainers.reports import run_quickstart
 
         story = run_quickstart(
             output,

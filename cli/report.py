@@ -43,7 +43,7 @@ def command(_: Session, *, results: tuple[Path, ...], output: Path, plotlyjs: st
         )
     _outputs.check([output], force=force, inputs=results)
     from landscape import load_result
-    from landscape.plots.report import report_page
+    from landscape.plots import report_page
 
     loaded = {str(path): load_result(path) for path in results}
     files = report_page(loaded).write(output, plotlyjs=plotlyjs, force=force)

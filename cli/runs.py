@@ -12,7 +12,7 @@ from cli._frame import Outcome, Session
 from cli._text import aligned, cell, strict
 
 if TYPE_CHECKING:
-    from trainers.summary import RunSummary
+    from trainers.reports import RunSummary
 
 
 @_options.command("runs", examples=("landscape runs runs", "landscape runs runs --json"))
@@ -23,7 +23,7 @@ def command(session: Session, *, folder: Path) -> Outcome:
     DIR is a run, or holds runs at any depth down to four; by default it is "runs".
     """
     del session
-    from trainers.summary import summaries
+    from trainers.reports import summaries
 
     found = summaries(folder)
     return Outcome(

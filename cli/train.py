@@ -111,7 +111,7 @@ def _source(ctx: click.Context, source: str | None, output: Path | None, resume:
 def planned(config: RunConfig, folder: Path, problem: str | None = None) -> Outcome:
     """Return the resolved configuration as TOML, with what it takes as comments in it."""
     from trainers.config import to_dict, to_toml
-    from trainers.plan import plan
+    from trainers.tickets import plan
 
     own, init, _ = own_problem(problem)
     estimate = plan(config, problem=own, init=init)
@@ -127,7 +127,7 @@ def own_problem(spec: str | None) -> tuple[Any, Any, Any]:
     """Return the user's problem, initialiser and chain of layers, or None for each."""
     if spec is None:
         return None, None, None
-    from landscape.tasks import load_trainable
+    from landscape.problem import load_trainable
 
     return load_trainable(spec)
 
@@ -172,8 +172,8 @@ def trained(session: Session, config: RunConfig, folder: Path, *, problem: str |
 @contextlib.contextmanager
 def _damage_explained(folder: Path, again: str) -> Iterator[None]:
     """Say of a damaged file of the run that it can be trained again: there may be no other copy."""
-    from landscape._hdf5_open import HINT
     from landscape.errors import CheckpointError
+    from landscape.files.hdf5 import HINT
 
     try:
         yield
@@ -199,6 +199,6 @@ def finished(run: Run, *, text: str, data: dict[str, Any]) -> Outcome:
 
 def written_page(run: Run) -> list[Path]:
     """Draw a finished run: ``results/tickets.html`` in its folder, anew each time it is trained on."""
-    from trainers.run_page import write_run_page
+    from trainers.reports import write_run_page
 
     return write_run_page(run, run.path / "results" / "tickets.html", force=True)[:1]

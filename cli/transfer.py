@@ -13,7 +13,7 @@ from cli._text import aligned, strict
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig
-    from trainers.transfer import TransferCell
+    from trainers.tickets import TransferCell
 
 
 @_options.command(
@@ -68,8 +68,8 @@ def command(  # noqa: PLR0913  one parameter an option
     Each target also trains its own tickets and random ones of the same densities. Several runs and
     several targets make a matrix. The result is a run folder like that of train.
     """
-    from trainers._sources import override_values
-    from trainers.transfer import refuse_own_problem, transfer_config
+    from trainers.config import override_values
+    from trainers.tickets import refuse_own_problem, transfer_config
 
     if problem is not None and task is not None:
         raise click.UsageError("--problem and --task say both what to train on")
@@ -92,7 +92,7 @@ def _train(
     session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool
 ) -> Outcome:
     from cli.train import finished, trained
-    from trainers.transfer import transfer_table
+    from trainers.tickets import transfer_table
 
     run = trained(session, config, folder, problem=problem, resume=resume)
     split, metric = run.headline

@@ -18,6 +18,6 @@ def command(session: Session, *, paths: tuple[Path, ...]) -> Outcome:
 
     Exit status 3 if anything is damaged; all paths are looked at all the same.
     """
-    from landscape.inspect import verify
+    from landscape.files import verify
 
     return look_at(session, paths, verify)

@@ -24,11 +24,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 import landscape
-from landscape._stats import mean_interval
-from landscape.flatness.catalogue import MEASURES, title_of
-from landscape.plots import write_html
-from landscape.plots._series import FEW_SEEDS, remaining_axis
+from landscape.flatness import MEASURES, title_of
+from landscape.plots import FEW_SEEDS, write_html
+from landscape.plots.series import remaining_axis
 from landscape.plots.theme import numbers, style, swatch
+from landscape.results import mean_interval
 from trainers import open_run, resolve, train_tickets
 
 PAIRS = [  # raw, and relative to the weights

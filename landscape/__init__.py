@@ -5,12 +5,16 @@ Importing this package loads neither jax nor plotly: public names are resolved w
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from landscape import errors as errors
+from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from landscape.checkpoint import Checkpoint as Checkpoint, load as load, save as save
-    from landscape.connectivity import Barrier as Barrier, loss_barrier as loss_barrier
+    from landscape.connectivity import (
+        Barrier as Barrier,
+        loss_barrier as loss_barrier,
+    )
     from landscape.curvature import (
         Alignment as Alignment,
         CurvatureOperator as CurvatureOperator,
@@ -34,6 +38,11 @@ if TYPE_CHECKING:
         top_eigenpairs as top_eigenpairs,
         trace as trace,
     )
+    from landscape.files import (
+        Checkpoint as Checkpoint,
+        load as load,
+        save as save,
+    )
     from landscape.flatness import (
         Flatness as Flatness,
         FlatnessMeasure as FlatnessMeasure,
@@ -56,75 +65,79 @@ if TYPE_CHECKING:
         Outputs as Outputs,
         Problem as Problem,
         Stream as Stream,
+        problem_of as problem_of,
     )
-    from landscape.results import Result as Result, load_result as load_result
-    from landscape.tasks import problem_of as problem_of
+    from landscape.results import (
+        Result as Result,
+        load_result as load_result,
+    )
 
 __version__ = "0.1.0"
 
-_EXPORTS = {
-    "Alignment": "landscape.curvature",
-    "Barrier": "landscape.connectivity",
-    "Checkpoint": "landscape.checkpoint",
-    "CurvatureOperator": "landscape.curvature",
-    "CurvatureTable": "landscape.curvature",
-    "Diagonal": "landscape.curvature",
-    "Eigenpairs": "landscape.curvature",
-    "Flatness": "landscape.flatness",
-    "FlatnessMeasure": "landscape.flatness",
-    "FrobeniusNorm": "landscape.curvature",
-    "MatrixOperator": "landscape.curvature",
-    "Metric": "landscape.problem",
-    "Outputs": "landscape.problem",
-    "Problem": "landscape.problem",
-    "Result": "landscape.results",
-    "ScaleCurvature": "landscape.curvature",
-    "SpectralDensity": "landscape.curvature",
-    "Stream": "landscape.problem",
-    "Trace": "landscape.curvature",
-    "adaptive_sharpness": "landscape.flatness",
-    "average_sharpness": "landscape.flatness",
-    "curvature_table": "landscape.curvature",
-    "diagonal": "landscape.curvature",
-    "fisher": "landscape.curvature",
-    "fisher_rao_norm": "landscape.flatness",
-    "flatness_table": "landscape.flatness",
-    "frobenius_norm": "landscape.curvature",
-    "gauss_newton": "landscape.curvature",
-    "gaussian_robustness": "landscape.flatness",
-    "gradient_alignment": "landscape.curvature",
-    "hessian": "landscape.curvature",
-    "hessian_flatness": "landscape.flatness",
-    "keskar_sharpness": "landscape.flatness",
-    "load": "landscape.checkpoint",
-    "load_result": "landscape.results",
-    "local_entropy": "landscape.flatness",
-    "loss_barrier": "landscape.connectivity",
-    "measure_flatness": "landscape.flatness",
-    "pac_bayes_flatness": "landscape.flatness",
-    "problem_of": "landscape.tasks",
-    "relative_flatness": "landscape.flatness",
-    "sam_sharpness": "landscape.flatness",
-    "save": "landscape.checkpoint",
-    "scale_curvature": "landscape.curvature",
-    "search_sharpness": "landscape.flatness",
-    "spectral_density": "landscape.curvature",
-    "top_eigenpairs": "landscape.curvature",
-    "trace": "landscape.curvature",
-}
+__getattr__, __dir__, _names = lazy_names(
+    __name__,
+    {
+        "connectivity": (
+            "Barrier",
+            "loss_barrier",
+        ),
+        "curvature": (
+            "Alignment",
+            "CurvatureOperator",
+            "CurvatureTable",
+            "Diagonal",
+            "Eigenpairs",
+            "FrobeniusNorm",
+            "MatrixOperator",
+            "ScaleCurvature",
+            "SpectralDensity",
+            "Trace",
+            "curvature_table",
+            "diagonal",
+            "fisher",
+            "frobenius_norm",
+            "gauss_newton",
+            "gradient_alignment",
+            "hessian",
+            "scale_curvature",
+            "spectral_density",
+            "top_eigenpairs",
+            "trace",
+        ),
+        "files": (
+            "Checkpoint",
+            "load",
+            "save",
+        ),
+        "flatness": (
+            "Flatness",
+            "FlatnessMeasure",
+            "adaptive_sharpness",
+            "average_sharpness",
+            "fisher_rao_norm",
+            "flatness_table",
+            "gaussian_robustness",
+            "hessian_flatness",
+            "keskar_sharpness",
+            "local_entropy",
+            "measure_flatness",
+            "pac_bayes_flatness",
+            "relative_flatness",
+            "sam_sharpness",
+            "search_sharpness",
+        ),
+        "problem": (
+            "Metric",
+            "Outputs",
+            "Problem",
+            "Stream",
+            "problem_of",
+        ),
+        "results": (
+            "Result",
+            "load_result",
+        ),
+    },
+)
 
-__all__ = sorted(("errors", *_EXPORTS))  # noqa: PLE0605  every item is a string
-
-
-def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module("landscape.errors")
-    if name in _EXPORTS:
-        value = getattr(importlib.import_module(_EXPORTS[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'landscape' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__ = sorted(("errors", *_names))  # noqa: PLE0605  every item is a string

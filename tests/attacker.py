@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from landscape import Checkpoint, save
-from landscape._hdf5 import root_digest
+from landscape.files.hdf5.archive import root_digest
 
 Sample = Callable[[Path], None]
 

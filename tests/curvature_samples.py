@@ -12,7 +12,7 @@ import numpy as np
 
 from landscape import Outputs, Problem
 from landscape.curvature._linear import SymmetricOperator
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.tasks.networks import build, initialise
 
 RNG = np.random.default_rng(7)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.flatness.catalogue import MEASURES
+from landscape.flatness import MEASURES
 from landscape.flatness.results import Flatness, FlatnessMeasure
 
 BOUNDS = {"keskar", "keskar_subspace", "sam", "sam_ascent", "adaptive_l2", "adaptive_linf"}

@@ -18,10 +18,9 @@ import h5py
 import numpy as np
 
 from landscape import Checkpoint, load, save
-from landscape._tree import by_path
-from landscape.convert import read_foreign
 from landscape.errors import CheckpointError
-from landscape.inspect import compare, describe
+from landscape.files import compare, describe, read_foreign
+from landscape.trees import by_path
 
 SLOW = 5.0  # seconds after which a case counts as a hang
 _WORDS = (0, 1, 2, 8, 0xFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)

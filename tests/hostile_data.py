@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from attacker import Sample, manifest_of, rewritten, sealed, whole
 
-from landscape._digest import array_digest
+from landscape.trees import array_digest
 
 ZEROS_DIGEST = array_digest(np.zeros(4, np.float32))
 

@@ -139,7 +139,7 @@ def test_endpoints_losses_are_bitwise_those_of_evaluate(dtype: str | None, batch
 
 
 def test_points_are_exactly_the_networks_at_both_ends_and_zero_where_both_are_pruned() -> None:
-    from landscape.connectivity._path import Line
+    from landscape.connectivity.line import Line
 
     a, b = (RNG.normal(size=1000).astype(np.float32) * scale for scale in (1e-6, 1e6))
     a[::3] = b[::3] = 0
@@ -152,7 +152,7 @@ def test_points_are_exactly_the_networks_at_both_ends_and_zero_where_both_are_pr
 
 
 def test_half_precision_weights_move_without_a_staircase() -> None:
-    from landscape.connectivity._path import Line
+    from landscape.connectivity.line import Line
 
     line = Line({"w": jnp.ones(1, jnp.bfloat16)}, {"w": jnp.full(1, 3, jnp.bfloat16)}, None)
     assert line(1 / 3)["w"].dtype == jnp.bfloat16

@@ -21,7 +21,7 @@ from landscape.errors import (
     NonFiniteError,
     ProblemError,
 )
-from landscape.tasks import problem_for
+from landscape.problem import problem_for
 
 X = np.random.default_rng(0).normal(size=(23, 4)).astype(np.float32)
 A = {"w": np.array([1, 0, -1, 2], np.float32), "b": np.float32(0.5)}
@@ -214,7 +214,7 @@ def test_running_out_of_memory_names_the_batch_size_and_half_of_it(
     if place == "evaluation":
         monkeypatch.setattr(problem, "_gathered", exhausted)
     else:
-        monkeypatch.setattr("landscape.connectivity._path._between", exhausted)
+        monkeypatch.setattr("landscape.connectivity.line._between", exhausted)
     with pytest.raises(DeviceMemoryError, match=r"20 examples[\s\S]*--batch-size 10"):
         loss_barrier(problem, A, B, batch_size=20)
 
@@ -297,7 +297,9 @@ def test_a_checkpoint_that_names_no_task_is_refused() -> None:
 
 
 def test_the_task_is_that_of_the_first_network_that_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("landscape.tasks.problem_of", lambda checkpoint: checkpoint.info["task"]["name"])
+    monkeypatch.setattr(
+        "landscape.problem.tasks.problem_of", lambda checkpoint: checkpoint.info["task"]["name"]
+    )
     infos: list[dict[str, Any]] = [{}, {"task": {"name": "one"}}, {"task": {"name": "two"}}]
     bare, first, second = (Checkpoint(params=A, info=info) for info in infos)
     assert problem_for(None, bare, first, second) == "one"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from landscape.connectivity._interval import DEFINITIONS, bands, baseline, excess
+from landscape.connectivity.barrier_interval import DEFINITIONS, bands, baseline, excess
 from landscape.errors import ConfigurationError, LandscapeError
 
 ALPHAS = np.linspace(0, 1, 9)
@@ -73,7 +73,7 @@ def test_band_is_that_of_a_plain_loop_over_the_same_resamples() -> None:
 def test_blocks_of_resamples_do_not_change_the_band(monkeypatch: pytest.MonkeyPatch) -> None:
     values = sample(TRUTHS["bump"], 3)
     whole = bands(values, ALPHAS, num_resamples=100)["above_mean"]
-    monkeypatch.setattr("landscape.connectivity._interval._BLOCK", 1)
+    monkeypatch.setattr("landscape.connectivity.barrier_interval._BLOCK", 1)
     parts = bands(values, ALPHAS, num_resamples=100)["above_mean"]
     assert parts.critical == pytest.approx(whole.critical, rel=1e-12)
     assert parts.bias == pytest.approx(whole.bias, rel=1e-9)
@@ -82,7 +82,7 @@ def test_blocks_of_resamples_do_not_change_the_band(monkeypatch: pytest.MonkeyPa
 def test_float32_products_for_large_data_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     values = sample(TRUTHS["bump"], 4)
     exact = bands(values, ALPHAS)["above_chord"]
-    monkeypatch.setattr("landscape.connectivity._interval._FLOAT64_ENTRIES", 1)
+    monkeypatch.setattr("landscape.connectivity.barrier_interval._FLOAT64_ENTRIES", 1)
     rough = bands(values, ALPHAS)["above_chord"]
     np.testing.assert_allclose(rough.interval, exact.interval, rtol=1e-4)
 
@@ -118,7 +118,7 @@ def test_chord_is_exact_at_its_ends_and_constant_between_equal_ones() -> None:
 
 @pytest.mark.parametrize("options", [{"num_resamples": 0}, {"num_resamples": 1.5}, {"confidence": 95}])
 def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
-    from landscape.connectivity._interval import check_settings
+    from landscape.connectivity.barrier_interval import check_settings
 
     with pytest.raises(ConfigurationError) as caught:
         check_settings(**{"num_resamples": 100, "confidence": 0.95, **options})

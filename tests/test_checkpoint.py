@@ -16,10 +16,18 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from landscape import Checkpoint, _hdf5_read, _hdf5_write, load, load_result, save
-from landscape._tree import by_path, escape_key, fill, leaves_with_paths, nest, unescape_key
+from landscape import Checkpoint, load, load_result, save
 from landscape.errors import ArchitectureMismatchError, CheckpointError, InputError, MaskError, NonFiniteError
-from landscape.inspect import compare, describe, verify
+from landscape.files import compare, describe, verify
+from landscape.files.hdf5 import reading, writing
+from landscape.trees import (
+    by_path,
+    escape_key,
+    fill,
+    leaves_with_paths,
+    nest,
+    unescape_key,
+)
 
 Pair = namedtuple("Pair", "first second")
 RNG = np.random.default_rng(0)
@@ -241,8 +249,8 @@ def test_masks_are_small_on_disk(tmp_path: Path) -> None:
 def test_an_almost_empty_network_much_larger_than_its_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_hdf5_read, "SMALL_BYTES", 2**20)
-    monkeypatch.setattr(_hdf5_write, "MAX_STREAMED_CHUNK", 2**20)
+    monkeypatch.setattr(reading, "SMALL_BYTES", 2**20)
+    monkeypatch.setattr(writing, "MAX_STREAMED_CHUNK", 2**20)
     params = {"w": np.zeros((300, 2**14), np.float32), "wide": np.zeros((1, 2**18 + 1), np.float32)}
     params["w"][7, 5] = 1.5
     mask = {name: leaf != 0 for name, leaf in params.items()}

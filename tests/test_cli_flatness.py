@@ -13,7 +13,7 @@ import pytest
 from cli.flatness import command
 from cli.main import run
 from landscape import Checkpoint, load_result, save
-from landscape.flatness.catalogue import MEASURES
+from landscape.flatness import MEASURES
 from trainers.tasks import load_task
 
 NETWORK = {"kind": "mlp", "widths": [2]}

@@ -1,4 +1,4 @@
-"""``landscape info``, ``diff`` and ``verify``: they print what `landscape.inspect` finds, without jax."""
+"""``landscape info``, ``diff`` and ``verify``: they print what `landscape.files` finds, without jax."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cli._bars import BarProgress
 from cli._progress import PlainProgress, make_progress, on_terminal
-from landscape.progress import SILENT, Progress
+from landscape.compute import SILENT, Progress
 
 
 class Terminal(io.StringIO):

@@ -27,15 +27,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 atexit.register(lambda: print("the interpreter's end"))
 from landscape.errors import InterruptedRunError
 sys.modules["jax"] = types.ModuleType("jax")
-config = types.ModuleType("trainers.config")
+config = types.ModuleType("trainers.config.run_config")
 config.resolve = lambda *_, **__: types.SimpleNamespace(name="mini")
-tickets = types.ModuleType("trainers.tickets")
+tickets = types.ModuleType("trainers.tickets.iterative")
 def train_tickets(config, folder, *, resume, progress, should_stop, **_):
     folder.mkdir(parents=True)
     (folder / "run.toml").write_text("")
 {body}
 tickets.train_tickets = train_tickets
-sys.modules.update({{"trainers.config": config, "trainers.tickets": tickets}})
+sys.modules.update({{"trainers.config.run_config": config, "trainers.tickets.iterative": tickets}})
 from cli import _device
 _device.configure = lambda *_, **__: None
 _device.require = lambda device: device

@@ -14,8 +14,8 @@ import pytest
 
 from cli import _device
 from cli.main import run
-from landscape._hdf5_open import HINT
 from landscape.errors import CheckpointError, InterruptedRunError, OutputExistsError
+from landscape.files.hdf5 import HINT
 
 ROWS = [("es-snr, test accuracy", "0.95 at 4 %"), ("gd-magnitude, test accuracy", "0.9 at 4 %")]
 

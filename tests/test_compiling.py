@@ -9,28 +9,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from landscape import Problem, _compiling
-from landscape._compiling import program
+from landscape import Problem
+from landscape.compute import compiling, program
 
 
 @pytest.fixture
 def anew() -> Iterator[None]:
     """Ask the compiler again, before and after."""
-    _compiling._compiler_options.cache_clear()
+    compiling._compiler_options.cache_clear()
     yield
-    _compiling._compiler_options.cache_clear()
+    compiling._compiler_options.cache_clear()
 
 
 def test_this_compiler_knows_the_options(anew: None) -> None:
-    expected = _compiling._CPU if jax.default_backend() == "cpu" else None
-    assert _compiling._compiler_options() == expected
+    expected = compiling._CPU if jax.default_backend() == "cpu" else None
+    assert compiling._compiler_options() == expected
 
 
 def test_options_that_a_compiler_does_not_know_are_left_out(
     anew: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_compiling, "_CPU", {"xla_cpu_of_another_version": True})
-    assert _compiling._compiler_options() is None
+    monkeypatch.setattr(compiling, "_CPU", {"xla_cpu_of_another_version": True})
+    assert compiling._compiler_options() is None
     assert program(lambda x: x + 1)(1.0) == 2.0
 
 
@@ -41,4 +41,4 @@ def test_keywords_reach_jit(anew: None) -> None:
 
 def test_a_problem_does_not_start_the_device(anew: None) -> None:
     Problem(lambda p, batch: batch[0] @ p, train=(np.zeros((4, 2)), np.zeros(4)))
-    assert _compiling._compiler_options.cache_info().misses == 0
+    assert compiling._compiler_options.cache_info().misses == 0

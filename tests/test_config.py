@@ -15,21 +15,21 @@ from hypothesis import given, strategies as st
 
 from landscape import Checkpoint, save
 from landscape.errors import CheckpointError, ConfigurationError
-from trainers._formats import modernised
-from trainers._toml import dump_toml
 from trainers.config import (
     EvolutionConfig,
-    PruningConfig,
     RunConfig,
     SeedsConfig,
     changed_keys,
     from_dict,
+    modernised,
     preset_names,
     resolve,
+    snr_denominator,
     to_dict,
     to_toml,
 )
-from trainers.methods import snr_denominator
+from trainers.config.run_config import PruningConfig
+from trainers.config.toml_text import dump_toml
 from trainers.runs import RunFolder
 
 

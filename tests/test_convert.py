@@ -16,8 +16,8 @@ import safetensors.numpy
 
 from cli.main import run
 from landscape import Checkpoint, Problem, load, loss_barrier, save
-from landscape.convert import read_foreign
 from landscape.errors import CheckpointError, ConfigurationError, InputError
+from landscape.files import read_foreign
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(3, 4)).astype(np.float32)

@@ -15,8 +15,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 import landscape
 from landscape import MatrixOperator, Problem, hessian, top_eigenpairs
-from landscape.curvature import _onepool, _search
-from landscape.curvature._lanczos import Lanczos
+from landscape.curvature import Lanczos, _onepool, _search
 from landscape.curvature._linear import SymmetricOperator
 
 N = 300

@@ -12,9 +12,8 @@ from curvature_samples import network_problem
 from matfree import decomp, funm, stochtrace
 
 from landscape import hessian
-from landscape.curvature import _estimators
-from landscape.curvature._lanczos import Lanczos
-from landscape.layout import Layout
+from landscape.curvature import Lanczos, _estimators
+from landscape.trees import Layout
 
 STEPS = 12
 

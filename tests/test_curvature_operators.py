@@ -25,7 +25,7 @@ from curvature_samples import (
 import landscape
 from landscape import Problem, Stream, fisher, gauss_newton, hessian
 from landscape.curvature import _products
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.tasks import load_task
 
 

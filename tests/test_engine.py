@@ -14,14 +14,13 @@ import pytest
 
 from landscape import Problem
 from landscape.errors import ConfigurationError
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.config import EvolutionConfig, GradientConfig
-from trainers.engine import Engine, chunks
-from trainers.evaluation import map_replicates, mean_loss, population_evaluator
-from trainers.evolution import Evolution
-from trainers.gradient import Gradient, gradient_noise_std, learning_rate
-from trainers.protocol import Step
 from trainers.strategies import STRATEGIES
+from trainers.training import Engine, Evolution, Gradient, map_replicates, mean_loss, population_evaluator
+from trainers.training.engine import chunks
+from trainers.training.gradient import gradient_noise_std, learning_rate
+from trainers.training.protocol import Step
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 6)).astype(np.float32)

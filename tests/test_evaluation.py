@@ -13,14 +13,14 @@ import pytest
 
 from landscape import Problem
 from landscape.errors import ConfigurationError
-from landscape.layout import Layout
-from trainers.config import resolve, to_toml
-from trainers.evaluation import chosen_form, memory_budget, population_evaluator
-from trainers.methods import Evaluation
+from landscape.trees import Layout
+from trainers.config import Evaluation, resolve, to_toml
 from trainers.tasks import load_task
 from trainers.tasks.classification import Task, classification_task
 from trainers.tasks.datasets import Dataset
 from trainers.tickets import train_tickets
+from trainers.training import population_evaluator
+from trainers.training.evaluation import chosen_form, memory_budget
 
 NETWORKS = [
     {"kind": "paper-cnn"},

@@ -13,8 +13,8 @@ import pytest
 
 from landscape.errors import ConfigurationError
 from trainers.config import EvolutionConfig
-from trainers.evolution import Evolution
-from trainers.protocol import Step
+from trainers.training import Evolution
+from trainers.training.protocol import Step
 
 
 def config(strategy: str, **changes: Any) -> EvolutionConfig:

@@ -14,7 +14,7 @@ from flatness_samples import F64, relu_features, relu_model, relu_network, relu_
 import landscape
 from landscape import Problem, Stream, hessian, measure_flatness
 from landscape.errors import ProblemError
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.tasks import load_task
 from trainers.tasks.networks import build, features, initialise
 

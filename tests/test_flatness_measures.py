@@ -29,7 +29,7 @@ from landscape import Checkpoint, Problem
 from landscape.curvature.operators import hessian
 from landscape.flatness import _measured, keskar
 from landscape.flatness._surroundings import Options, Surroundings
-from landscape.layout import Layout
+from landscape.trees import Layout
 
 # -- mean rises ------------------------------------------------------------------------------------
 

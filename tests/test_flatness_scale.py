@@ -10,7 +10,7 @@ import pytest
 from flatness_samples import F64, relu_network, relu_problem, rescaled
 
 from landscape import Checkpoint, measure_flatness
-from landscape.flatness.catalogue import MEASURES, invariances
+from landscape.flatness import MEASURES, invariances
 
 NETWORK = relu_network(bias=True)
 STD = jax.tree.map(lambda x: np.full(x.shape, 0.1), NETWORK)

@@ -15,10 +15,10 @@ import pytest
 from flatness_samples import relu_network, relu_problem
 
 import landscape
+from landscape.compute import SILENT
 from landscape.errors import NonFiniteError
 from landscape.flatness import _side_by_side
 from landscape.flatness._side_by_side import Job, side_by_side
-from landscape.progress import SILENT
 
 needs_two_cores = pytest.mark.skipif(_side_by_side._cores() < 2, reason="one core: one network at a time")
 

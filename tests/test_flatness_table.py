@@ -23,13 +23,13 @@ from flatness_samples import (
 
 import landscape
 from landscape import Checkpoint, Problem, Stream, flatness_table, load_result, measure_flatness
-from landscape._compiling import compile_seconds
+from landscape.compute import compile_seconds
 from landscape.errors import (
     ProblemError,
 )
+from landscape.flatness import MEASURES
 from landscape.flatness._plan import _RECIPES
 from landscape.flatness._variants import check_settings, settable
-from landscape.flatness.catalogue import MEASURES
 
 EXACT = [
     "keskar",

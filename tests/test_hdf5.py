@@ -22,9 +22,10 @@ import pytest
 from attacker import rewritten, sealed, whole
 from hostile import SAMPLES
 
-from landscape import Checkpoint, _hdf5_open, load, save
+from landscape import Checkpoint, load, save
 from landscape.errors import CheckpointError, OutputExistsError
-from landscape.inspect import verify
+from landscape.files import verify
+from landscape.files.hdf5 import opening
 
 pytestmark = pytest.mark.faults
 MASK = {"layer": {"kernel": np.ones((3, 4), bool), "bias": np.ones(4, bool)}}
@@ -199,13 +200,13 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(
     path = tmp_path / "a.h5"
     whole(path)
     SAMPLES["external_storage"][0](tmp_path / "evil.h5")
-    sound, check = load(path), _hdf5_open._check_header
+    sound, check = load(path), opening._check_header
 
-    def replaced(file: _hdf5_open.RawFile) -> None:
+    def replaced(file: opening.RawFile) -> None:
         check(file)
         (tmp_path / "evil.h5").replace(path)
 
-    monkeypatch.setattr(_hdf5_open, "_check_header", replaced)
+    monkeypatch.setattr(opening, "_check_header", replaced)
     assert load(path).digest == sound.digest
 
 

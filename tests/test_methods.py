@@ -11,7 +11,6 @@ import optax
 import pytest
 
 from landscape import Problem
-from landscape._tree import by_path
 from landscape.errors import (
     ArchitectureMismatchError,
     ConfigurationError,
@@ -19,11 +18,12 @@ from landscape.errors import (
     InterruptedRunError,
     RunError,
 )
+from landscape.trees import by_path
 from trainers import resolve, train_tickets
 from trainers.config import RunConfig
-from trainers.engine import Engine
 from trainers.pruning import CONTROLS
 from trainers.runs import Run
+from trainers.training import Engine
 
 SMALL = [
     "runtime.chunk_seconds=0.02",

@@ -17,10 +17,9 @@ import pytest
 from plot_samples import ODD_NAME, SHOWN_NAME, a_barrier, a_sweep, some_levels, some_pairs
 
 from landscape.errors import ConfigurationError, InputError, OutputExistsError
-from landscape.plots import write_html
-from landscape.plots.barrier import barrier_figure
-from landscape.plots.page import Page
-from landscape.plots.tickets import barrier_levels_figure, barrier_pairs_figure, sweep_figure
+from landscape.plots import Page, sweep_figure, write_html
+from landscape.plots.connectivity.barrier import barrier_figure
+from landscape.plots.tickets.sweeps import barrier_levels_figure, barrier_pairs_figure
 
 
 def a_page(name: str = "tickets") -> Page:

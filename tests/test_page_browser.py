@@ -8,15 +8,9 @@ import pytest
 from browser import open_page
 from plot_samples import ODD_NAME, SHOWN_NAME, a_barrier, a_sweep, some_layers, some_levels, some_pairs
 
-from landscape.plots import write_html
-from landscape.plots.barrier import barrier_figure
-from landscape.plots.page import Page
-from landscape.plots.tickets import (
-    barrier_levels_figure,
-    barrier_pairs_figure,
-    density_figure,
-    sweep_figure,
-)
+from landscape.plots import Page, density_figure, sweep_figure, write_html
+from landscape.plots.connectivity.barrier import barrier_figure
+from landscape.plots.tickets.sweeps import barrier_levels_figure, barrier_pairs_figure
 
 
 def whole_page(name: str = "es seed 0") -> Page:

@@ -17,19 +17,14 @@ import pytest
 from hypothesis import given, strategies as st
 from plot_samples import a_barrier, a_sweep, some_layers, some_levels, some_pairs
 
-from landscape._stats import mean_interval
 from landscape.errors import InputError, MissingDependencyError, OutputExistsError
-from landscape.plots import figure_of, write_image
-from landscape.plots._scale import Scale
-from landscape.plots._text import label, markup, shorten, visible, wrapped_label
-from landscape.plots.barrier import barrier_figure
+from landscape.plots import density_figure, figure_of, sweep_figure, write_image
+from landscape.plots.axes import Scale
+from landscape.plots.connectivity.barrier import barrier_figure
+from landscape.plots.text import label, markup, shorten, visible, wrapped_label
 from landscape.plots.theme import COLORS, log_ticks, numbers, percent_ticks, style, swatch
-from landscape.plots.tickets import (
-    barrier_levels_figure,
-    barrier_pairs_figure,
-    density_figure,
-    sweep_figure,
-)
+from landscape.plots.tickets.sweeps import barrier_levels_figure, barrier_pairs_figure
+from landscape.results import mean_interval
 
 
 def traces(fig: go.Figure, name: str) -> list[Any]:

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from flatness_results import a_measure, a_table, figures
 
-from landscape.flatness.catalogue import MEASURES, title_of
+from landscape.flatness import MEASURES, title_of
 from landscape.plots import figure_of
-from landscape.plots._tables import figure_rows
-from landscape.plots._text import label, shorten
-from landscape.plots.flatness import curve_figure, networks_figure, sweep_of, values_figure
-from landscape.plots.flatness_curves import metrics_of
-from landscape.plots.flatness_page import flatness_page
-from landscape.plots.flatness_ranks import correlation_figure
+from landscape.plots.flatness.curves import metrics_of
+from landscape.plots.flatness.figures import curve_figure, networks_figure, sweep_of, values_figure
+from landscape.plots.flatness.page import flatness_page
+from landscape.plots.flatness.ranks import correlation_figure
+from landscape.plots.tables import figure_rows
+from landscape.plots.text import label, shorten
 
 
 def words(fig: Any) -> list[str]:

@@ -11,9 +11,9 @@ from flatness_results import a_table, figures
 from plot_samples import ODD_NAME, SHOWN_NAME
 
 from landscape.plots import figure_of
-from landscape.plots._text import label
-from landscape.plots.flatness import values_figure
-from landscape.plots.flatness_page import flatness_page
+from landscape.plots.flatness.figures import values_figure
+from landscape.plots.flatness.page import flatness_page
+from landscape.plots.text import label
 
 
 def test_the_page_shows_all_raw_measures_of_a_counterpart_beside_it() -> None:

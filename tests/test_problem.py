@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from landscape import Metric, Problem, Stream
-from landscape._splits import make_split
 from landscape.errors import ConfigurationError, DeviceMemoryError, ProblemError
+from landscape.problem.splits import make_split
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(53, 4)).astype(np.float32)

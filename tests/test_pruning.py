@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from landscape.errors import ConfigurationError, MaskError
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.pruning import ScoreInputs, count_to_keep, keep_highest, layer_densities, score
 
 TREE = {

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from landscape import Outputs, Problem
 from landscape.errors import ConfigurationError, MaskError
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.pruning import (
     CONTROLS,
     SCOPES,
@@ -26,14 +26,15 @@ from trainers.pruning import (
     densities,
     effective_mask,
     layer_counts,
+    loss_derivatives,
     mask_overlap,
     prune,
     prune_in_steps,
     rank_correlations,
     score,
 )
-from trainers.pruning.derivatives import loss_derivatives
-from trainers.tasks.networks import build, chain, initialise
+from trainers.tasks import chain
+from trainers.tasks.networks import build, initialise
 
 RNG = np.random.default_rng(0)
 SHAPES = {"Dense_0": (6, 5), "Dense_1": (5, 4), "Dense_2": (4, 3)}

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from trainers import resolve
-from trainers.quickstart import Quickstart, run_quickstart
-from trainers.quickstart_page import _introduction
+from trainers.reports import run_quickstart
+from trainers.reports.quickstart import Quickstart
+from trainers.reports.quickstart_page import _introduction
 
 SMALL = [
     "network.widths=[4]",

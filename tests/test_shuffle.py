@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainers.shuffle import shuffled_positions
+from trainers.training.shuffle import shuffled_positions
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 97, 1257, 4096])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy.stats import binomtest, t
 
-from landscape._stats import mean_interval, wilson_interval
 from landscape.errors import InputError
+from landscape.results import mean_interval, wilson_interval
 
 
 @given(n=st.integers(1, 5000), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.99]))

@@ -16,13 +16,12 @@ import pytest
 
 from landscape import Checkpoint, load, save
 from landscape.errors import ConfigurationError
-from trainers.config import EvolutionConfig
-from trainers.evolution import Evolution
-from trainers.protocol import Step
-from trainers.published import paper_settings
+from trainers.config import EvolutionConfig, paper_settings
 from trainers.strategies import FACTS, REFUSED, STRATEGIES, no_snr
-from trainers.strategies._base import LEAST_STD, step_optimizer
+from trainers.strategies.base import LEAST_STD, step_optimizer
 from trainers.strategies.pgpe import PGPEStrategy
+from trainers.training import Evolution
+from trainers.training.protocol import Step
 
 NAMES = sorted(STRATEGIES)
 SCALED = [name for name in NAMES if FACTS[name].per_parameter]

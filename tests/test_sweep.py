@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sweep
-from trainers.published import published_accuracies
+from trainers.config.published import published_accuracies
 from trainers.runs import open_run
 
 

@@ -19,8 +19,8 @@ import pytest
 
 from landscape import Checkpoint
 from landscape.errors import ArchitectureMismatchError, ConfigurationError, DataError
-from landscape.layout import Layout
-from landscape.tasks import problem_of
+from landscape.problem.tasks import problem_of
+from landscape.trees import Layout
 from trainers import tasks
 from trainers.tasks import datasets, load_task
 from trainers.tasks.datasets import cache_folder, load_dataset

@@ -16,13 +16,13 @@ from small_runs import arrays, smoke
 
 from landscape import Problem
 from landscape.errors import ConfigurationError
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers import ChainLayer, train_tickets
-from trainers.plan import plan
-from trainers.ranks import final_rank_correlations
-from trainers.run_page import write_run_page
+from trainers.reports import write_run_page
+from trainers.reports.ranks import final_rank_correlations
 from trainers.runs import Run
-from trainers.tickets import _Session
+from trainers.tickets import plan
+from trainers.tickets.iterative import _Session
 
 
 @pytest.fixture(scope="module")

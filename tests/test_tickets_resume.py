@@ -155,7 +155,7 @@ def test_a_run_killed_between_the_files_of_a_level_trains_nothing_again(
         save(path, checkpoint, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("trainers.tickets.save", save_two_then_die)
+        patch.setattr("trainers.tickets.iterative.save", save_two_then_die)
         with pytest.raises(KeyboardInterrupt):
             train_tickets(smoke(), folder)
     assert [path.parent.name for path in written[2:]] == ["seed-0", "seed-1"]

@@ -13,8 +13,8 @@ from landscape import Problem
 from landscape.errors import ConfigurationError, ProblemError
 from trainers import resolve, train_tickets
 from trainers.config import RunConfig
-from trainers.plan import plan
-from trainers.quickstart import run_quickstart
+from trainers.reports import run_quickstart
+from trainers.tickets import plan
 
 
 def smoke(*overrides: str) -> RunConfig:

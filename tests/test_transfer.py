@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from cli.main import run as command_line
-from landscape._tree import by_path
 from landscape.errors import ConfigurationError, RunError
-from landscape.tasks import load_trainable
+from landscape.problem import load_trainable
+from landscape.trees import by_path
 from trainers import resolve, train_tickets, transfer_config, transfer_table
-from trainers.config import EvolutionConfig, from_dict, to_toml
-from trainers.published import paper_settings
+from trainers.config import EvolutionConfig, from_dict, paper_settings, to_toml
+from trainers.reports import summaries
+from trainers.reports.summary import summary
 from trainers.runs import Run, RunFolder
-from trainers.summary import summaries, summary
 
 TINY = [
     "network={kind='mlp', widths=[8]}",

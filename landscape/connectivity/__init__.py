@@ -1,5 +1,23 @@
 """How networks are connected: the loss along paths between them."""
 
-from landscape.connectivity.barrier import Barrier, loss_barrier
+from __future__ import annotations
 
-__all__ = ["Barrier", "loss_barrier"]
+from typing import TYPE_CHECKING
+
+from landscape.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from landscape.connectivity.barrier import (
+        Barrier as Barrier,
+        loss_barrier as loss_barrier,
+    )
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "barrier": (
+            "Barrier",
+            "loss_barrier",
+        ),
+    },
+)

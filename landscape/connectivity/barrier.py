@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from landscape._json import dump_json
-from landscape._settings import check_choice, check_seed, check_whole
-from landscape.connectivity import _endpoints, _interval, _measure
-from landscape.connectivity._interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
-from landscape.progress import SILENT, Progress
-from landscape.results import Result, format_value
-from landscape.tasks import problem_for
+from landscape.compute import SILENT, Progress
+from landscape.connectivity import barrier_interval, endpoints, measure
+from landscape.connectivity.barrier_interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
+from landscape.files import dump_json
+from landscape.problem import problem_for
+from landscape.results import Result, check_choice, check_seed, check_whole, format_value
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
@@ -293,18 +292,18 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
     (1.0, 0.5)
     """
     _check(num_points, seed, dtype, batch_stats)
-    _interval.check_settings(num_resamples, confidence)
-    given = (_endpoints.read(a), _endpoints.read(b))
+    barrier_interval.check_settings(num_resamples, confidence)
+    given = (endpoints.read(a), endpoints.read(b))
     problem = problem_for(problem, *given)
-    pair = _endpoints.make_pair(
+    pair = endpoints.make_pair(
         given,
         names=names,
         with_stats=problem.update_stats is not None,
         allow_nonfinite=allow_nonfinite,
     )
-    from landscape.connectivity import _path  # needs jax, which loading a stored barrier does not
+    from landscape.connectivity import line
 
-    plan = _path.Plan(
+    plan = line.Plan(
         split=split,
         splits=_splits(problem, split, splits),
         alphas=np.linspace(0.0, 1.0, num_points),
@@ -314,8 +313,8 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
         batch_stats=batch_stats,
         allow_nonfinite=allow_nonfinite,
     )
-    curve = _path.evaluate(problem, pair, plan, progress or SILENT)
-    measured = _measure.Measurement(problem, pair, plan, curve)
+    curve = line.evaluate(problem, pair, plan, progress or SILENT)
+    measured = measure.Measurement(problem, pair, plan, curve)
     return Barrier(
         **measured.fields(seed=int(seed), num_resamples=int(num_resamples), confidence=float(confidence))
     )

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from landscape.compute import SILENT, Progress
 from landscape.curvature import _estimators
 from landscape.curvature._estimators import rademacher, status_of
 from landscape.curvature._linear import SymmetricOperator
 from landscape.curvature._tracing import t_interval
-from landscape.progress import SILENT, Progress
 
 _MORE = 1.15  # for a variance that the probes so far underestimated
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from landscape._outputs import Outputs
+from landscape.problem import Outputs
 
 PyTree = Any
 Leaves = Mapping[str, jax.Array]

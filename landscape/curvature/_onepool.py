@@ -117,7 +117,7 @@ def _padded(rows: int) -> int:
 def _program() -> Any:
     import jax.numpy as jnp
 
-    from landscape._compiling import program
+    from landscape.compute import program
 
     def project(known: Any, product: Any, count: Any, coupling: Any) -> Any:
         # Rows are cut out here: on their own they do not lie where jax can use them without a copy. The

@@ -10,17 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from landscape._compiling import compile_seconds
-from landscape._device import device_memory, on_device, precision
-from landscape._network import Network, network_of, nudged, used_inputs
-from landscape._subject import Subject
-from landscape._subset import stated, subset_of
-from landscape._tree import by_path, map_with_paths
+from landscape.compute import compile_seconds, device_memory, on_device, precision
 from landscape.curvature._kinds import Gradient
 from landscape.curvature._linear import SymmetricOperator
 from landscape.curvature._products import Programs, Resident, Streamed, programs_of
 from landscape.errors import ProblemError
-from landscape.problem import Problem
+from landscape.network import Network, Subject, network_of, nudged, used_inputs
+from landscape.problem import Problem, stated, subset_of
+from landscape.trees import by_path, map_with_paths
 
 PyTree = Any
 

@@ -17,14 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape._compiling import program
-from landscape._device import on_device
-from landscape._network import Network, differentiable
+from landscape.compute import on_device, program
 from landscape.curvature._kinds import Kind
+from landscape.network import Network, differentiable
 
 if TYPE_CHECKING:
-    from landscape.layout import Layout
     from landscape.problem import Problem
+    from landscape.trees import Layout
 
 PyTree = Any
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from landscape.compute import Progress
 from landscape.curvature._lanczos import Lanczos, NonFiniteProductError
 from landscape.curvature._linear import SymmetricOperator
-from landscape.progress import Progress
-from landscape.provenance import provenance
+from landscape.results import provenance
 
 NOT_CONVERGED, INCOMPLETE, NON_FINITE = "not-converged", "incomplete", "non-finite"
 DENSE_UP_TO = 128

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from landscape.compute import Progress
 from landscape.curvature import _estimators
 from landscape.curvature._estimators import Hutchinson, HutchPP, Samples
 from landscape.curvature._linear import SymmetricOperator
 from landscape.errors import ConfigurationError
-from landscape.progress import Progress
 
 PILOT = 10  # fewest probes, and those from whose variance the number needed is foretold
 MANY = 60  # Hutchinson probes from which a sketch is worth its products

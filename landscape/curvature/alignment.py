@@ -8,15 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape._settings import check_whole
+from landscape.compute import Progress
 from landscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from landscape.curvature.operators import gauss_newton, hessian
 from landscape.errors import InputError
-from landscape.problem import Problem
-from landscape.progress import Progress
-from landscape.provenance import provenance
-from landscape.results import Result, format_value
-from landscape.tasks import problem_for
+from landscape.problem import Problem, problem_for
+from landscape.results import Result, check_whole, format_value, provenance
 
 __all__ = ["Alignment", "gradient_alignment"]
 
@@ -161,7 +158,7 @@ def _gauss_newton_part(
 
 
 def _checked_step(params: Any, flatten: Any, update: Any) -> np.ndarray:
-    from landscape._checks import check_same_architecture
+    from landscape.trees import check_same_architecture
 
     check_same_architecture(params, update, ("params", "update"))
     step: np.ndarray = flatten(update).astype(np.float64)

@@ -9,14 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape._settings import check_real, check_seed, check_whole
+from landscape.compute import SILENT, Progress
 from landscape.curvature._estimators import rademacher, standard_error
 from landscape.curvature._lanczos import Lanczos, NonFiniteProductError
 from landscape.curvature._linear import SymmetricOperator, as_operator
 from landscape.curvature.eigenpairs import Eigenpairs
-from landscape.progress import SILENT, Progress
-from landscape.provenance import provenance
-from landscape.results import Result, format_value
+from landscape.results import Result, check_real, check_seed, check_whole, format_value, provenance
 
 __all__ = ["SpectralDensity", "spectral_density"]
 

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape._json import jsonable
-from landscape._settings import check_choice, check_real, check_seed, check_whole
+from landscape.compute import SILENT, Progress
 from landscape.curvature._linear import SymmetricOperator, as_operator
-from landscape.progress import SILENT, Progress
-from landscape.results import Result, format_value
+from landscape.files import jsonable
+from landscape.results import Result, check_choice, check_real, check_seed, check_whole, format_value
 
 __all__ = ["Eigenpairs", "top_eigenpairs"]
 

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape._output_check import checked_outputs
-from landscape._subject import Subject, make_subject
-from landscape._subset import example_numbers
 from landscape.curvature import _kinds
 from landscape.curvature._operator import CurvatureOperator
 from landscape.curvature._products import programs_of
 from landscape.errors import ConfigurationError, ProblemError
-from landscape.problem import Problem
-from landscape.tasks import problem_for
+from landscape.network import Subject, make_subject
+from landscape.problem import Problem, checked_outputs, example_numbers, problem_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,20 +10,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape._checks import check_same_architecture
-from landscape._settings import check_whole
-from landscape._stats import mean_interval
-from landscape._subject import facts_of
-from landscape.checkpoint import Checkpoint, load
+from landscape.compute import SILENT, Progress
 from landscape.curvature._linear import MOST_DENSE
 from landscape.curvature.operators import hessian
 from landscape.curvature.stochastic import diagonal
 from landscape.errors import InputError
-from landscape.problem import Problem
-from landscape.progress import SILENT, Progress
-from landscape.provenance import provenance
-from landscape.results import Result, format_value
-from landscape.tasks import problem_for_all
+from landscape.files import Checkpoint, load
+from landscape.network import facts_of
+from landscape.problem import Problem, problem_for_all
+from landscape.results import Result, check_whole, format_value, mean_interval, provenance
+from landscape.trees import check_same_architecture
 
 __all__ = ["ScaleCurvature", "scale_curvature"]
 

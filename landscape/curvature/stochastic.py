@@ -6,13 +6,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from landscape._settings import check_choice, check_real, check_seed, check_whole
+from landscape.compute import SILENT, Progress
 from landscape.curvature._entries import DiagonalRun, NormRun
 from landscape.curvature._linear import SymmetricOperator, as_operator
 from landscape.curvature._tracing import TraceRun
 from landscape.curvature.estimates import Diagonal, FrobeniusNorm, Trace
-from landscape.progress import SILENT, Progress
-from landscape.provenance import provenance
+from landscape.results import check_choice, check_real, check_seed, check_whole, provenance
 
 __all__ = ["diagonal", "frobenius_norm", "trace"]
 

@@ -9,21 +9,18 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from landscape._digest import text_digest
-from landscape._settings import check_choice, check_whole
-from landscape._subject import facts_of
-from landscape.checkpoint import Checkpoint, load
+from landscape.compute import SILENT, Progress
 from landscape.curvature import _tidy
 from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.operators import fisher, gauss_newton, hessian
 from landscape.curvature.stochastic import trace as estimate_trace
 from landscape.errors import ConfigurationError
-from landscape.problem import Problem
-from landscape.progress import SILENT, Progress
-from landscape.provenance import provenance
-from landscape.results import Result, format_value
-from landscape.tasks import problem_for_all
+from landscape.files import Checkpoint, load
+from landscape.network import facts_of
+from landscape.problem import Problem, problem_for_all
+from landscape.results import Result, check_choice, check_whole, format_value, provenance
+from landscape.trees import text_digest
 
 __all__ = ["CurvatureTable", "curvature_table"]
 

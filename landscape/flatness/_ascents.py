@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from landscape._device import on_device
-from landscape._settings import check_real, check_seed, check_whole
+from landscape.compute import on_device
 from landscape.flatness._programs import Ball
 from landscape.flatness._surroundings import Surroundings
+from landscape.results import check_real, check_seed, check_whole
 
 
 def check_ascent(settings: dict[str, Any]) -> None:

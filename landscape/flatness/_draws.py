@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from landscape._compiling import compile_seconds
+from landscape.compute import compile_seconds
 from landscape.flatness._programs import MOST_DRAWS, MOST_STEPS, Rays
 from landscape.flatness._surroundings import Surroundings
 

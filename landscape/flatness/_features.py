@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from landscape._device import on_device
-from landscape._probe import users_errors
+from landscape.compute import on_device
 from landscape.errors import ProblemError
 from landscape.flatness._programs import Place
 from landscape.flatness._surroundings import Surroundings
+from landscape.problem import users_errors
 
 PyTree = Any
 Features = Callable[[PyTree, PyTree], Mapping[str, jax.Array]]

@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.flatness._surroundings import Surroundings
 from landscape.flatness.results import ESTIMATE, FlatnessMeasure
-from landscape.provenance import provenance
+from landscape.results import provenance
 
 CONFIDENCE = 0.95
 

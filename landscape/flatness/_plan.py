@@ -7,13 +7,13 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from landscape._settings import check_seed, check_whole
 from landscape.errors import ConfigurationError
 from landscape.flatness import entropy, gaussian, keskar, norms, pac_bayes, spectral, worst_case
 from landscape.flatness._surroundings import Surroundings
 from landscape.flatness._variants import check_radius, check_reference, check_settings
 from landscape.flatness.catalogue import MEASURES
 from landscape.flatness.results import FlatnessMeasure
+from landscape.results import check_seed, check_whole
 
 
 @dataclasses.dataclass(frozen=True)

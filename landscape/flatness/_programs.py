@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from landscape._compiling import program
-from landscape._network import Network
-from landscape._settings import check_real
+from landscape.compute import program
 from landscape.errors import ProblemError
-from landscape.layout import Layout
+from landscape.network import Network
 from landscape.problem import Problem
+from landscape.results import check_real
+from landscape.trees import Layout
 
 PyTree = Any
 # Batch, weights [B], values at the network; or several of them along a leading axis.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from landscape._digest import text_digest
-from landscape._subject import facts_of
+from landscape.compute import Progress
 from landscape.errors import InputError, LandscapeError, ProblemError
 from landscape.flatness._correlations import correlations
 from landscape.flatness._plan import Plan
 from landscape.flatness._surroundings import Surroundings
 from landscape.flatness.results import Flatness, FlatnessMeasure, metric_rises
-from landscape.progress import Progress
-from landscape.provenance import provenance
+from landscape.network import facts_of
+from landscape.results import provenance
+from landscape.trees import text_digest
 
 # That a measure is not defined at a network is an answer: its record says so, the table stands.
 UNDEFINED = ("not-found", "indefinite")

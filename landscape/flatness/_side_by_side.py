@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 import jax
 import numpy as np
 
+from landscape.compute import Progress
 from landscape.flatness._surroundings import Surroundings
-from landscape.progress import Progress
 
 T = TypeVar("T")
 

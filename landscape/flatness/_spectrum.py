@@ -51,7 +51,7 @@ def spectrum_beside(
         return Spectrum(
             lowest=float(values[0]), determinants=np.array([logarithm(values).sum()]), solved=solved
         )
-    from landscape.curvature.eigenpairs import top_eigenpairs
+    from landscape.curvature import top_eigenpairs
 
     # Ritz values say nothing of what lies beyond them; a pair with its residual and probe does. One
     # below -γ is proof enough; one above it needs a residual that γ is large beside.
@@ -94,7 +94,7 @@ def spectrum_beside(
 
 def _projected(operator: Any, start: np.ndarray, rng: np.random.Generator, steps: int) -> np.ndarray:
     """Return the matrix that Lanczos projects to from a vector [steps, steps]."""
-    from landscape.curvature._lanczos import Lanczos
+    from landscape.curvature import Lanczos
 
     run = Lanczos(
         operator.rows,

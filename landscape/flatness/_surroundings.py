@@ -14,15 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape._checks import check_same_architecture
-from landscape._compiling import compile_seconds
-from landscape._device import device_memory, on_device, precision
-from landscape._network import differentiable, network_of
-from landscape._output_check import checked_outputs
-from landscape._settings import check_choice
-from landscape._subject import Subject, make_subject
-from landscape._subset import example_numbers, stated, subset_of
-from landscape._tree import by_path
+from landscape.compute import SILENT, Progress, compile_seconds, device_memory, on_device, precision
 from landscape.errors import ProblemError
 from landscape.flatness._programs import (
     Part,
@@ -32,9 +24,10 @@ from landscape.flatness._programs import (
     plain,
     programs_of,
 )
-from landscape.problem import Problem
-from landscape.progress import SILENT, Progress
-from landscape.tasks import problem_for
+from landscape.network import Subject, differentiable, make_subject, network_of
+from landscape.problem import Problem, checked_outputs, example_numbers, problem_for, stated, subset_of
+from landscape.results import check_choice
+from landscape.trees import by_path, check_same_architecture
 
 PyTree = Any
 

@@ -8,8 +8,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from landscape._settings import check_real, check_whole
 from landscape.errors import ConfigurationError
+from landscape.results import check_real, check_whole
 
 Compute = Callable[..., Any]
 

@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from landscape._network import differentiable
-from landscape._settings import check_choice, check_real, check_seed, check_whole
+from landscape.compute import Progress
 from landscape.errors import ConfigurationError
 from landscape.flatness._measured import mean_of, measured
 from landscape.flatness._programs import Part, Place, Programs
 from landscape.flatness._spectrum import spectrum_beside
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import ESTIMATE, GAUSSIAN, FlatnessMeasure
-from landscape.progress import Progress
+from landscape.network import differentiable
+from landscape.results import check_choice, check_real, check_seed, check_whole
 
 __all__ = ["local_entropy"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from landscape._settings import check_choice, check_real, check_seed, check_whole
+from landscape.compute import Progress
 from landscape.errors import InputError
 from landscape.flatness._draws import rises_of_draws
 from landscape.flatness._measured import estimate, mean_of
 from landscape.flatness._surroundings import SCALES, Options, Surroundings
 from landscape.flatness.results import FlatnessMeasure
-from landscape.progress import Progress
+from landscape.results import check_choice, check_real, check_seed, check_whole
 
 __all__ = ["average_sharpness", "gaussian_robustness", "search_sharpness"]
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from landscape._network import differentiable
-from landscape._settings import check_whole
+from landscape.compute import Progress
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.flatness._ascents import check_ascent, known_rises, make_ball, make_starts, outcome
 from landscape.flatness._measured import mean_of, measured
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import LOWER_BOUND, FlatnessMeasure
-from landscape.progress import Progress
+from landscape.network import differentiable
+from landscape.results import check_whole
 
 __all__ = ["keskar_sharpness"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from landscape._settings import check_choice, check_seed, check_whole
+from landscape.compute import Progress
 from landscape.errors import ConfigurationError, InputError
 from landscape.flatness._features import feature_spreads
 from landscape.flatness._measured import estimate, measured, skewed_mean_of
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import EXACT, FlatnessMeasure
-from landscape.progress import Progress
+from landscape.results import check_choice, check_seed, check_whole
 
 __all__ = ["fisher_rao_norm", "relative_flatness"]
 

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape._network import differentiable
-from landscape._settings import check_real, check_seed, check_whole
+from landscape.compute import Progress
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.flatness._ascents import check_ascent, make_ball, make_starts, outcome
 from landscape.flatness._draws import rises_of_draws
 from landscape.flatness._measured import mean_of, measured
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import ESTIMATE, LOWER_BOUND, FlatnessMeasure
-from landscape.progress import Progress
+from landscape.network import differentiable
+from landscape.results import check_real, check_seed, check_whole
 
 __all__ = ["pac_bayes_flatness"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from landscape._settings import check_choice, check_real
+from landscape.compute import Progress
 from landscape.flatness._measured import measured
 from landscape.flatness._spectrum import FINEST
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import ESTIMATE, EXACT, LOWER_BOUND, FlatnessMeasure
-from landscape.progress import Progress
+from landscape.results import check_choice, check_real
 
 __all__ = ["hessian_flatness"]
 
@@ -57,8 +57,7 @@ def hessian_of(
     seed: int,
 ) -> FlatnessMeasure:
     """Compute `hessian_flatness` in given surroundings; trace and mean share their products."""
-    from landscape.curvature.eigenpairs import top_eigenpairs
-    from landscape.curvature.stochastic import trace
+    from landscape.curvature import top_eigenpairs, trace
 
     check_choice("summary", summary, SUMMARIES)
     check_real("tolerance", tolerance)

@@ -8,16 +8,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from landscape.checkpoint import Checkpoint
+from landscape.compute import SILENT, Progress
 from landscape.errors import ConfigurationError
+from landscape.files import Checkpoint
 from landscape.flatness._plan import Plan
 from landscape.flatness._rows import Rows
 from landscape.flatness._side_by_side import Job, side_by_side
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.results import Flatness
-from landscape.problem import Problem
-from landscape.progress import SILENT, Progress
-from landscape.tasks import problem_for_all
+from landscape.problem import Problem, problem_for_all
 
 __all__ = ["flatness_table", "measure_flatness"]
 

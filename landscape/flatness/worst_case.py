@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from landscape._network import differentiable
-from landscape._settings import check_choice, check_real, check_whole
+from landscape.compute import Progress
 from landscape.errors import ConfigurationError
 from landscape.flatness._ascents import check_ascent, known_rises, make_ball, make_starts, outcome
 from landscape.flatness._measured import measured
 from landscape.flatness._surroundings import Options, Surroundings
 from landscape.flatness.gaussian import with_temperature
 from landscape.flatness.results import LOWER_BOUND, FlatnessMeasure
-from landscape.progress import Progress
+from landscape.network import differentiable
+from landscape.results import check_choice, check_real, check_whole
 
 __all__ = ["adaptive_sharpness", "sam_sharpness"]
 

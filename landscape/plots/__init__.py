@@ -2,149 +2,58 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from landscape.errors import InputError, MissingDependencyError
+from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    from landscape.plots.figures import (
+        figure_of as figure_of,
+    )
+    from landscape.plots.page import (
+        Page as Page,
+    )
+    from landscape.plots.report import (
+        page_of as page_of,
+        report_page as report_page,
+    )
+    from landscape.plots.series import (
+        FEW_SEEDS as FEW_SEEDS,
+    )
+    from landscape.plots.tickets.barriers import (
+        barrier_levels_figure as barrier_levels_figure,
+        barrier_pairs_figure as barrier_pairs_figure,
+    )
+    from landscape.plots.tickets.sweeps import (
+        density_figure as density_figure,
+        sweep_figure as sweep_figure,
+    )
+    from landscape.plots.writing import (
+        write_html as write_html,
+        write_image as write_image,
+    )
 
-    from landscape.plots.page import Page
-
-__all__ = ["figure_of", "write_html", "write_image"]
-
-_FIGURES = {
-    "alignment": ("landscape.plots.curvature", "alignment_figure"),
-    "barrier": ("landscape.plots.barrier", "barrier_figure"),
-    "curvature": ("landscape.plots.curvature", "curvature_figure"),
-    "diagonal": ("landscape.plots.curvature", "diagonal_figure"),
-    "eigenpairs": ("landscape.plots.curvature", "eigenpairs_figure"),
-    "flatness": ("landscape.plots.flatness", "flatness_figure"),
-    "flatness_measure": ("landscape.plots.flatness", "measure_figure"),
-    "scale_curvature": ("landscape.plots.scale", "scale_figure"),
-    "spectral_density": ("landscape.plots.curvature", "spectral_density_figure"),
-    "trace": ("landscape.plots.curvature", "trace_figure"),
-}
-
-
-def figure_of(result: Any) -> go.Figure:
-    """Return the figure of a result.
-
-    Parameters
-    ----------
-    result : Result
-        Its ``kind`` chooses the figure.
-
-    Raises
-    ------
-    InputError
-        If there is no figure for that kind.
-    """
-    kind = getattr(result, "kind", type(result).__name__)
-    if kind not in _FIGURES:
-        raise InputError(
-            f"no figure for a result of kind {kind!r}", expected="one of " + ", ".join(sorted(_FIGURES))
-        )
-    module, function = _FIGURES[kind]
-    return getattr(importlib.import_module(module), function)(result)
-
-
-def write_html(
-    figure: go.Figure | Page,
-    path: str | Path,
-    *,
-    plotlyjs: str = "embed",
-    force: bool = False,
-    title: str | None = None,
-) -> list[Path]:
-    """Write a figure or a page as HTML, with its numbers as CSV in a folder beside it.
-
-    Parameters
-    ----------
-    figure : plotly Figure or Page
-        A figure becomes a page of its own.
-    path : path
-        The page.
-    plotlyjs : {"embed", "cdn", "directory"}
-        As in `Page.write`.
-    force : bool
-        Whether files that are there may be replaced.
-    title : str, optional
-        Heading of the page of a figure; the default is the title of the figure.
-
-    Returns
-    -------
-    list of Path
-        Every file written; the page comes first.
-
-    Raises
-    ------
-    OutputExistsError
-        If a file is there and `force` is false; nothing is written then.
-    """
-    from landscape.plots.page import Page
-
-    if isinstance(figure, Page):
-        return figure.write(path, plotlyjs=plotlyjs, force=force)
-    meta = figure.layout.meta
-    own = meta.get("title") if isinstance(meta, dict) else None
-    page = Page(title or own or Path(path).stem)
-    name = Path(path).stem
-    if title is None and own is not None:
-        figure = type(figure)(figure)
-        figure.update_layout(meta={"title": ""})
-    return page.figure(figure, "", name).write(path, plotlyjs=plotlyjs, force=force)
-
-
-def write_image(figure: go.Figure, path: str | Path, *, force: bool = False, scale: float = 2.0) -> Path:
-    """Write a figure as a still picture: PNG, SVG, PDF, JPEG or WebP by the suffix of `path`.
-
-    Raises
-    ------
-    MissingDependencyError
-        If kaleido or a browser for it is missing.
-    OutputExistsError
-        If the file is there and `force` is false.
-    InputError
-        If the picture cannot be made or written.
-    """
-    from landscape.plots import _files
-
-    path = Path(path).expanduser()
-    _files.check_targets([path], force=force)
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in _IMAGES:
-        raise InputError(
-            f"{path}: unknown kind of picture", expected=", ".join(f".{name}" for name in _IMAGES)
-        )
-    return _files.write_bytes(path, _image(figure, kind, scale))
-
-
-_IMAGES = ("png", "svg", "pdf", "jpg", "jpeg", "webp")
-
-
-def _image(figure: go.Figure, kind: str, scale: float) -> bytes:
-    try:
-        importlib.import_module("kaleido")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "pictures need kaleido, which is not installed", hint="pip install 'ticketscape[images]'"
-        ) from error
-    try:
-        width = figure.layout.width or 900
-        return bytes(figure.to_image(format=kind, width=width, height=figure.layout.height, scale=scale))
-    except Exception as error:  # kaleido's errors have no base class of their own
-        raise _explained(error) from error
-
-
-def _explained(error: Exception) -> InputError:
-    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-    if "chrome" in f"{type(error).__name__} {error}".lower():
-        return MissingDependencyError(
-            "pictures need Chrome or Chromium, and none was found or it did not start",
-            got=reason,
-            hint="Install a browser (or run plotly_get_chrome) beside: pip install 'ticketscape[images]'",
-        )
-    return InputError("the picture could not be made", got=reason, hint="Write HTML instead.")
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "figures": ("figure_of",),
+        "page": ("Page",),
+        "report": (
+            "page_of",
+            "report_page",
+        ),
+        "series": ("FEW_SEEDS",),
+        "tickets.barriers": (
+            "barrier_levels_figure",
+            "barrier_pairs_figure",
+        ),
+        "tickets.sweeps": (
+            "density_figure",
+            "sweep_figure",
+        ),
+        "writing": (
+            "write_html",
+            "write_image",
+        ),
+    },
+)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from landscape.errors import ConfigurationError, InputError
-from landscape.plots import _files
-from landscape.plots._assets import SCRIPT, STYLE
-from landscape.plots._tables import (
+from landscape.plots import files
+from landscape.plots.assets import SCRIPT, STYLE
+from landscape.plots.tables import (
     FIGURE_HEADERS,
     cell,
     csv_text,
@@ -24,7 +24,7 @@ from landscape.plots._tables import (
     flat,
     html_table,
 )
-from landscape.plots._text import escape, markup, slug, visible
+from landscape.plots.text import escape, markup, slug, visible
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -264,10 +264,10 @@ class Page:
         folder = path.with_name(f"{path.stem}-data")
         tables = {folder / block.file: block.text for block in self._blocks if isinstance(block, _Table)}
         text = self.html(plotlyjs=plotlyjs, data_folder=folder.name)
-        _files.check_targets((path, *tables), force=force)
+        files.check_targets((path, *tables), force=force)
         library = [_write_library(path.parent, force=force)] if plotlyjs == "directory" else []
-        beside = [_files.write_text(table, content) for table, content in tables.items()]
-        return [_files.write_text(path, text), *beside, *library]
+        beside = [files.write_text(table, content) for table, content in tables.items()]
+        return [files.write_text(path, text), *beside, *library]
 
     def _unique(self, name: object) -> str:
         base = slug(visible(name))
@@ -356,5 +356,5 @@ def _write_library(folder: Path, *, force: bool) -> Path:
     text = get_plotlyjs()
     if path.is_file() and path.read_bytes() == text.encode():
         return path
-    _files.check_targets([path], force=force)
-    return _files.write_text(path, text)
+    files.check_targets([path], force=force)
+    return files.write_text(path, text)

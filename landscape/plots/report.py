@@ -15,8 +15,8 @@ __all__ = ["page_of", "report_page"]
 
 # What a kind adds to a page of its own; the others are their figure and their printed lines.
 _PARTS = {
-    "curvature": ("landscape.plots.curvature_page", "add_curvature"),
-    "scale_curvature": ("landscape.plots.curvature_page", "add_scale_curvature"),
+    "curvature": ("landscape.plots.curvature.page", "add_curvature"),
+    "scale_curvature": ("landscape.plots.curvature.page", "add_scale_curvature"),
 }
 
 
@@ -34,7 +34,7 @@ def page_of(result: Any) -> Page:
         If there is no figure for its kind.
     """
     if result.kind == "flatness":
-        from landscape.plots.flatness_page import flatness_page
+        from landscape.plots.flatness.page import flatness_page
 
         return flatness_page(result)
     page = Page(title_of(result), subtitle=_subtitle(result))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from landscape.plots._text import label
+from landscape.plots.text import label
 
 __all__ = [
     "COLORS",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from landscape.errors import MaskError
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.pruning.paths import ChainLayer, effective_mask
 
 __all__ = ["connected_mask"]

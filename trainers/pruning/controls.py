@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from landscape.errors import ConfigurationError
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.pruning.connected import connected_mask
 from trainers.pruning.masks import keep_highest
 from trainers.pruning.paths import ChainLayer

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import Outputs, Problem
-from landscape._compiling import program
-from landscape.layout import Layout
+from landscape.compute import program
+from landscape.trees import Layout
 from trainers.pruning.scores import Derivatives
 
 PyTree = Any

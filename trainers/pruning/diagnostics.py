@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.pruning.masks import layer_densities
 from trainers.pruning.paths import ChainLayer, effective_mask
 

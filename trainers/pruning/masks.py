@@ -1,6 +1,6 @@
 """Masks with exact counts.
 
-Masks are bool vectors in the order of a `landscape.layout.Layout`: escaped path ascending, then C
+Masks are bool vectors in the order of a `landscape.trees.layout.Layout`: escaped path ascending, then C
 order. One stable sort in that order makes the count exact and ties independent of how the parameter
 tree was built.
 """
@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from landscape.errors import ConfigurationError, MaskError
-from landscape.layout import Layout
+from landscape.trees import Layout
 
 
 def count_to_keep(num_prunable: int, density: float) -> int:

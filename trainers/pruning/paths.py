@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from landscape.layout import Layout
+from landscape.trees import Layout
 
 __all__ = ["ChainLayer", "chain_faults", "effective_mask"]
 

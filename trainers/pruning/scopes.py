@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from landscape.errors import ConfigurationError, MaskError
-from landscape.layout import Layout
+from landscape.trees import Layout
 from trainers.pruning.masks import keep_highest
 
 __all__ = ["SCOPES", "layer_counts", "prune", "prune_in_steps"]

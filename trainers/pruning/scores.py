@@ -74,7 +74,7 @@ def snr(inputs: ScoreInputs) -> np.ndarray:
 
     For evolution $|\mu| / \sigma$, or $|\mu| / \sigma^2$ with the denominator "variance" (what the
     published code divides by for Sep-CMA-ES). For gradient descent by Adam the scale is
-    $\sigma = 1 / \sqrt{\hat v}$, see `trainers.gradient.gradient_noise_std`.
+    $\sigma = 1 / \sqrt{\hat v}$, see `trainers.training.gradient.gradient_noise_std`.
 
     Raises
     ------

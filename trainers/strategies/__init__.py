@@ -9,10 +9,9 @@ on the reduced vector. The update rules themselves are evosax's.
 from __future__ import annotations
 
 from landscape.errors import ConfigurationError
-from trainers._optimisation import EvolutionConfig
-from trainers._strategy_table import FACTS, REFUSED, no_snr
-from trainers.strategies._base import Strategy
+from trainers.config import FACTS, REFUSED, EvolutionConfig, no_snr
 from trainers.strategies.amalgam import AMaLGaMStrategy
+from trainers.strategies.base import Strategy
 from trainers.strategies.cma import SepCMAStrategy
 from trainers.strategies.pgpe import PGPEStrategy
 from trainers.strategies.recombination import DESStrategy, LearnedESStrategy, SimpleESStrategy

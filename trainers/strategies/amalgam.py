@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from evosax.algorithms import iAMaLGaM_Univariate
 
-from trainers._optimisation import EvolutionConfig
-from trainers.strategies._base import Strategy, cleared, count, number
+from trainers.config import EvolutionConfig
+from trainers.strategies.base import Strategy, cleared, count, number
 
 PyTree = Any
 

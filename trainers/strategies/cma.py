@@ -11,8 +11,8 @@ import numpy as np
 from evosax.algorithms import Sep_CMA_ES
 from flax import struct
 
-from trainers._optimisation import EvolutionConfig
-from trainers.strategies._base import Strategy, cleared, count, number
+from trainers.config import EvolutionConfig
+from trainers.strategies.base import Strategy, cleared, count, number
 
 PyTree = Any
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from evosax.algorithms import PGPE
 
-from trainers._optimisation import EvolutionConfig
-from trainers.strategies._base import Strategy, adam_optimizer, cleared, number
+from trainers.config import EvolutionConfig
+from trainers.strategies.base import Strategy, adam_optimizer, cleared, number
 
 PyTree = Any
 

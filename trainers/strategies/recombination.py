@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from evosax.algorithms import DiscoveredES, LearnedES, SimpleES
 
-from trainers._optimisation import EvolutionConfig
-from trainers.strategies._base import (
+from trainers.config import EvolutionConfig
+from trainers.strategies.base import (
     Strategy,
     centred_ranks,
     cleared,

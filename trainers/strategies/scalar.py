@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from evosax.algorithms import ARS, Open_ES
 
-from trainers._optimisation import EvolutionConfig
-from trainers.strategies._base import Strategy, adam_optimizer, cleared, count, number
+from trainers.config import EvolutionConfig
+from trainers.strategies.base import Strategy, adam_optimizer, cleared, count, number
 
 PyTree = Any
 

@@ -10,8 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from evosax.algorithms import SNES
 
-from trainers._optimisation import EvolutionConfig
-from trainers.strategies._base import Strategy, centred_ranks, cleared, softmax_weights, step_optimizer
+from trainers.config import EvolutionConfig
+from trainers.strategies.base import (
+    Strategy,
+    centred_ranks,
+    cleared,
+    softmax_weights,
+    step_optimizer,
+)
 
 PyTree = Any
 

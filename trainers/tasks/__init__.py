@@ -1,4 +1,4 @@
-"""Built-in tasks, each a function that returns a Problem; entry points of ``landscape.tasks``.
+"""Built-in tasks, each a function that returns a Problem; entry points of ``landscape.problem.tasks``.
 
 Importing this package loads no data, no jax and no Flax.
 """
@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from landscape.lazy import lazy_names
+
 if TYPE_CHECKING:
     from landscape.problem import Problem
     from trainers.tasks.classification import Task
+    from trainers.tasks.networks import chain as chain
 
-__all__ = ["digits", "fashion_mnist", "kmnist", "load_task", "mnist"]
+__getattr__, __dir__, _ = lazy_names(__name__, {"networks": ("chain",)})
+
+__all__ = ["chain", "digits", "fashion_mnist", "kmnist", "load_task", "mnist"]
 
 
 def load_task(name: str, network: Mapping[str, Any] | None = None, **options: Any) -> Task:

@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from landscape import Metric, Outputs, Problem
-from landscape._tree import difference, shapes
 from landscape.errors import ArchitectureMismatchError
-from trainers._task_table import KNOWN_KEYS, task_faults
-from trainers._validate import Invalid, refusal
+from landscape.trees import difference, shapes
+from trainers.config import KNOWN_KEYS, Invalid, refusal, task_faults
 from trainers.tasks.datasets import Dataset, load_dataset
 from trainers.tasks.networks import build, features, initialise, num_dense_layers, validate_network
 from trainers.tasks.population import PopulationLoss, at_least_float32, mlp_population_loss

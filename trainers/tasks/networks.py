@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape._tree import map_with_paths
-from trainers._task_table import KNOWN_KEYS, network_faults
-from trainers._validate import Invalid, refusal
-from trainers.pruning.paths import ChainLayer
+from landscape.trees import map_with_paths
+from trainers.config import KNOWN_KEYS, Invalid, network_faults, refusal
+from trainers.pruning import ChainLayer
 
 PyTree = Any
 _CHANNELS = (8, 16)  # of the paper's convolutions
@@ -67,7 +66,7 @@ def _mlp(network: Mapping[str, Any]) -> MLP:
     return MLP(tuple(int(width) for width in network["widths"]))
 
 
-# How each kind of `trainers._task_table.NETWORKS` is built.
+# How each kind of `trainers.config.task_table.NETWORKS` is built.
 _KINDS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "mlp": _mlp,
     "lenet-300-100": lambda _: MLP((300, 100)),

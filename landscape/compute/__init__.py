@@ -1,0 +1,41 @@
+"""The device and the compiler: precision, memory, compiled programs, and how progress is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from landscape.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from landscape.compute.compiling import (
+        compile_seconds as compile_seconds,
+        program as program,
+    )
+    from landscape.compute.devices import (
+        device_memory as device_memory,
+        on_device as on_device,
+        precision as precision,
+    )
+    from landscape.compute.progress import (
+        SILENT as SILENT,
+        Progress as Progress,
+    )
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "compiling": (
+            "compile_seconds",
+            "program",
+        ),
+        "devices": (
+            "device_memory",
+            "on_device",
+            "precision",
+        ),
+        "progress": (
+            "Progress",
+            "SILENT",
+        ),
+    },
+)

@@ -1,0 +1,284 @@
+"""Points on the straight path between two networks, and the problem's losses at them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape.compute import compile_seconds, device_memory, on_device, precision
+from landscape.connectivity.barrier_interval import DEFINITIONS, baseline, excess
+from landscape.errors import ProblemError
+
+if TYPE_CHECKING:
+    from landscape.compute import Progress
+    from landscape.connectivity.endpoints import Pair
+    from landscape.problem import Problem
+
+PyTree = Any
+
+RECOMPUTE, KEEP, NONE = "recompute", "keep", "none"
+
+# Evaluations spent in the two grid cells beside a maximum: golden sections narrow them 29-fold.
+REFINEMENTS = 8
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is evaluated along the path, and how."""
+
+    split: str
+    splits: tuple[str, ...]
+    alphas: np.ndarray
+    refine: bool
+    batch_size: int | None
+    dtype: str | None
+    batch_stats: str
+    allow_nonfinite: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Losses along the path, and what they cost.
+
+    Attributes
+    ----------
+    losses : dict
+        ``[split][metric]`` to means [T].
+    values : numpy.ndarray [T, N]
+        Loss of each example of the plan's split.
+    refined_alphas, refined_losses : numpy.ndarray [R]
+        Further points around the maxima, and their losses on the plan's split.
+    batch_stats : str
+        How the statistics of normalisation layers were treated.
+    dtypes : str
+        Floating types of the parameters on the device.
+    evaluations, examples : int
+        Evaluations of a network on a split, and of a network on an example.
+    seconds : dict
+        Compilation and the rest, apart.
+    stored : dict
+        Where statistics were recomputed, the endpoints' losses with those that were stored.
+    """
+
+    losses: dict[str, dict[str, np.ndarray]]
+    values: np.ndarray
+    refined_alphas: np.ndarray
+    refined_losses: np.ndarray
+    batch_stats: str
+    dtypes: str
+    evaluations: int
+    examples: int
+    seconds: dict[str, float]
+    stored: dict[str, list[float]]
+
+
+@jax.jit
+def _between(a: PyTree, b: PyTree, alpha: jax.Array) -> PyTree:
+    def point(x: jax.Array, y: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        wide = jnp.promote_types(x.dtype, jnp.float32)  # a step in half precision would be a staircase
+        u, v = x.astype(wide), y.astype(wide)
+        return (u + alpha * (v - u)).astype(x.dtype)
+
+    return jax.tree.map(point, a, b)
+
+
+class Line:
+    """The straight path ``a + α(b − a)``, exactly `a` at 0 and exactly `b` at 1.
+
+    Leaves of whole numbers stay those of `a` but for the far end.
+    """
+
+    def __init__(self, a: PyTree, b: PyTree, dtype: str | None) -> None:
+        self.a = jax.tree.map(lambda x, y: _matched(x, y, dtype), a, b)
+        self.b = jax.tree.map(lambda x, y: _matched(x, y, dtype), b, a)
+
+    def __call__(self, alpha: float) -> PyTree:
+        """Return the network at `alpha`."""
+        if alpha in (0, 1):
+            return self.b if alpha else self.a
+        return _between(self.a, self.b, jnp.asarray(alpha, jnp.result_type(float)))
+
+
+def _matched(leaf: Any, other: Any, dtype: str | None) -> jax.Array:
+    """Return a leaf as `dtype`, or as the common type of both ends."""
+    array = on_device(leaf)
+    if dtype is None and jnp.issubdtype(array.dtype, jnp.floating):
+        kind = jnp.promote_types(array.dtype, jax.dtypes.canonicalize_dtype(np.asarray(other).dtype))
+        return on_device(array, kind)
+    return on_device(array, dtype)
+
+
+class _Evaluator:
+    """Evaluates points of one path, and counts what it costs."""
+
+    def __init__(self, problem: Problem, pair: Pair, plan: Plan) -> None:
+        self.problem = problem
+        self.plan = plan
+        self.treatment = treatment(problem, pair, plan.batch_stats)
+        self.line = Line(pair.a.params, pair.b.params, plan.dtype)
+        self.stats = None
+        if self.treatment != NONE:
+            self.stats = Line(pair.a.batch_stats, pair.b.batch_stats, plan.dtype)
+        self.evaluations = 0
+        self.examples = 0
+
+    def point(self, alpha: float) -> PyTree:
+        """Return what the loss takes first at `alpha`."""
+        params = self.line(alpha)
+        if self.stats is None:
+            return params
+        stats = self.stats(alpha)
+        if self.treatment == RECOMPUTE:
+            stats = self.problem.recompute_stats(params, stats, batch_size=self.plan.batch_size)
+        return params, stats
+
+    def per_example(self, point: PyTree, split: str) -> dict[str, np.ndarray]:
+        """Return the values of every example of `split`."""
+        self.evaluations += 1
+        self.examples += self.problem.num_examples(split)
+        return self.problem.per_example(point, split, batch_size=self.plan.batch_size, dtype=self.plan.dtype)
+
+    def stored_losses(self) -> dict[str, list[float]]:
+        """Return the endpoints' losses with stored statistics, where others were computed."""
+        if self.stats is None or self.treatment != RECOMPUTE:
+            return {}
+        ends = [(self.line(alpha), self.stats(alpha)) for alpha in (0.0, 1.0)]
+        losses = [_mean(self.per_example(end, self.plan.split)["loss"]) for end in ends]
+        return {"endpoint_losses_with_stored_statistics": losses}
+
+    def dtypes(self) -> str:
+        """Return the floating types of the parameters on the device."""
+        kinds = {x.dtype.name for x in jax.tree.leaves(self.line.a) if jnp.issubdtype(x.dtype, jnp.inexact)}
+        return ", ".join(sorted(kinds)) or "none"
+
+
+def treatment(problem: Problem, pair: Pair, asked: str) -> str:
+    """Return how batch statistics are treated: ``"none"`` for a model without them.
+
+    Raises
+    ------
+    ProblemError
+        If they should be recomputed and the problem cannot.
+    """
+    if pair.a.batch_stats is None:
+        return NONE
+    if asked == RECOMPUTE and problem.update_stats is None:
+        raise ProblemError(
+            f"{pair.a.name}: has batch statistics, and the problem cannot recompute them on the path",
+            expected="Problem(update_stats=…)",
+            got="a problem without update_stats",
+            hint="Give update_stats, or interpolate the stored statistics with batch_stats='keep'.",
+        )
+    return asked
+
+
+def evaluate(problem: Problem, pair: Pair, plan: Plan, progress: Progress) -> Curve:
+    """Return the losses along the path, at one point only if the networks are identical.
+
+    Raises
+    ------
+    ProblemError, DeviceMemoryError
+        From the problem.
+    """
+    size = problem.resolve_batch_size(plan.split, plan.batch_size)
+    alphas = plan.alphas[:1] if pair.identical else plan.alphas
+    refined = 2 * REFINEMENTS if plan.refine and not pair.identical else 0
+    progress.start("loss along the path", total=len(alphas) + refined)
+    progress.note("compiling")
+    started = time.perf_counter()
+    try:
+        with precision(plan.dtype), device_memory(size), compile_seconds() as compiling:
+            run = _Evaluator(problem, pair, plan)
+            losses, values = _grid(run, alphas, progress)
+            extra: dict[float, float] = {}
+            if refined and np.isfinite(losses[plan.split]["loss"]).all():
+                extra = _refine(run, losses[plan.split]["loss"], progress)
+            stored = run.stored_losses()
+    finally:
+        progress.stop()
+    elapsed = time.perf_counter() - started
+    repeats = len(plan.alphas) // len(alphas)
+    return Curve(
+        losses={s: {k: np.tile(v, repeats) for k, v in found.items()} for s, found in losses.items()},
+        values=values,
+        refined_alphas=np.array(sorted(extra), np.float64),
+        refined_losses=np.array([extra[alpha] for alpha in sorted(extra)], np.float64),
+        batch_stats=run.treatment,
+        dtypes=run.dtypes(),
+        evaluations=run.evaluations,
+        examples=run.examples,
+        seconds={"compile": sum(compiling), "run": max(0.0, elapsed - sum(compiling))},
+        stored=stored,
+    )
+
+
+def _grid(
+    run: _Evaluator, alphas: np.ndarray, progress: Progress
+) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
+    """Return the mean of every metric on every split, and the split's losses example by example."""
+    means: dict[str, dict[str, list[float]]] = {split: {} for split in run.plan.splits}
+    values: np.ndarray | None = None
+    for t, alpha in enumerate(alphas):
+        point = run.point(float(alpha))
+        for split in run.plan.splits:
+            found = run.per_example(point, split)
+            for key, value in found.items():
+                means[split].setdefault(key, []).append(_mean(value))
+            if split == run.plan.split:
+                if values is None:
+                    values = np.empty((len(alphas), len(found["loss"])), found["loss"].dtype)
+                values[t] = found["loss"]
+        progress.advance(1, loss=means[run.plan.split]["loss"][-1])
+    losses = {s: {k: np.array(v) for k, v in found.items()} for s, found in means.items()}
+    return losses, np.empty((0, 0)) if values is None else values
+
+
+def _mean(values: np.ndarray) -> float:
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs; marked later
+        return float(np.mean(values, dtype=np.float64))
+
+
+def _refine(run: _Evaluator, losses: np.ndarray, progress: Progress) -> dict[float, float]:
+    """Return losses at further points: golden sections around the grid's maximum of each definition."""
+    found: dict[float, float] = {}
+
+    def loss(alpha: float) -> float:
+        if alpha not in found:
+            found[alpha] = _mean(run.per_example(run.point(alpha), run.plan.split)["loss"])
+        progress.advance(1, loss=found[alpha])
+        return found[alpha]
+
+    for definition in DEFINITIONS:
+        top = int(np.argmax(excess(losses, run.plan.alphas, definition)))
+        low, high = (run.plan.alphas[np.clip(top + step, 0, len(losses) - 1)] for step in (-1, 1))
+
+        def height(alpha: float, definition: str = definition) -> float:
+            base = baseline(np.array(alpha), losses[0], losses[-1], definition)
+            return loss(alpha) - float(base)
+
+        _golden_section(height, float(low), float(high))
+    return found
+
+
+def _golden_section(height: Callable[[float], float], low: float, high: float) -> None:
+    """Evaluate `height` at `REFINEMENTS` points that close in on a maximum between `low` and `high`."""
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = height(left), height(right)
+    for _ in range(REFINEMENTS - 2):
+        if at_left >= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = height(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = height(right)

@@ -1,0 +1,39 @@
+"""A network as an analysis sees it: its free coordinates, and the argument of a compiled program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from landscape.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from landscape.network.argument import (
+        Network as Network,
+        differentiable as differentiable,
+        network_of as network_of,
+        nudged as nudged,
+        used_inputs as used_inputs,
+    )
+    from landscape.network.subject import (
+        Subject as Subject,
+        facts_of as facts_of,
+        make_subject as make_subject,
+    )
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "argument": (
+            "Network",
+            "differentiable",
+            "network_of",
+            "nudged",
+            "used_inputs",
+        ),
+        "subject": (
+            "Subject",
+            "facts_of",
+            "make_subject",
+        ),
+    },
+)

@@ -1,0 +1,242 @@
+"""What curvature is taken of: a network, and the coordinates in which it is free. No jax."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape.errors import ConfigurationError, InputError, MaskError
+from landscape.files import Checkpoint, load
+from landscape.trees import (
+    Layout,
+    by_path,
+    check_finite,
+    checked_mask,
+    count_non_finite,
+    leaves_with_paths,
+    tree_digest,
+)
+
+if TYPE_CHECKING:
+    from landscape.problem import Problem
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A network and its free coordinates.
+
+    Attributes
+    ----------
+    name : str
+        What messages call it.
+    params : pytree
+        All parameters.
+    batch_stats : pytree or None
+        Stored statistics of normalisation layers; held fixed.
+    layout : Layout
+        Paths and shapes of the differentiated leaves, in the order of the vector.
+    free : numpy.ndarray or None
+        Positions of the free entries in the layout's vector; None if all are.
+    finite : bool
+        Whether every weight is.
+    notes : tuple of str
+        What a reader should know.
+    checkpoint : Checkpoint or None
+        Where the network was read from.
+    """
+
+    name: str
+    params: PyTree
+    batch_stats: PyTree
+    layout: Layout
+    free: np.ndarray | None
+    finite: bool
+    notes: tuple[str, ...]
+    checkpoint: Checkpoint | None
+
+    @property
+    def dim(self) -> int:
+        """Number of free coordinates."""
+        return self.layout.size if self.free is None else len(self.free)
+
+    @property
+    def point(self) -> PyTree:
+        """What the loss takes first."""
+        return self.params if self.batch_stats is None else (self.params, self.batch_stats)
+
+    @property
+    def digest(self) -> str:
+        """Digest of parameters and batch statistics."""
+        return tree_digest(self.point)
+
+    def scatter(self, rows: np.ndarray) -> np.ndarray:
+        """Return vectors [b, dim] in the layout's coordinates [b, size], zero where not free."""
+        if self.free is None:
+            return rows
+        full = np.zeros((len(rows), self.layout.size), rows.dtype)
+        full[:, self.free] = rows
+        return full
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Return the free entries [b, dim] of vectors [b, size]."""
+        return rows if self.free is None else rows[:, self.free]
+
+    def layers(self) -> dict[str, np.ndarray]:
+        """Return, by path, the positions [dim] of each leaf's free coordinates, empty ones left out."""
+        positions = np.arange(self.layout.size) if self.free is None else self.free
+        found = {}
+        for path, where in self.layout.slices.items():
+            first, last = np.searchsorted(positions, (where.start, where.stop))
+            if last > first:
+                found[path] = np.arange(first, last)
+        return found
+
+
+def make_subject(
+    problem: Problem,
+    given: Any,
+    *,
+    mask: Any = None,
+    where: str | Iterable[str] | None = None,
+    allow_nonfinite: bool = False,
+) -> Subject:
+    """Check a network and choose its free coordinates.
+
+    Parameters
+    ----------
+    problem : Problem
+        Says whether a bare pair is ``(params, batch_stats)``.
+    given : Checkpoint, path of one, or pytree
+        The network.
+    mask : pytree of bool, or False, optional
+        Entries that are free; by default the checkpoint's mask, False for none.
+    where : str or iterable of str, optional
+        Patterns of paths (``"Dense_0/*"``) of the leaves to differentiate.
+    allow_nonfinite : bool
+        Whether NaN and infinite weights are let through.
+
+    Raises
+    ------
+    NonFiniteError
+        If a weight is NaN or infinite.
+    MaskError
+        If the mask does not fit, or nothing is free.
+    ConfigurationError
+        If a pattern matches no leaf.
+    InputError
+        If there are no floating-point leaves.
+    """
+    given = load(given) if isinstance(given, (str, Path)) else given
+    name, params, stats, checkpoint = _parts(problem, given)
+    finite = _check_weights(name, params, stats, allow=allow_nonfinite)
+    layout, notes = _selected(name, params, where)
+    if mask is None and checkpoint is not None:
+        mask = checkpoint.mask
+    free, more = (None, ()) if mask is None or mask is False else _free(params, mask, layout)
+    return Subject(
+        name=name,
+        params=params,
+        batch_stats=stats,
+        layout=layout,
+        free=free,
+        finite=finite,
+        notes=(*notes, *more),
+        checkpoint=checkpoint,
+    )
+
+
+def _parts(problem: Problem, given: Any) -> tuple[str, PyTree, PyTree, Checkpoint | None]:
+    if isinstance(given, Checkpoint):
+        return (str(given.path) if given.path else "params", given.params, given.batch_stats, given)
+    if problem.update_stats is not None and isinstance(given, tuple) and len(given) == 2:
+        return ("params", given[0], given[1], None)
+    return ("params", given, None, None)
+
+
+def _check_weights(name: str, params: PyTree, stats: PyTree, *, allow: bool) -> bool:
+    if not allow:
+        check_finite(params, name)
+        check_finite(stats, f"{name}, batch statistics")
+    return not count_non_finite((params, stats))
+
+
+def _selected(name: str, params: PyTree, where: str | Iterable[str] | None) -> tuple[Layout, tuple[str, ...]]:
+    """Return the layout of the leaves that are differentiated, and what is left out of it."""
+    shapes = {path: tuple(np.shape(leaf)) for path, leaf in leaves_with_paths(params)}
+    fixed = [path for path, leaf in leaves_with_paths(params) if not _is_floating(leaf)]
+    chosen = [path for path in sorted(shapes) if path not in fixed]
+    if not chosen:
+        raise InputError(
+            f"{name}: has no floating-point parameters, so there is nothing to differentiate",
+            expected="a pytree of float arrays",
+            got=", ".join(fixed[:3]) or "an empty tree",
+            hint="Convert the weights to floats, or measure the loss along a path: landscape barrier.",
+        )
+    notes = tuple(f"{kinds} are constants: {', '.join(found[:3])}" for kinds, found in _constants(params))
+    if where is not None:
+        chosen = _matching(chosen, (where,) if isinstance(where, str) else tuple(where))
+    return Layout(tuple(chosen), tuple(shapes[path] for path in chosen)), notes
+
+
+def _constants(params: PyTree) -> list[tuple[str, list[str]]]:
+    """Return the paths of the leaves that are not differentiated, by what they hold."""
+    found: dict[str, list[str]] = {}
+    for path, leaf in leaves_with_paths(params):
+        if not _is_floating(leaf):
+            kind = getattr(leaf, "dtype", np.asarray(leaf).dtype).kind
+            name = {"c": "complex numbers", "b": "truth values"}.get(kind, "whole numbers")
+            found.setdefault(name, []).append(path)
+    return list(found.items())
+
+
+def _is_floating(leaf: Any) -> bool:
+    kind = getattr(leaf, "dtype", np.asarray(leaf).dtype)
+    return kind.kind == "f" or "float" in kind.name  # the short floats of ml_dtypes are of kind V
+
+
+def _matching(paths: list[str], patterns: tuple[str, ...]) -> list[str]:
+    for pattern in patterns:
+        if not any(_matches(path, pattern) for path in paths):
+            raise ConfigurationError(
+                f"where: no parameter matches {pattern!r}",
+                expected="a pattern of " + ", ".join(paths[:8]),
+                hint="A star stands for any text: 'Dense_0/*', '*/kernel'.",
+            )
+    return [path for path in paths if any(_matches(path, pattern) for pattern in patterns)]
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether a pattern means a path; ``[0]`` is a position in a list, not one of a set of characters."""
+    literal = re.sub(r"\[(\d+)\]", r"[[]\1]", pattern)
+    return path == pattern or fnmatch.fnmatchcase(path, literal)
+
+
+def _free(params: PyTree, mask: PyTree, layout: Layout) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    masks = by_path(checked_mask(params, mask))
+    chosen = {path: masks[path] for path in layout.paths}
+    flags = np.concatenate([chosen[path].reshape(-1) for path in layout.paths])
+    if not flags.any():
+        raise MaskError(
+            "mask: nothing is left of the chosen parameters",
+            expected="at least one free entry",
+            got=f"{flags.size:,} entries, all masked",
+            hint="Choose other layers with where, or measure without the mask.",
+        )
+    notes = tuple(f"nothing is left of {path}" for path in layout.paths if not chosen[path].any())
+    return (None if flags.all() else np.flatnonzero(flags)), notes
+
+
+def facts_of(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Return what a checkpoint says of itself: method, seed (of its training) and level; None if unsaid."""
+    info = (checkpoint.info or {}) if checkpoint is not None else {}
+    seeds = info.get("seeds")
+    seed = seeds.get("train") if isinstance(seeds, Mapping) else info.get("seed")
+    return {"method": info.get("method"), "seed": seed, "level": info.get("level")}

@@ -1,0 +1,1 @@
+"""Figures and pages of curvature: spectra, sweeps over tickets, scale against curvature."""

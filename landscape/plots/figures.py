@@ -1,0 +1,22 @@
+"""Which function draws a result of which kind. Loading this module tells the results."""
+
+from __future__ import annotations
+
+from landscape.results import figure_of, register_figures
+
+__all__ = ["FIGURES", "figure_of"]
+
+FIGURES = {
+    "alignment": "landscape.plots.curvature.figures:alignment_figure",
+    "barrier": "landscape.plots.connectivity.barrier:barrier_figure",
+    "curvature": "landscape.plots.curvature.figures:curvature_figure",
+    "diagonal": "landscape.plots.curvature.figures:diagonal_figure",
+    "eigenpairs": "landscape.plots.curvature.figures:eigenpairs_figure",
+    "flatness": "landscape.plots.flatness.figures:flatness_figure",
+    "flatness_measure": "landscape.plots.flatness.figures:measure_figure",
+    "scale_curvature": "landscape.plots.curvature.scale:scale_figure",
+    "spectral_density": "landscape.plots.curvature.figures:spectral_density_figure",
+    "trace": "landscape.plots.curvature.figures:trace_figure",
+}
+
+register_figures(FIGURES)

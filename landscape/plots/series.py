@@ -1,0 +1,108 @@
+"""Series over pruning levels: checked, averaged over runs, and set on the axis they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from landscape.errors import InputError
+from landscape.plots.text import visible
+from landscape.plots.theme import numbers, percent_ticks, tint
+from landscape.results import mean_interval
+
+FEW_SEEDS = 5  # with fewer, each seed is shown and no interval over seeds is made
+
+Ends = list[tuple[float | None, float | None]]
+Rows = list[list[float | None]]
+
+
+def prepared(curve: Mapping[str, Any], key: str = "values") -> tuple[str, list[float], Rows, Ends]:
+    """Return name, densities, rows of values and interval ends of a curve, checked."""
+    name = visible(curve["name"])
+    densities = checked_densities(curve["densities"], name)
+    values = curve[key]
+    nested = len(values) > 0 and hasattr(values[0], "__len__")
+    rows = [numbers(row) for row in values] if nested else [numbers(values)]
+    for row in rows:
+        if len(row) != len(densities):
+            raise InputError(
+                f"curve {name!r}: a seed's values do not fit the densities",
+                expected=f"{len(densities)} values",
+                got=str(len(row)),
+            )
+    return name, densities, rows, ends_of(curve.get("interval"), rows, name)
+
+
+def checked_densities(values: Any, name: str) -> list[float]:
+    """Return densities as positive numbers; anything else is refused by the name of its curve."""
+    densities = [value for value in numbers(values) if value is not None and value > 0]
+    if len(densities) != len(values):
+        raise InputError(
+            f"curve {name!r}: densities on a log axis", expected="positive numbers", got=str(list(values))
+        )
+    return densities
+
+
+def ends_of(interval: Any, rows: Rows, name: str) -> Ends:
+    """Return the given interval, or that of the mean over enough seeds, or nothing."""
+    count = len(rows[0]) if rows else 0
+    if interval is not None:
+        if len(interval) != count:
+            raise InputError(f"curve {name!r}: interval", expected=f"{count} pairs", got=str(len(interval)))
+        pairs = [numbers(pair) if pair is not None else [None, None] for pair in interval]
+        return [(pair[0], pair[1]) for pair in pairs]
+    if len(rows) < FEW_SEEDS:
+        return [(None, None)] * count
+    columns = [[row[k] for row in rows if row[k] is not None] for k in range(count)]
+    return [mean_interval([v for v in column if v is not None]) or (None, None) for column in columns]
+
+
+def mean_at(rows: Rows, k: int) -> float | None:
+    """Return the mean over rows of the values at position `k` that are known, or None."""
+    known = [value for row in rows if (value := row[k]) is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def error_bars(
+    values: Sequence[float | None], ends: Sequence[tuple[float | None, float | None]], *, color: str
+) -> dict[str, Any]:
+    """Return the error bars of markers from the ends of their intervals; none where an end is missing."""
+    halves = [
+        (0.0, 0.0)
+        if value is None or low is None or high is None
+        else (max(high - value, 0), max(value - low, 0))
+        for value, (low, high) in zip(values, ends, strict=True)
+    ]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [above for above, _ in halves],
+        "arrayminus": [below for _, below in halves],
+        "color": tint(color, 0.45),
+        "thickness": 1,
+        "width": 2,
+    }
+
+
+def percent(densities: Sequence[float]) -> list[float]:
+    """Return densities in per cent."""
+    return [100 * density for density in densities]
+
+
+def remaining_axis(fig: go.Figure, densities: Sequence[float], **where: int) -> None:
+    """Make the horizontal axis: percentages, log, dense networks at the left as in the literature.
+
+    `where` (row and col) names one subplot; without it all are meant.
+    """
+    percents = percent(densities) or [100.0]
+    low, high = min(percents), max(percents)
+    fig.update_xaxes(
+        type="log",
+        range=[math.log10(high * 1.12), math.log10(low / 1.12)],
+        **percent_ticks(low, high),
+        title_text="weights remaining",
+        **where,
+    )

@@ -1,0 +1,1 @@
+"""Figures of runs: accuracy, density and barriers against weights remaining."""

@@ -1,0 +1,67 @@
+"""A problem: a per-example loss over data for any parameter tree; probed, never trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from landscape.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from landscape.problem.functions import (
+        load_function as load_function,
+    )
+    from landscape.problem.output_check import (
+        checked_outputs as checked_outputs,
+    )
+    from landscape.problem.outputs import (
+        Outputs as Outputs,
+    )
+    from landscape.problem.probing import (
+        users_errors as users_errors,
+    )
+    from landscape.problem.problem import (
+        Metric as Metric,
+        Problem as Problem,
+        Stream as Stream,
+    )
+    from landscape.problem.subset import (
+        example_numbers as example_numbers,
+        stated as stated,
+        subset_of as subset_of,
+    )
+    from landscape.problem.tasks import (
+        load_problem as load_problem,
+        load_trainable as load_trainable,
+        problem_for as problem_for,
+        problem_for_all as problem_for_all,
+        problem_of as problem_of,
+        task_names as task_names,
+    )
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "functions": ("load_function",),
+        "output_check": ("checked_outputs",),
+        "outputs": ("Outputs",),
+        "probing": ("users_errors",),
+        "problem": (
+            "Metric",
+            "Problem",
+            "Stream",
+        ),
+        "subset": (
+            "example_numbers",
+            "stated",
+            "subset_of",
+        ),
+        "tasks": (
+            "load_problem",
+            "load_trainable",
+            "problem_for",
+            "problem_for_all",
+            "problem_of",
+            "task_names",
+        ),
+    },
+)

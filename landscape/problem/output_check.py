@@ -1,0 +1,52 @@
+"""Whether a problem's outputs are those of its loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from landscape.compute import on_device
+from landscape.errors import ProblemError
+from landscape.problem.probing import run_anew
+
+if TYPE_CHECKING:
+    from landscape.problem.outputs import Outputs
+    from landscape.problem.problem import Problem
+
+PyTree = Any
+
+
+def checked_outputs(problem: Problem, point: PyTree) -> Outputs:
+    """Return the problem's outputs, after checking on a few examples that they compose to its loss.
+
+    Once a problem, as its loss is probed; values that are not finite prove nothing.
+    """
+    outputs = problem.outputs
+    if outputs is None:
+        raise ProblemError(
+            "the problem does not say where its outputs are, which this matrix needs",
+            expected="Problem(..., outputs=Outputs(model, loss))",
+            got="a loss alone",
+            hint="Give outputs, or use hessian or fisher(labels='data').",
+        )
+    functions = problem.loss, outputs
+    if problem.__dict__.get("_composed") == functions:
+        return outputs
+    batch = jax.tree.map(on_device, problem.head(4))
+
+    def both(point: PyTree, batch: PyTree) -> tuple[Any, Any]:
+        return problem.loss(point, batch), outputs.loss(outputs.model(point, batch), batch)
+
+    whole, parts = (np.asarray(found, np.float64) for found in run_anew(both, point, batch))
+    if whole.shape != parts.shape or not np.allclose(whole, parts, rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise ProblemError(
+            "outputs: the loss of the model's outputs is not the loss of the problem",
+            expected=f"{whole.flat[0]:.6g} for the first example",
+            got=f"{parts.flat[0]:.6g}" if parts.size else "nothing",
+            hint="Take both from one function: loss = outputs.loss(outputs.model(params, batch), batch).",
+        )
+    if np.isfinite(whole).all():
+        problem.__dict__["_composed"] = functions
+    return outputs

@@ -1,0 +1,118 @@
+"""The probe that a loss is a deterministic function of parameters and single examples."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import jaxpr_as_fun
+
+from landscape.compute import on_device, program
+from landscape.errors import LandscapeError, ProblemError
+
+PyTree = Any
+Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
+
+# Rounding of a float32 network under another order of summation stays far below; statistics taken
+# over a batch, or noise, move a loss by far more.
+_RELATIVE = 1e-3
+
+
+@contextlib.contextmanager
+def users_errors() -> Iterator[None]:
+    """Turn what the user's functions raise into an error that says whose it is."""
+    try:
+        yield
+    except (LandscapeError, MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        text = (str(error).strip().splitlines() or [""])[0]
+        raise ProblemError(
+            f"the problem's loss or a metric raised {type(error).__name__}: {text}".removesuffix(": "),
+            expected="loss(params, batch) -> [B] for these parameters and these data",
+            got=f"the error at {Path(frame.filename).name}:{frame.lineno}",
+            hint="Are the parameters those of this problem? The traceback says where it began (--debug).",
+        ) from error
+
+
+def probe(values: Values, params: PyTree, batch: PyTree) -> bool:
+    """Refuse functions that are random, or mix the examples of a batch.
+
+    Three evaluations: a few examples twice, then the first of them among copies of itself. Each runs the
+    functions' Python again: randomness of Python freezes when a function is traced, so that two calls of
+    a compiled loss would prove nothing.
+    The first pair must agree to the bit; in the third, a larger batch, all copies must agree with each
+    other and with the first example among its mates, or its value depends on its neighbours, its
+    position or the size of the batch.
+
+    Returns
+    -------
+    bool
+        Whether that could be told: not where a value is not finite.
+
+    Raises
+    ------
+    ProblemError
+        Naming the function that failed and how.
+    """
+    few = jax.tree.map(np.asarray, batch)
+    repeated = jax.tree.map(lambda x: np.repeat(x[:1], 2 * x.shape[0] + 1, axis=0), few)
+    batch, copies = jax.tree.map(on_device, (few, repeated))
+    first, second, alone = (run_anew(values, params, given) for given in (batch, batch, copies))
+    conclusive = True
+    for name in first:
+        a, b, c = (np.asarray(result[name], np.float64) for result in (first, second, alone))
+        if not np.array_equal(a, b, equal_nan=True):
+            raise ProblemError(
+                f"{name}: two evaluations of the same parameters and examples differ",
+                expected="a deterministic function",
+                got=f"{a.flat[0]:.6g} and {b.flat[0]:.6g} for the first example",
+                hint="Switch off dropout and shuffling, and fix every random key, in the loss you analyse.",
+            )
+        conclusive &= _check_independent(name, a[0], c)
+    return conclusive
+
+
+def run_anew(function: Callable[..., PyTree], *arguments: PyTree) -> PyTree:
+    """Run a function's Python, functions within that were traced before included, and what it computes.
+
+    As one program where it can be traced with its loops unrolled: operation by operation, a hundred
+    small programs would be compiled, which takes seconds.
+    """
+    leaves, tree = jax.tree.flatten(arguments)
+
+    def flat(*given: Any) -> PyTree:  # another one every time: traced anew
+        return function(*jax.tree.unflatten(tree, given))
+
+    with jax.disable_jit():
+        try:
+            traced, shape = jax.make_jaxpr(flat, return_shape=True)(*leaves)
+        except Exception:
+            # Nothing is hidden: what cannot be traced (a loop whose length depends on values) runs as it
+            # is, and an error of the function itself is raised again, outside of any tracing.
+            return function(*arguments)
+    found = program(jaxpr_as_fun(traced))(*leaves)
+    return jax.tree.unflatten(jax.tree.structure(shape), found)
+
+
+def _check_independent(name: str, among_mates: float, among_copies: np.ndarray) -> bool:
+    """Refuse a value that depends on its mates; return whether the values can tell."""
+    scale = max(abs(among_mates), float(np.max(np.abs(among_copies), initial=0.0)), 1e-3)
+    if not np.isfinite(scale):
+        return False
+    off = np.abs(among_copies - among_mates)
+    if float(off.max()) <= _RELATIVE * scale:
+        return True
+    raise ProblemError(
+        f"{name}: the value of an example depends on the other examples of its batch, or on its place",
+        expected=f"{among_mates:.6g} whatever stands beside it",
+        got=f"{among_copies[int(off.argmax())]:.6g} among {len(among_copies)} copies of itself",
+        hint="Use stored batch statistics (not those of the batch), no dropout, and no division by the size "
+        "of the batch in the loss you analyse.",
+    )

@@ -1,0 +1,198 @@
+"""Splits of data: arrays with a common leading axis, or streams of batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from landscape.errors import ProblemError
+from landscape.trees import leaves_with_paths, text_digest, tree_digest
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """Data that is read batch by batch and never held as a whole.
+
+    Parameters
+    ----------
+    batches : iterable
+        Yields batches (pytrees of arrays with a common leading axis), the same ones in the same
+        order at every pass: a data loader that does not shuffle, say. A generator can be read only
+        once and is refused.
+    num_examples : int, optional
+        Examples in one pass; counted by reading it once if not given.
+    """
+
+    batches: Iterable[PyTree]
+    num_examples: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split, as arrays on the host (`stream` false) or as a re-iterable of batches.
+
+    A stream must give the same batches at every pass, or values of two passes would not belong to the
+    same examples: every pass is compared with the first by digests.
+    """
+
+    tree: PyTree
+    num_examples: int
+    stream: bool
+    name: str = "data"
+    digests: list[str] = dataclasses.field(default_factory=list, compare=False)
+
+    def head(self, count: int) -> PyTree:
+        """Return the first `count` examples, or as many as there are."""
+        tree = self.tree if not self.stream else next(iter(self.tree))
+        return jax.tree.map(lambda x: np.asarray(x)[:count], tree)
+
+    def digest(self) -> str:
+        """Return the digest of the arrays, or of the digests of a stream's batches, one held at a time."""
+        if not self.stream:
+            return tree_digest(self.tree)
+        if not self.digests:
+            for _ in self.read():
+                pass
+        return text_digest("".join(self.digests))
+
+    def read(self) -> Iterator[PyTree]:
+        """Yield a stream's batches as they come.
+
+        Raises
+        ------
+        ProblemError
+            If they are not those of the first pass, or not as many examples as was said.
+        """
+        seen, count = [], 0
+        for batch in self.tree:
+            count += leading_axis(batch, self.name)
+            seen.append(tree_digest(batch))
+            place = len(seen) - 1
+            if self.digests and (place >= len(self.digests) or seen[-1] != self.digests[place]):
+                raise _unsteady(self.name, f"another batch {place + 1} than at the first pass")
+            yield batch
+        if self.digests and len(seen) < len(self.digests):
+            raise _unsteady(self.name, f"{len(seen)} batches, {len(self.digests)} at the first pass")
+        if count != self.num_examples:
+            raise ProblemError(
+                f"{self.name}: the stream has another number of examples than was said",
+                expected=f"{self.num_examples:,} (num_examples)",
+                got=f"{count:,}",
+                hint="Leave num_examples out, and the stream is counted.",
+            )
+        self.digests[:] = seen
+
+    def batches(self, size: int) -> Iterator[tuple[PyTree, int]]:
+        """Yield (batch, examples): `size` of them, fewer in the last where N is no multiple of it.
+
+        The batches of a stream are cut and joined to that size.
+        """
+        held: list[PyTree] = []
+        count = 0
+        for part in self.read() if self.stream else (self.tree,):
+            held.append(jax.tree.map(np.asarray, part))
+            count += leading_axis(part, self.name)
+            if count < size:
+                continue
+            joined = held[0] if len(held) == 1 else jax.tree.map(lambda *x: np.concatenate(x), *held)
+            full = count - count % size
+            for start in range(0, full, size):
+                yield jax.tree.map(lambda x, i=start: x[i : i + size], joined), size
+            held = [jax.tree.map(lambda x, i=full: x[i:], joined)] if full < count else []
+            count -= full
+        if held:
+            yield jax.tree.map(lambda *x: np.concatenate(x), *held), count
+
+    def padded_batches(self, size: int) -> Iterator[tuple[PyTree, int]]:
+        """Yield (batch of exactly `size`, real examples): the rest are copies of a real example."""
+        for batch, count in self.batches(size):
+            index = np.minimum(np.arange(size), count - 1)
+            yield (batch if count == size else jax.tree.map(lambda x, i=index: x[i], batch)), count
+
+
+def make_split(data: PyTree, name: str) -> Split:
+    """Check `data` and return it as a split.
+
+    Raises
+    ------
+    ProblemError
+        If there are no examples, leading axes differ, or a stream can be read only once.
+    """
+    if not isinstance(data, Stream) and _looks_like_loader(data):
+        data = Stream(data)
+    if isinstance(data, Stream):
+        return _stream_split(data, name)
+    return Split(tree=data, num_examples=leading_axis(data, name), stream=False, name=name)
+
+
+def _looks_like_loader(data: Any) -> bool:
+    """Return whether `data` is an iterable that is neither an array nor a container of arrays."""
+    is_leaf = jax.tree_util.all_leaves([data])
+    return is_leaf and not hasattr(data, "__array__") and isinstance(data, Iterable)
+
+
+def _stream_split(data: Stream, name: str) -> Split:
+    if iter(data.batches) is data.batches:
+        raise ProblemError(
+            f"{name}: a generator can be read only once",
+            expected="an iterable that starts anew at every pass",
+            got=type(data.batches).__name__,
+            hint="Give a list of batches or an object whose __iter__ starts anew.",
+        )
+    count = data.num_examples
+    if count is None:
+        count = sum(leading_axis(batch, name) for batch in data.batches)
+    if count < 1:
+        raise _empty(name)
+    return Split(tree=data.batches, num_examples=count, stream=True, name=name)
+
+
+def leading_axis(tree: PyTree, name: str) -> int:
+    """Return the common length of the leaves' first axes.
+
+    Raises
+    ------
+    ProblemError
+        If there is no leaf, a leaf has no axis, lengths differ or the length is zero.
+    """
+    lengths: dict[str, int] = {}
+    for path, leaf in leaves_with_paths(tree):
+        shape = np.shape(leaf)
+        if not hasattr(leaf, "dtype") or not shape:
+            raise ProblemError(
+                f"{name}/{path}: not an array with a leading axis of examples",
+                expected="a pytree of arrays",
+                got=type(leaf).__name__ if not hasattr(leaf, "dtype") else "an array without axes",
+                hint="Convert it: numpy.asarray(…), examples first.",
+            )
+        lengths[path] = shape[0]
+    if not lengths or set(lengths.values()) == {0}:
+        raise _empty(name)
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{path or 'array'}: {n}" for path, n in list(lengths.items())[:4])
+        raise ProblemError(
+            f"{name}: arrays of different numbers of examples",
+            expected="one leading axis of examples, common to all",
+            got=listed,
+            hint="Cut them to the same examples; keep what is no example out of the split.",
+        )
+    return next(iter(lengths.values()))
+
+
+def _unsteady(name: str, got: str) -> ProblemError:
+    return ProblemError(
+        f"{name}: the stream changes from one pass to the next",
+        expected="the same batches in the same order at every pass",
+        got=got,
+        hint="Switch off shuffling and augmentation in the loader that you analyse with.",
+    )
+
+
+def _empty(name: str) -> ProblemError:
+    return ProblemError(f"{name}: no examples", expected="at least one", hint="Check how the data was read.")

@@ -1,0 +1,55 @@
+"""Results: the base of all, where they come from, intervals, and checks of settings. No jax."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from landscape.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from landscape.results.drawing import figure_of as figure_of, register_figures as register_figures
+    from landscape.results.intervals import (
+        mean_interval as mean_interval,
+        wilson_interval as wilson_interval,
+    )
+    from landscape.results.origin import (
+        provenance as provenance,
+        versions as versions,
+    )
+    from landscape.results.result import (
+        Result as Result,
+        format_value as format_value,
+        load_result as load_result,
+    )
+    from landscape.results.settings import (
+        check_choice as check_choice,
+        check_real as check_real,
+        check_seed as check_seed,
+        check_whole as check_whole,
+    )
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "drawing": ("figure_of", "register_figures"),
+        "intervals": (
+            "mean_interval",
+            "wilson_interval",
+        ),
+        "origin": (
+            "provenance",
+            "versions",
+        ),
+        "result": (
+            "Result",
+            "format_value",
+            "load_result",
+        ),
+        "settings": (
+            "check_choice",
+            "check_real",
+            "check_seed",
+            "check_whole",
+        ),
+    },
+)

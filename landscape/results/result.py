@@ -1,0 +1,228 @@
+"""The base of every result: data with a status, statistics and provenance.
+
+A result is a frozen, keyword-only dataclass. Its data fields are numbers, strings, NumPy arrays and
+nested dictionaries of them. It prints itself, becomes one strict JSON object, and is stored in an
+HDF5 file from which it can be loaded, drawn again and run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from landscape.errors import CheckpointError
+from landscape.files import dump_json, jsonable
+from landscape.files.hdf5 import archive, boundary, writing
+from landscape.trees import by_path, empties_by_path
+
+__all__ = ["Result", "load_result"]
+
+SCHEMA = "landscape-result"
+VERSION = (1, 0)
+
+_KINDS: dict[str, type[Result]] = {}
+_MODULES = {
+    "alignment": "landscape.curvature.alignment",
+    "barrier": "landscape.connectivity.barrier",
+    "curvature": "landscape.curvature.table",
+    "diagonal": "landscape.curvature.estimates",
+    "eigenpairs": "landscape.curvature.eigenpairs",
+    "flatness": "landscape.flatness.results",
+    "flatness_measure": "landscape.flatness.results",
+    "frobenius_norm": "landscape.curvature.estimates",
+    "scale_curvature": "landscape.curvature.scale",
+    "spectral_density": "landscape.curvature.density",
+    "trace": "landscape.curvature.estimates",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Result:
+    """What every analysis returns.
+
+    Attributes
+    ----------
+    status : str
+        ``"ok"``, or a word that says why the numbers are not to be trusted as they stand
+        (``"incomplete"``, ``"non-finite"``, …). The command line exits with 4 unless it is ``"ok"``.
+    warnings : tuple of str
+        What the user should know before quoting the numbers.
+    config : dict
+        The resolved settings: enough to run the analysis again.
+    stats : dict
+        Counts (evaluations, products, examples) and seconds.
+    provenance : dict
+        Versions, seed, device, dtype, digests of parameters and data.
+    """
+
+    kind: ClassVar[str]
+
+    status: str = "ok"
+    warnings: tuple[str, ...] = ()
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stats: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind" in cls.__dict__:
+            _KINDS[cls.kind] = cls
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether the status is ``"ok"``."""
+        return self.status == "ok"
+
+    def data(self) -> dict[str, Any]:
+        """Return the data fields, without status, statistics and provenance."""
+        base = {field.name for field in dataclasses.fields(Result)}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in base}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form: schema, status, data, warnings, stats, config and provenance.
+
+        Arrays become lists and non-finite numbers become null, so that the text is strict JSON.
+        """
+        return {
+            "schema": f"landscape.{self.kind}/1",
+            "status": self.status,
+            "data": jsonable(self.data()),
+            "warnings": list(self.warnings),
+            "stats": jsonable(self.stats),
+            "config": jsonable(self.config),
+            "provenance": jsonable(self.provenance),
+        }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return `to_dict` as strict JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the (label, value) lines of the printed form; subclasses choose what matters."""
+        scalars = ((name, value) for name, value in self.data().items() if np.ndim(value) == 0)
+        return [(name, format_value(value)) for name, value in scalars if not isinstance(value, Mapping)]
+
+    def plot(self) -> Any:
+        """Return a Plotly figure of the result."""
+        from landscape.results.drawing import figure_of
+
+        return figure_of(self)
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the result to an HDF5 file, atomically.
+
+        Raises
+        ------
+        OutputExistsError
+            If `path` exists and `force` is false.
+        CheckpointError
+            If the file could not be written; nothing is left behind.
+        """
+        arrays = {f"data/{name}": value for name, value in by_path(self.data()).items() if _is_array(value)}
+        plain = {name: value for name, value in by_path(self.data()).items() if not _is_array(value)}
+        plain |= empties_by_path(self.data())
+        texts = {
+            "config": dump_json(self.config),
+            "provenance": dump_json(
+                {
+                    "provenance": self.provenance,
+                    "status": self.status,
+                    "warnings": list(self.warnings),
+                    "stats": self.stats,
+                    "fields": plain,
+                }
+            ),
+        }
+        return writing.write(
+            Path(path),
+            schema=SCHEMA,
+            version=VERSION,
+            arrays=arrays,
+            texts=texts,
+            attrs={"kind": self.kind},
+            force=force,
+        )
+
+    def __str__(self) -> str:
+        rows = [*self.rows(), *((("status", self.status),) if self.status != "ok" else ())]
+        width = max((len(label) for label, _ in rows), default=0)
+        lines = [f"{label:<{width}}  {value}" for label, value in rows]
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+    def __repr__(self) -> str:
+        body = "\n".join(f"  {line}" for line in str(self).splitlines()[:11])
+        return f"{type(self).__name__}(\n{body}\n)"
+
+    def _repr_html_(self) -> str:
+        """Return a plain table; every text is escaped."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(value)}</td></tr>"
+            for label, value in [*self.rows(), ("status", self.status)]
+        )
+        return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
+        """Build a result from stored fields; subclasses override where types need mending."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in fields.items() if name in names}, **base)
+
+
+def load_result(path: str | Path) -> Result:
+    """Load a result that `Result.save` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, hostile, of a newer major schema or not a result.
+    """
+    import importlib
+
+    from landscape.trees import nest
+
+    content = archive.read(Path(path), schema=SCHEMA, version=VERSION)
+    kind = str(content.attrs.get("kind", ""))
+    if kind not in _KINDS and kind in _MODULES:
+        importlib.import_module(_MODULES[kind])
+    if kind not in _KINDS:
+        raise CheckpointError(
+            f"{path}: result of an unknown kind {kind!r}",
+            expected="one of " + ", ".join(sorted({*_KINDS, *_MODULES})),
+            hint="Update landscape, or check that the file is a result and not a checkpoint.",
+        )
+    stored = content.mapping("provenance")
+    arrays = {name.removeprefix("data/"): value for name, value in content.arrays.items()}
+    with boundary(Path(path), "its fields are not those of a result"):
+        if set(arrays) & set(stored["fields"]):
+            raise ValueError("a field is stored twice")
+        return _KINDS[kind].from_fields(
+            nest({**arrays, **stored["fields"]}),
+            status=str(stored["status"]),
+            warnings=tuple(map(str, stored["warnings"])),
+            stats=dict(stored["stats"]),
+            config=content.mapping("config"),
+            provenance=dict(stored["provenance"]),
+        )
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "__array__")
+
+
+def format_value(value: Any) -> str:
+    """Return a number with four significant digits, anything else as text."""
+    if value is None:
+        return "not available"
+    if isinstance(value, (bool, np.bool_, str)):
+        return str(value)
+    if isinstance(value, (int, np.integer)):
+        return f"{int(value):,}"
+    if isinstance(value, (float, np.floating)):
+        return f"{float(value):.4g}"
+    return str(value)

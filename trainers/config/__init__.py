@@ -1,0 +1,112 @@
+"""What a run is told: frozen settings, methods, presets, validation with every error at once. No jax."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from landscape.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from trainers.config.former_versions import (
+        modernised as modernised,
+    )
+    from trainers.config.methods import (
+        TRAINERS as TRAINERS,
+        Evaluation as Evaluation,
+        Method as Method,
+        Source as Source,
+        snr_denominator as snr_denominator,
+    )
+    from trainers.config.optimisation import (
+        EvolutionConfig as EvolutionConfig,
+        GradientConfig as GradientConfig,
+    )
+    from trainers.config.published import (
+        paper_settings as paper_settings,
+    )
+    from trainers.config.run_config import (
+        RunConfig as RunConfig,
+        SeedsConfig as SeedsConfig,
+        changed_keys as changed_keys,
+        from_dict as from_dict,
+        preset_names as preset_names,
+        resolve as resolve,
+        to_dict as to_dict,
+        to_toml as to_toml,
+    )
+    from trainers.config.sources import (
+        layered as layered,
+        override_values as override_values,
+    )
+    from trainers.config.strategy_table import (
+        AUTO as AUTO,
+        FACTS as FACTS,
+        PARTIAL_KEYS as PARTIAL_KEYS,
+        REFUSED as REFUSED,
+        no_snr as no_snr,
+    )
+    from trainers.config.task_table import (
+        KNOWN_KEYS as KNOWN_KEYS,
+        network_faults as network_faults,
+        task_faults as task_faults,
+    )
+    from trainers.config.toml_text import (
+        parse_override as parse_override,
+        parse_toml as parse_toml,
+    )
+    from trainers.config.validate import (
+        Fault as Fault,
+        Invalid as Invalid,
+        refusal as refusal,
+    )
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "former_versions": ("modernised",),
+        "methods": (
+            "Evaluation",
+            "Method",
+            "Source",
+            "TRAINERS",
+            "snr_denominator",
+        ),
+        "optimisation": ("EvolutionConfig", "GradientConfig"),
+        "published": ("paper_settings",),
+        "run_config": (
+            "RunConfig",
+            "SeedsConfig",
+            "changed_keys",
+            "from_dict",
+            "preset_names",
+            "resolve",
+            "to_dict",
+            "to_toml",
+        ),
+        "sources": (
+            "layered",
+            "override_values",
+        ),
+        "strategy_table": (
+            "AUTO",
+            "FACTS",
+            "PARTIAL_KEYS",
+            "REFUSED",
+            "no_snr",
+        ),
+        "task_table": (
+            "KNOWN_KEYS",
+            "network_faults",
+            "task_faults",
+        ),
+        "toml_text": (
+            "parse_override",
+            "parse_toml",
+        ),
+        "validate": (
+            "Fault",
+            "Invalid",
+            "refusal",
+        ),
+    },
+)

@@ -1,0 +1,148 @@
+"""What a trained ticket leaves on disk: its checkpoint, and what that says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from landscape import Checkpoint
+from landscape.results import versions
+from trainers.config import Method, RunConfig, SeedsConfig, to_dict
+from trainers.pruning import densities
+from trainers.tickets.ticket import Ticket
+from trainers.training import Outcome, Space
+
+
+def level_checkpoint(
+    config: RunConfig,
+    space: Space,
+    ticket: Ticket,
+    *,
+    replicate: tuple[Method, SeedsConfig, int],
+    outcome: Outcome,
+    index: int,
+) -> Checkpoint:
+    """Return the checkpoint of a finished level.
+
+    Parameters
+    ----------
+    config, space, ticket
+        The run, what is trained, and from where.
+    replicate : (Method, SeedsConfig, int)
+        Method, seeds and level.
+    outcome : Outcome
+        Of the batch that the replicate was trained in.
+    index : int
+        Its place in that batch.
+    """
+    history = {f"train_{name}": values[:, index] for name, values in outcome.record.items()}
+    history["evaluation_step"] = np.asarray(outcome.best.curve_steps, np.int64)
+    for name, rows in outcome.best.curves.items():
+        history[f"validation_{name}"] = np.asarray(rows, np.float64)[:, index]
+    # Without a validation split, or with no finite score on it, nothing was ever chosen.
+    chosen = bool(np.isfinite(outcome.best.scores[index]))
+    best = outcome.best.vectors[index] if chosen else None
+    steps = int(next(iter(outcome.record.values())).shape[0])
+    info = {
+        **_description(space, ticket, replicate),
+        "step": steps,
+        "metrics": _metrics(space, outcome.solutions[index]),
+        "best": None
+        if best is None
+        else {"step": int(outcome.best.steps[index]), "metrics": _metrics(space, best)},
+        **_counts(outcome, index),
+        "versions": versions(),
+    }
+    std = None if outcome.stds is None else outcome.stds[index]
+    made = _checkpoint(
+        config, space, ticket, info, vectors=(outcome.solutions[index], std), best=best, history=history
+    )
+    if outcome.second_moments is None:
+        return made
+    moment = np.where(ticket.mask, outcome.second_moments[index], 0.0)
+    return dataclasses.replace(made, state={"second_moment": space.layout.unflatten(moment)})
+
+
+def step_checkpoint(
+    config: RunConfig,
+    space: Space,
+    ticket: Ticket,
+    *,
+    replicate: tuple[Method, SeedsConfig, int],
+    vectors: tuple[np.ndarray, np.ndarray | None],
+    step: int,
+) -> Checkpoint:
+    """Return the checkpoint of a moment within a level: solution and std [n] after `step` steps."""
+    info = {**_description(space, ticket, replicate), "step": step, "versions": versions()}
+    return _checkpoint(config, space, ticket, info, vectors=vectors)
+
+
+def shared_checkpoint(
+    space: Space, ticket: Ticket, source: Checkpoint, *, replicate: tuple[Method, SeedsConfig, int]
+) -> Checkpoint:
+    """Return the checkpoint `source` of another method as one of this replicate, which is the same."""
+    info = dict(source.info or {})
+    found = {**info, **_description(space, ticket, replicate), "shared_from": info["method"]}
+    return dataclasses.replace(source, info=found, path=None)
+
+
+def _checkpoint(
+    config: RunConfig,
+    space: Space,
+    ticket: Ticket,
+    info: dict[str, Any],
+    *,
+    vectors: tuple[np.ndarray, np.ndarray | None],
+    best: np.ndarray | None = None,
+    history: dict[str, np.ndarray] | None = None,
+) -> Checkpoint:
+    tree = space.layout.unflatten
+    solution, std = vectors
+    return Checkpoint(
+        params=tree(solution),
+        mask=tree(ticket.mask),
+        std=None if std is None else tree(np.where(ticket.mask, std, 0.0)),
+        init=tree(ticket.init),
+        best=None if best is None else tree(best),
+        history=history,
+        info=info,
+        config=to_dict(config),
+    )
+
+
+def _description(space: Space, ticket: Ticket, replicate: tuple[Method, SeedsConfig, int]) -> dict[str, Any]:
+    """Return what identifies a checkpoint, and how sparse it is."""
+    method, seeds, level = replicate
+    task = dict(space.problem.task or {})
+    return {
+        "task": {"name": task.get("name"), "options": task.get("options", {})} if task else None,
+        "network": task.get("network"),
+        "method": method.name,
+        "trainer": method.trainer,
+        "score": method.score,
+        "algorithm": method.algorithm,
+        **ticket.notes,
+        "level": level,
+        **densities(ticket.mask, space.prunable(method), space.layout, space.chain),
+        "num_examples": {split: space.problem.num_examples(split) for split in space.problem.splits},
+        "seeds": _seeds(seeds),
+    }
+
+
+def _counts(outcome: Outcome, index: int) -> dict[str, float]:
+    names = [name for name in ("num_nan", "stalled") if name in outcome.record]
+    return {name: float(outcome.record[name][:, index].sum()) for name in names}
+
+
+def _seeds(seeds: SeedsConfig) -> dict[str, int]:
+    found = {"init": seeds.init, "train": seeds.train, "mask": seeds.mask}
+    if seeds.branch_from is not None:
+        found |= {"branch_from": seeds.branch_from, "branch_step": seeds.branch_step}
+    return found
+
+
+def _metrics(space: Space, vector: np.ndarray) -> dict[str, dict[str, float]]:
+    params = space.tree(vector)
+    return {split: space.problem.evaluate(params, split) for split in space.problem.splits}

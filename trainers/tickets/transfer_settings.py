@@ -1,0 +1,93 @@
+"""With which settings the target of a transfer trains. No jax."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from landscape.errors import ConfigurationError
+from trainers.config import (
+    AUTO,
+    PARTIAL_KEYS,
+    TRAINERS,
+    EvolutionConfig,
+    Method,
+    RunConfig,
+    from_dict,
+    paper_settings,
+    to_dict,
+)
+from trainers.runs import Run
+
+# What a level costs: the same for all strategies of a matrix.
+_BUDGET = ("population_size", "generations", "batch_size", "eval_every")
+_SECTIONS = {"es": "evolution", "gd": "gradient"}
+
+
+def target_settings(
+    runs: Sequence[Run], target: str, *, task: str, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the table of a target's methods must say beside the sections of the first run.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        The sources.
+    target : str
+        What trains.
+    task : str
+        On what.
+    changes : mapping
+        Values by which the user supersedes the configuration: they win.
+    """
+    section = _SECTIONS[TRAINERS[target]]
+    wanted, note = _wanted(runs, target, task)
+    before = getattr(_alone(runs[0].config, target), section)
+    found, kept = dataclasses.asdict(wanted), dataclasses.asdict(before)
+    differing = {key: value for key, value in found.items() if value != kept[key]}
+    if "strategy" in differing:  # a change of strategy drops what only some of them use
+        differing |= {key: found[key] for key in PARTIAL_KEYS if found[key] != AUTO}
+    given = changes.get(section)
+    differing = {key: value for key, value in differing.items() if key not in (given or {})}
+    if not differing and any(_training_by(run.config, target) is not None for run in runs):
+        return {}
+    return {**({section: differing} if differing else {}), "note": note}
+
+
+def _wanted(runs: Sequence[Run], target: str, task: str) -> tuple[Any, str]:
+    """Return settings of a target, and in words where they are from."""
+    for run in runs:
+        method = _training_by(run.config, target)
+        if method is not None:
+            return method.training, f"settings of {method.name} in {run.path.name}"
+    if TRAINERS[target] == "gd":
+        return _alone(runs[0].config, target).gradient, "settings of the first run's gradient section"
+    trained = [method for run in runs if (method := _training_by(run.config, "es")) is not None]
+    section = trained[0].evolution if trained else runs[0].config.evolution
+    if target == "es":
+        return section, "settings of the first run's evolution section"
+    budget = {key: getattr(section, key) for key in _BUDGET}
+    try:
+        return paper_settings(target, task, **budget), f"settings of the paper on {task}"
+    except ConfigurationError:
+        return EvolutionConfig(strategy=target, **budget), f"defaults of {target}"
+
+
+def _training_by(config: RunConfig, target: str) -> Method | None:
+    """Return the method of a run by whose settings a target trains, if the run has it.
+
+    ``es`` and ``gd`` mean what the sections say, where a method trains by that.
+    """
+    methods = [config.resolved(name) for name in config.methods]
+    if target not in _SECTIONS:
+        return next((method for method in methods if method.algorithm == target), None)
+    found = [method for method in methods if method.trainer == target]
+    section = getattr(config, _SECTIONS[target])
+    return next((method for method in found if method.training == section), found[0] if found else None)
+
+
+def _alone(config: RunConfig, target: str) -> Method:
+    """Return a method of a target by the sections of a configuration."""
+    name = f"{target}-random"
+    return from_dict({**to_dict(config), "methods": [name], "method": {}}).resolved(name)
