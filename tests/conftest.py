@@ -19,8 +19,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 
-# The package has its own programs compiled by the quicker of XLA's two routes (landscape/compute/compiling.py);
-# here the tests' own follow, and a program is compiled in one piece, since other tests keep the other cores
+# The package has its own programs compiled by the quicker of two routes of XLA (landscape.compute.compiling).
+# Here the tests' own follow, and a program is compiled in one piece, since other tests keep the other cores
 # busy: an eighth of the time of all tests. XLA ends the process over a flag that it does not know, hence the
 # versions, each of which was tried.
 if "XLA_FLAGS" not in os.environ and (0, 8) <= tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
