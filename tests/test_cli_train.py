@@ -37,9 +37,7 @@ class Calls(list[dict[str, Any]]):
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     """Stand-ins for training; the configuration is the real one."""
     calls = Calls()
-    tickets, quickstart, plan, page = (
-        types.ModuleType(f"trainers.{name}") for name in ("tickets", "quickstart", "plan", "run_page")
-    )
+    tickets, reports = (types.ModuleType(f"trainers.{name}") for name in ("tickets", "reports"))
 
     def done(folder: Path) -> SimpleNamespace:
         diverged, troubles = bool(calls.troubles), list(calls.troubles)
@@ -47,7 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
             summary_rows=lambda: ROWS, path=folder, troubles=lambda: troubles, diverged=diverged
         )
 
-    page.write_run_page = lambda _, path, **__: [path, path]  # type: ignore[attr-defined]
+    reports.write_run_page = lambda _, path, **__: [path, path]  # type: ignore[attr-defined]
     story = SimpleNamespace(
         rows=lambda: [("test accuracy es-snr", "0.95"), ("page", "quickstart/quickstart.html")],
         to_dict=lambda: {"accuracy": {"es-snr": float("nan")}},
@@ -57,11 +55,11 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     tickets.train_tickets = lambda config, folder, **options: calls.answer(  # type: ignore[attr-defined]
         done(folder), config=config, folder=folder, **options
     )
-    quickstart.run_quickstart = lambda folder, **options: calls.answer(  # type: ignore[attr-defined]
+    reports.run_quickstart = lambda folder, **options: calls.answer(  # type: ignore[attr-defined]
         story, folder=folder, **options
     )
-    plan.plan = lambda config, **_: calls.answer(estimate, planned=config)  # type: ignore[attr-defined]
-    for module in (tickets, quickstart, plan, page):
+    tickets.plan = lambda config, **_: calls.answer(estimate, planned=config)  # type: ignore[attr-defined]
+    for module in (tickets, reports):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(_device, "configure", lambda *_, **__: None)
     monkeypatch.setattr(_device, "require", lambda device: device)

@@ -368,8 +368,10 @@ def test_plots_are_imported_without_plotly_or_jax() -> None:
 
 
 def test_figures_need_no_jax() -> None:
-    names = ["barrier", "tickets", "page", "theme"]
+    names = ["connectivity.barrier", "tickets.sweeps", "page", "theme"]
     assert all(importlib.import_module(f"landscape.plots.{name}") for name in names)
-    code = "import sys, landscape.plots.page, landscape.plots.barrier; print('jax' in sys.modules)"
+    code = (
+        "import sys, landscape.plots.page, landscape.plots.connectivity.barrier; print('jax' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
