@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import Outputs, Problem
-from landscape.curvature._linear import SymmetricOperator
+from landscape.curvature.symmetric import SymmetricOperator
 from landscape.trees import Layout
 from trainers.tasks.networks import build, initialise
 

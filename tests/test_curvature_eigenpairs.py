@@ -15,8 +15,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 import landscape
 from landscape import MatrixOperator, Problem, hessian, top_eigenpairs
-from landscape.curvature import Lanczos, _onepool, _search
-from landscape.curvature._linear import SymmetricOperator
+from landscape.curvature import Lanczos, eigensolver, long_vectors
+from landscape.curvature.symmetric import SymmetricOperator
 
 N = 300
 SPECTRA = {
@@ -118,17 +118,17 @@ def test_a_hundred_steps_in_float32_show_no_ghosts_in_twenty_thousand_dimensions
 
 def test_steps_of_long_vectors_give_what_steps_of_short_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    values = np.r_[20 * 0.8 ** np.arange(12), rng.uniform(-0.1, 0.1, _onepool.LONG)].astype(np.float32)
+    values = np.r_[20 * 0.8 ** np.arange(12), rng.uniform(-0.1, 0.1, long_vectors.LONG)].astype(np.float32)
     found = []
-    for limit in (_onepool.LONG, 10**9):  # the second leaves all to NumPy
-        monkeypatch.setattr(_onepool, "LONG", limit)
+    for limit in (long_vectors.LONG, 10**9):  # the second leaves all to NumPy
+        monkeypatch.setattr(long_vectors, "LONG", limit)
         found.append(top_eigenpairs(Diagonal(values), 8, num_vectors=24, tolerance=1e-5))
     for one in found:
         assert one.status == "ok"
         np.testing.assert_allclose(one.eigenvalues, values[:8], rtol=1e-5)
     run = Lanczos(Diagonal(values).rows, len(values), num_vectors=41, rng=rng, dtype=np.dtype(np.float32))
     assert not run.one_pool
-    monkeypatch.setattr(_onepool, "LONG", 10)
+    monkeypatch.setattr(long_vectors, "LONG", 10)
     run = Lanczos(Diagonal(values).rows, len(values), num_vectors=41, rng=rng, dtype=np.dtype(np.float32))
     assert run.one_pool
     for _ in range(40):
@@ -314,7 +314,7 @@ def test_nothing_lies_beyond_the_last_pair_and_its_residual_where_the_probe_pass
 
 
 def test_a_probe_without_the_means_to_decide_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_search, "_LONGEST_PROBE", 0)
+    monkeypatch.setattr(eigensolver, "_LONGEST_PROBE", 0)
     found = top_eigenpairs(Diagonal(np.linspace(0, 1, 1000)), 3, tolerance=1e-5, probe_matvecs=3)
     assert found.status == "incomplete"
     assert not found.complete_probe["passed"]

@@ -11,9 +11,9 @@ from curvature_samples import NaN, prescribed, tanh_params, tanh_problem
 
 import landscape
 from landscape import diagonal, frobenius_norm, hessian, spectral_density, top_eigenpairs, trace
-from landscape.curvature import _estimators
-from landscape.curvature._estimators import Hutchinson, HutchPP, rademacher, xdiag, xtrace
-from landscape.curvature._tracing import t_interval
+from landscape.curvature import estimators
+from landscape.curvature.estimators import Hutchinson, HutchPP, rademacher, xdiag, xtrace
+from landscape.curvature.trace_run import t_interval
 
 FLOAT = np.dtype(float)
 DECAYING = 1 / np.arange(1, 121) ** 2
@@ -74,7 +74,7 @@ def test_layers_sum_to_the_whole_and_are_unbiased(method: Any) -> None:
     }
     assert sum(shares.values()) == pytest.approx(samples.value, abs=1e-10)
     for path, where in layers.items():
-        error = _estimators.standard_error(samples.layers[path])
+        error = estimators.standard_error(samples.layers[path])
         assert abs(shares[path] - np.diag(matrix)[where].sum()) < 4 * error  # one false alarm in 16,000
 
 

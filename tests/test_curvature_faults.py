@@ -23,7 +23,7 @@ from landscape import (
     top_eigenpairs,
     trace,
 )
-from landscape.curvature import _operator
+from landscape.curvature import loss_operator
 from landscape.errors import (
     ConfigurationError,
     DeviceMemoryError,
@@ -204,7 +204,7 @@ def test_the_constructor_too_names_a_batch_size_that_can_be_halved(monkeypatch: 
     def full(*_: Any, **__: Any) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    monkeypatch.setattr(_operator, "Resident", full)
+    monkeypatch.setattr(loss_operator, "Resident", full)
     with pytest.raises(DeviceMemoryError, match="11 examples") as caught:
         hessian(tanh_problem(), tanh_params())
     assert "--batch-size 5" in str(caught.value.hint)

@@ -12,7 +12,7 @@ from curvature_samples import network_problem
 from matfree import decomp, funm, stochtrace
 
 from landscape import hessian
-from landscape.curvature import Lanczos, _estimators
+from landscape.curvature import Lanczos, estimators
 from landscape.trees import Layout
 
 STEPS = 12
@@ -92,7 +92,7 @@ def test_leave_one_out_traces_are_those_of_the_other_library(pair: Any) -> None:
     probes *= np.sqrt(operator.dim) / np.linalg.norm(probes, axis=1, keepdims=True)
     with jax.enable_x64(True):
         expected = stochtrace.leave_one_out_xtrace()(product, jnp.asarray(probes))
-        found = _estimators.xtrace(operator.rows, probes)
+        found = estimators.xtrace(operator.rows, probes)
         np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-7)
 
 
@@ -101,7 +101,7 @@ def test_the_leave_one_out_diagonal_is_that_of_the_other_library(pair: Any) -> N
     probes = np.random.default_rng(4).choice((-1.0, 1.0), (STEPS, operator.dim))
     with jax.enable_x64(True):
         each = np.asarray(stochtrace.leave_one_out_xdiag()(product, jnp.asarray(probes)))
-    found, spread = _estimators.xdiag(operator.rows, probes)
+    found, spread = estimators.xdiag(operator.rows, probes)
     np.testing.assert_allclose(found, each.mean(0), rtol=1e-7, atol=1e-9 * np.abs(found).max())
     np.testing.assert_allclose(
         spread, each.std(0, ddof=1) / np.sqrt(STEPS), rtol=1e-6, atol=1e-9 * np.abs(found).max()

@@ -24,7 +24,7 @@ from curvature_samples import (
 
 import landscape
 from landscape import Problem, Stream, fisher, gauss_newton, hessian
-from landscape.curvature import _products
+from landscape.curvature import products
 from landscape.trees import Layout
 from trainers.tasks import load_task
 
@@ -228,7 +228,7 @@ def test_products_are_the_same_whether_linearised_once_or_at_every_product(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept = hessian(tanh_problem(), tanh_params(), batch_size=4)
-    monkeypatch.setattr(_products, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(products, "_KEPT_BYTES", 0)
     anew = hessian(tanh_problem(), tanh_params(), batch_size=4)
     assert kept.stats["linearised_once"]
     assert not anew.stats["linearised_once"]
@@ -236,7 +236,7 @@ def test_products_are_the_same_whether_linearised_once_or_at_every_product(
 
 
 def test_the_automatic_batch_keeps_within_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_products, "_BATCH_BYTES", 3000)
+    monkeypatch.setattr(products, "_BATCH_BYTES", 3000)
     operator = hessian(tanh_problem(), tanh_params(), dtype="float64")
     assert 1 <= operator.stats["batch_size"] < 11
     np.testing.assert_allclose(operator.dense(), oracle(), atol=1e-13)

@@ -7,17 +7,6 @@ from typing import TYPE_CHECKING
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from landscape.curvature._lanczos import (
-        Lanczos as Lanczos,
-    )
-    from landscape.curvature._linear import (
-        MatrixOperator as MatrixOperator,
-    )
-    from landscape.curvature._tidy import (
-        check_texts as check_texts,
-        probe_text as probe_text,
-        products_text as products_text,
-    )
     from landscape.curvature.alignment import (
         Alignment as Alignment,
         gradient_alignment as gradient_alignment,
@@ -35,6 +24,9 @@ if TYPE_CHECKING:
         FrobeniusNorm as FrobeniusNorm,
         Trace as Trace,
     )
+    from landscape.curvature.lanczos import (
+        Lanczos as Lanczos,
+    )
     from landscape.curvature.operators import (
         CurvatureOperator as CurvatureOperator,
         fisher as fisher,
@@ -50,17 +42,25 @@ if TYPE_CHECKING:
         frobenius_norm as frobenius_norm,
         trace as trace,
     )
+    from landscape.curvature.symmetric import (
+        MatrixOperator as MatrixOperator,
+    )
     from landscape.curvature.table import (
         CurvatureTable as CurvatureTable,
         curvature_table as curvature_table,
+    )
+    from landscape.curvature.table_rows import (
+        check_texts as check_texts,
+        probe_text as probe_text,
+        products_text as products_text,
     )
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "_lanczos": ("Lanczos",),
-        "_linear": ("MatrixOperator",),
-        "_tidy": (
+        "lanczos": ("Lanczos",),
+        "symmetric": ("MatrixOperator",),
+        "table_rows": (
             "check_texts",
             "probe_text",
             "products_text",

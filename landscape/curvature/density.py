@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.compute import SILENT, Progress
-from landscape.curvature._estimators import rademacher, standard_error
-from landscape.curvature._lanczos import Lanczos, NonFiniteProductError
-from landscape.curvature._linear import SymmetricOperator, as_operator
 from landscape.curvature.eigenpairs import Eigenpairs
+from landscape.curvature.estimators import rademacher, standard_error
+from landscape.curvature.lanczos import Lanczos, NonFiniteProductError
+from landscape.curvature.symmetric import SymmetricOperator, as_operator
 from landscape.results import Result, check_real, check_seed, check_whole, format_value, provenance
 
 __all__ = ["SpectralDensity", "spectral_density"]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.compute import SILENT, Progress
-from landscape.curvature._linear import SymmetricOperator, as_operator
+from landscape.curvature.symmetric import SymmetricOperator, as_operator
 from landscape.files import jsonable
 from landscape.results import Result, check_choice, check_real, check_seed, check_whole, format_value
 
@@ -192,7 +192,7 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
     >>> found.eigenvalues.round(3), bool(found.converged.all())
     (array([199., 198., 197.]), True)
     """
-    from landscape.curvature._search import Search, Settings
+    from landscape.curvature.eigensolver import Search, Settings
 
     check_choice("which", which, WHICH)
     check_whole("k", k, 1)

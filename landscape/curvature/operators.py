@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.curvature import _kinds
-from landscape.curvature._operator import CurvatureOperator
-from landscape.curvature._products import programs_of
+from landscape.curvature import products
+from landscape.curvature.loss_operator import CurvatureOperator
+from landscape.curvature.products import programs_of
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.network import Subject, make_subject
 from landscape.problem import Problem, checked_outputs, example_numbers, problem_for
@@ -100,7 +100,7 @@ def hessian(  # noqa: PLR0913  one keyword a setting
     options = {"split": split, "subset": subset, "batch_size": batch_size, "dtype": dtype}
     problem = problem_for(problem, params)
     subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
-    return _operator(problem, subject, "hessian", lambda: _kinds.Hessian(problem.loss), **options)
+    return _operator(problem, subject, "hessian", lambda: products.Hessian(problem.loss), **options)
 
 
 def gauss_newton(  # noqa: PLR0913
@@ -138,7 +138,7 @@ def gauss_newton(  # noqa: PLR0913
     problem = problem_for(problem, params)
     subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
     outputs = checked_outputs(problem, subject.point)
-    return _operator(problem, subject, "gauss_newton", lambda: _kinds.GaussNewton(outputs), **options)
+    return _operator(problem, subject, "gauss_newton", lambda: products.GaussNewton(outputs), **options)
 
 
 def fisher(  # noqa: PLR0913
@@ -185,7 +185,7 @@ def fisher(  # noqa: PLR0913
     subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
     if labels == "data":
         kind = "empirical_fisher"
-        return _operator(problem, subject, kind, lambda: _kinds.EmpiricalFisher(problem.loss), **options)
+        return _operator(problem, subject, kind, lambda: products.EmpiricalFisher(problem.loss), **options)
     outputs = checked_outputs(problem, subject.point)
     if outputs.likelihood is None:
         raise ProblemError(
@@ -193,11 +193,11 @@ def fisher(  # noqa: PLR0913
             expected="Outputs(model, loss, likelihood='categorical' or 'gaussian')",
             hint="Name it, or take the empirical matrix with labels='data'.",
         )
-    return _operator(problem, subject, "model_fisher", lambda: _kinds.ModelFisher(outputs), **options)
+    return _operator(problem, subject, "model_fisher", lambda: products.ModelFisher(outputs), **options)
 
 
 def _operator(
-    problem: Problem, subject: Subject, kind: str, make: Callable[[], _kinds.Kind], **options: Any
+    problem: Problem, subject: Subject, kind: str, make: Callable[[], products.Kind], **options: Any
 ) -> CurvatureOperator:
     if options["dtype"] not in (None, *_DTYPES):
         raise ConfigurationError(

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.compute import SILENT, Progress
-from landscape.curvature._linear import MOST_DENSE
 from landscape.curvature.operators import hessian
 from landscape.curvature.stochastic import diagonal
+from landscape.curvature.symmetric import MOST_DENSE
 from landscape.errors import InputError
 from landscape.files import Checkpoint, load
 from landscape.network import facts_of

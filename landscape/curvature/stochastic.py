@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from landscape.compute import SILENT, Progress
-from landscape.curvature._entries import DiagonalRun, NormRun
-from landscape.curvature._linear import SymmetricOperator, as_operator
-from landscape.curvature._tracing import TraceRun
+from landscape.curvature.diagonal_and_norm import DiagonalRun, NormRun
 from landscape.curvature.estimates import Diagonal, FrobeniusNorm, Trace
+from landscape.curvature.symmetric import SymmetricOperator, as_operator
+from landscape.curvature.trace_run import TraceRun
 from landscape.results import check_choice, check_real, check_seed, check_whole, provenance
 
 __all__ = ["diagonal", "frobenius_norm", "trace"]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from landscape.compute import SILENT, Progress
-from landscape.curvature import _tidy
+from landscape.curvature import table_rows
 from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.operators import fisher, gauss_newton, hessian
@@ -87,22 +87,22 @@ class CurvatureTable(Result):
         ``status``. What was not asked for is None.
         """
         width = max((len(record["eigenvalues"]) for record in self.records), default=0)
-        return [_tidy.tidy_row(record, self.spectrum(i), width) for i, record in enumerate(self.records)]
+        return [table_rows.tidy_row(record, self.spectrum(i), width) for i, record in enumerate(self.records)]
 
     def tidy_layers(self) -> list[dict[str, Any]]:
         """Return one flat row a checkpoint and layer: its trace, standard error and interval."""
-        return [row for record in self.records for row in _tidy.layer_rows(record)]
+        return [row for record in self.records for row in table_rows.layer_rows(record)]
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines: everything of a single checkpoint, one line each of several."""
         if len(self.records) == 1:
-            own = _tidy.printed(self.records[0], self.spectrum(0), self.which)
+            own = table_rows.printed(self.records[0], self.spectrum(0), self.which)
             return [("matrix", f"{self.matrix} of {self._set()}"), *own]
         lines = [("matrix", f"{self.matrix} of {self._set()}, {len(self.records)} checkpoints")]
         if any(len(record["eigenvalues"]) for record in self.records):
             lines.append(("eigenvalues", self.which))
         lines += [
-            (str(record["name"]), _tidy.line(record, self.spectrum(i)))
+            (str(record["name"]), table_rows.line(record, self.spectrum(i)))
             for i, record in enumerate(self.records[:_SHOWN])
         ]
         if len(self.records) > _SHOWN:

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 
 from landscape.compute import compile_seconds, device_memory, on_device, precision
-from landscape.curvature._kinds import Gradient
-from landscape.curvature._linear import SymmetricOperator
-from landscape.curvature._products import Programs, Resident, Streamed, programs_of
+from landscape.curvature.products import Gradient, Programs, Resident, Streamed, programs_of
+from landscape.curvature.symmetric import SymmetricOperator
 from landscape.errors import ProblemError
 from landscape.network import Network, Subject, network_of, nudged, used_inputs
 from landscape.problem import Problem, stated, subset_of

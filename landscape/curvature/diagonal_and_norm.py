@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from landscape.compute import SILENT, Progress
-from landscape.curvature import _estimators
-from landscape.curvature._estimators import rademacher, status_of
-from landscape.curvature._linear import SymmetricOperator
-from landscape.curvature._tracing import t_interval
+from landscape.curvature import estimators
+from landscape.curvature.estimators import rademacher, status_of
+from landscape.curvature.symmetric import SymmetricOperator
+from landscape.curvature.trace_run import t_interval
 
 _MORE = 1.15  # for a variance that the probes so far underestimated
 
@@ -101,7 +101,7 @@ class NormRun(ProbeRun):
                 squares.append(float(image @ image))
             add = self.more(len(squares), *self._error(squares)) if self.finite else 0
         error, value = self._error(squares)
-        spread = _estimators.standard_error(squares)
+        spread = estimators.standard_error(squares)
         ends = t_interval(value**2, spread, len(squares) - 1, self.confidence)
         return {
             "value": value,
@@ -121,7 +121,7 @@ class NormRun(ProbeRun):
         if not squares:
             return math.nan, math.nan
         value = math.sqrt(float(np.mean(squares)))
-        return _estimators.standard_error(squares) / (2 * value or 1.0), value
+        return estimators.standard_error(squares) / (2 * value or 1.0), value
 
     def _exact(self) -> dict[str, Any]:
         total = 0.0
@@ -209,7 +209,7 @@ class DiagonalRun(ProbeRun):
         count = max(1, min(self.num_probes // 2, operator.dim))
         probes = rademacher(self.rng, count, operator.dim, operator.dtype)
         try:
-            values, errors = _estimators.xdiag(self._block, probes)
+            values, errors = estimators.xdiag(self._block, probes)
         except FloatingPointError:  # the products are all zero, or not finite
             values = np.full(operator.dim, 0.0 if self.finite else np.nan)
             errors = values

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from landscape.compute import Progress
-from landscape.curvature._lanczos import Lanczos, NonFiniteProductError
-from landscape.curvature._linear import SymmetricOperator
+from landscape.curvature.lanczos import Lanczos, NonFiniteProductError
+from landscape.curvature.symmetric import SymmetricOperator
 from landscape.results import provenance
 
 NOT_CONVERGED, INCOMPLETE, NON_FINITE = "not-converged", "incomplete", "non-finite"

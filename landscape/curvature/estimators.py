@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from landscape.curvature._linear import SymmetricOperator
+from landscape.curvature.symmetric import SymmetricOperator
 
 Products = Callable[[np.ndarray], np.ndarray]
 Layers = Mapping[str, np.ndarray]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from landscape.compute import Progress
-from landscape.curvature import _estimators
-from landscape.curvature._estimators import Hutchinson, HutchPP, Samples
-from landscape.curvature._linear import SymmetricOperator
+from landscape.curvature import estimators
+from landscape.curvature.estimators import Hutchinson, HutchPP, Samples
+from landscape.curvature.symmetric import SymmetricOperator
 from landscape.errors import ConfigurationError
 
 PILOT = 10  # fewest probes, and those from whose variance the number needed is foretold
@@ -69,7 +69,7 @@ class _Replicates:
     @property
     def standard_error(self) -> float | None:
         """Standard error over replicates; None for too few."""
-        return _estimators.standard_error(self.means) if len(self.means) >= FEW_REPLICATES else None
+        return estimators.standard_error(self.means) if len(self.means) >= FEW_REPLICATES else None
 
     @property
     def error(self) -> float:
@@ -242,7 +242,7 @@ class TraceRun:
             if not values:
                 continue
             mean = samples.exact_layers.get(path, 0.0) + float(np.mean(values))
-            spread = _estimators.standard_error(values)
+            spread = estimators.standard_error(values)
             ends = t_interval(mean, spread, len(values) - 1, self.confidence)
             layers[path] = _layer(mean, spread, len(where), ends)
         return {
@@ -297,14 +297,14 @@ class TraceRun:
             return images[-1]
 
         try:
-            values = _estimators.xtrace(products, probes)
+            values = estimators.xtrace(products, probes)
         except FloatingPointError:
             values = np.full(count, 0.0 if np.isfinite(images[0]).all() else np.nan)
         if not np.isfinite(values).all():
             replicates.failed = True
             return False
         replicates.means.append(float(values.mean()))
-        replicates.spreads.append(_estimators.standard_error(values))
+        replicates.spreads.append(estimators.standard_error(values))
         replicates.squares.append(float(np.mean(np.sum(images[0].astype(np.float64) ** 2, axis=1))))
         return True
 
@@ -315,7 +315,7 @@ class TraceRun:
 
     def _status(self, finite: bool, *, reached: bool, kept: str = "") -> str:
         said = f": the value is that of the {kept} before it" if kept and not kept.startswith("0 ") else ""
-        return _estimators.status_of(
+        return estimators.status_of(
             self.operator, self.warnings, finite=finite, kept=said, reached=reached, most=self.max_matvecs
         )
 
@@ -329,7 +329,7 @@ class TraceRun:
         if not groups:
             self.warnings.append("the matrix has no groups of examples: no error from the data")
             return None
-        probes = _estimators.rademacher(self.rng, _GROUP_PROBES, self.operator.dim, self.operator.dtype)
+        probes = estimators.rademacher(self.rng, _GROUP_PROBES, self.operator.dim, self.operator.dtype)
         values = np.array(
             [
                 [float(np.sum(z.astype(np.float64) * group.rows(z[None])[0])) for z in probes]

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from landscape.curvature import _onepool
+from landscape.curvature import long_vectors
 
 Products = Callable[[np.ndarray], np.ndarray]
 
@@ -73,7 +73,7 @@ class Lanczos:
         self.rng = rng
         self.locked = np.empty((0, dim), dtype) if locked is None else locked
         one_pool = _uses_one_pool(dim, block_size, np.dtype(dtype))
-        self._long = _onepool.LongBasis(num_vectors, dim, dtype) if one_pool else None
+        self._long = long_vectors.LongBasis(num_vectors, dim, dtype) if one_pool else None
         self.basis = self._long.rows if self._long else np.empty((num_vectors, dim), dtype)
         self._scratch = np.empty((block_size, dim), dtype)
         self.count = 0
@@ -116,7 +116,7 @@ class Lanczos:
         self.coupling = np.zeros((self.width, new))
         self.coupling[:, old:new] = overlap.T
 
-    def _long_step(self, basis: _onepool.LongBasis) -> None:
+    def _long_step(self, basis: long_vectors.LongBasis) -> None:
         """Make a step of one long vector that couples to the one before it alone."""
         old, new = self.count, self.count + 1
         products = self.products(self.basis[old:new])[0]
@@ -244,7 +244,7 @@ class Lanczos:
 
 def _uses_one_pool(dim: int, block_size: int, dtype: np.dtype) -> bool:
     """Whether passes run in jax's threads: only where vectors are on the host, and long."""
-    if dim < _onepool.LONG or block_size > 1 or dtype != np.float32:
+    if dim < long_vectors.LONG or block_size > 1 or dtype != np.float32:
         return False
     import jax
 
