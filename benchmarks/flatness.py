@@ -20,9 +20,9 @@ import numpy as np
 from benchmarks.curvature import EXAMPLES, digits_run, image_task, line, trained
 from benchmarks.timing import interleaved, machine, median, ratio
 from landscape import flatness_table, measure_flatness
-from landscape.flatness._programs import draw
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.draws import draw
 from landscape.flatness.gaussian import mirrored
+from landscape.flatness.neighbourhood import Neighbourhood, Options
 
 DRAWS = 8
 RADII = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -32,7 +32,7 @@ def perturbations(kind: str, repeats: int) -> None:
     """Compare a perturbation measure with as many forward passes and the drawing of its noise."""
     task = image_task(kind)
     params = trained(task.problem, task.init(0), steps=10)
-    around = Surroundings(task.problem, params, Options(subset=EXAMPLES))
+    around = Neighbourhood(task.problem, params, Options(subset=EXAMPLES))
     scale = around.scale("absolute")
     batch = jax.tree.map(lambda x: x[:EXAMPLES], task.problem.arrays("train"))
     functions = {"loss": task.problem.loss} | {k: m.fn for k, m in task.problem.metrics.items()}

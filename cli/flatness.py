@@ -39,12 +39,15 @@ class Names(click.ParamType[str]):
         incomplete: str,
     ) -> list[CompletionItem]:
         """Let the shell complete the last name of the list."""
-        from landscape.flatness import MEASURES
+        from landscape.flatness import GROUPS, MEASURES
 
         before, comma, last = incomplete.rpartition(",")
+        titles = {name: entry.title for name, entry in MEASURES.items()}
+        if not self.after:
+            titles |= dict.fromkeys(GROUPS, "a group of measures")
         return [
-            CompletionItem(f"{before}{comma}{name}{self.after}", help=entry.title)
-            for name, entry in MEASURES.items()
+            CompletionItem(f"{before}{comma}{name}{self.after}", help=title)
+            for name, title in titles.items()
             if name.startswith(last)
         ]
 
@@ -64,10 +67,16 @@ class Names(click.ParamType[str]):
     type=Names(after=""),
     multiple=True,
     metavar="NAME,...",
-    show_default="all that apply",
-    help="What to measure; --list names them all.",
+    show_default="standard",
+    help="What to measure: quick, standard (at most 300 gradients' time per network), all, or names; --list "
+    "shows them all with their costs.",
 )
-@click.option("--list", "listed", is_flag=True, help="Print the measures and what leaves them unchanged.")
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    help="Print the measures, their costs and what leaves them unchanged.",
+)
 @click.option(
     "--radius",
     "radii",
@@ -166,12 +175,12 @@ def _one_space(ctx: click.Context, options: dict[str, Any]) -> None:
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keywords of the library; names are looked at before anything is loaded."""
     names = [name.strip() for text in options["measures"] for name in text.split(",") if name.strip()]
-    _check_names(names, "--measures")
+    _check_names(names, "--measures", groups=True)
     if options["measures"] and not names:
         raise ConfigurationError(
             "--measures: no name in it",
             expected="names with commas between them",
-            hint="Leave the option out to measure all that apply.",
+            hint="Leave the option out for the standard measures.",
         )
     kept = ("draws", "split", "seed", "batch_size", "dtype", "allow_nonfinite")
     spaces = ("ticket", "full") if options["both"] else ("ticket" if options["mask"] else "full",)
@@ -241,12 +250,13 @@ def _overrides(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _check_names(names: Iterable[str], option: str) -> None:
-    from landscape.flatness import MEASURES
+def _check_names(names: Iterable[str], option: str, *, groups: bool = False) -> None:
+    from landscape.flatness import GROUPS, MEASURES, SYNONYMS
 
+    known = [*MEASURES, *SYNONYMS, *(GROUPS if groups else ())]
     for name in names:
-        if name not in MEASURES:
-            near = difflib.get_close_matches(name, MEASURES, n=1)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             raise ConfigurationError(
                 f"{option}: there is no measure {name!r}",
                 expected="a name that landscape flatness --list prints",
@@ -255,14 +265,17 @@ def _check_names(names: Iterable[str], option: str) -> None:
 
 
 def _catalogue() -> Outcome:
-    """Return the names, what they are, and which rescalings leave them unchanged."""
-    from landscape.flatness import MEASURES, invariances
+    """Return the names, what they are and cost, and which rescalings leave them unchanged."""
+    from landscape.flatness import MEASURES, SYNONYMS, cost_of, invariances
 
-    rows = invariances()
-    width = max(len(name) for name in MEASURES)
-    lines = []
+    also = {same: other for other, same in SYNONYMS.items()}
+    table = [("name", "group", "unchanged", "cost per network", "measure")]
     for name, entry in MEASURES.items():
         kept = "neuron-wise" if entry.neuron_wise else "layer-wise" if entry.layer_wise else "none"
-        lines.append(f"{name:<{width}}  {kept:<11}  {entry.title}")
-    head = f"{'name':<{width}}  {'unchanged':<11}  measure"
-    return Outcome(text="\n".join([head, *lines]), data={"measures": rows})
+        title = f"{entry.title} (also called {also[name]})" if name in also else entry.title
+        table.append((name, entry.group, kept, str(cost_of(name)), title))
+    widths = [max(len(row[i]) for row in table) for i in range(4)]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(row, [*widths, 0], strict=True)) for row in table
+    ]
+    return Outcome(text="\n".join(lines), data={"measures": invariances()})

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from landscape import Problem, Stream
-from landscape.flatness import _draws
-from landscape.flatness._draws import rises_of_draws
-from landscape.flatness._programs import MOST_DRAWS, MOST_STEPS, draw
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness import draws as draws_of_noise
+from landscape.flatness.draws import MOST_DRAWS, MOST_STEPS, draw, rises_of_draws
+from landscape.flatness.neighbourhood import Neighbourhood, Options
 
 PARAMS = {"w": np.linspace(-1, 1, 12).reshape(4, 3).astype(np.float32)}
 STEPS = tuple(sign * step for step in np.linspace(0.1, 1, MOST_STEPS // 2 + 1) for sign in (1, -1))
@@ -30,7 +29,9 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def measured(train: Any = None, *, done: Any = lambda _: None, **options: Any) -> np.ndarray:
-    around = Surroundings(Problem(loss, train=data() if train is None else train), PARAMS, Options(**options))
+    around = Neighbourhood(
+        Problem(loss, train=data() if train is None else train), PARAMS, Options(**options)
+    )
     scale = 0.3 * around.scale("absolute")
     found = rises_of_draws(around, scale, STEPS, draws=DRAWS, seed=5, done=done)["loss"]
     assert around.num_evaluations == DRAWS * len(STEPS)
@@ -38,7 +39,7 @@ def measured(train: Any = None, *, done: Any = lambda _: None, **options: Any) -
 
 
 def test_rises_are_those_at_the_offsets() -> None:
-    around = Surroundings(Problem(loss, train=data()), PARAMS, Options())
+    around = Neighbourhood(Problem(loss, train=data()), PARAMS, Options())
     found = measured()
     assert found.shape == (DRAWS, len(STEPS))
     for number in (0, MOST_DRAWS, DRAWS - 1):
@@ -49,7 +50,7 @@ def test_rises_are_those_at_the_offsets() -> None:
 
 @pytest.mark.parametrize("patience", [0.0, 1e-5, 1e3])
 def test_values_do_not_depend_on_the_calls(patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_draws, "_PATIENCE", patience)
+    monkeypatch.setattr(draws_of_noise, "_PATIENCE", patience)
     told: list[int] = []
     np.testing.assert_array_equal(measured(done=told.append), measured())
     assert sum(told) == DRAWS
@@ -67,7 +68,7 @@ def test_batches_and_streams_add_up() -> None:
 
 
 def test_the_seconds_of_compiling_count_once() -> None:
-    around = Surroundings(Problem(loss, train=data()), PARAMS, Options())
+    around = Neighbourhood(Problem(loss, train=data()), PARAMS, Options())
     before = around.compile_seconds
     with around.computing():
         pass

@@ -12,7 +12,7 @@ from flatness_samples import F64, quadratic
 
 from landscape import Problem, local_entropy
 from landscape.errors import ConfigurationError
-from landscape.flatness import _spectrum, entropy
+from landscape.flatness import entropy, gaussian_integral
 
 
 def closed_form(matrix: np.ndarray, slope: np.ndarray, gamma: float) -> float:
@@ -81,7 +81,7 @@ def test_the_quadrature_of_larger_matrices_agrees_with_the_dense_one(
 ) -> None:
     problem, params, _, _ = quadratic(size=60, shift=9.0)
     exact = local_entropy(problem, params, gamma=50.0, method="gaussian", **F64)
-    monkeypatch.setattr(_spectrum, "_DENSE_UP_TO", 0)
+    monkeypatch.setattr(gaussian_integral, "_DENSE_UP_TO", 0)
     found = local_entropy(problem, params, gamma=50.0, method="gaussian", probes=60, **F64)
     assert abs(found.value - exact.value) < 4 * (found.standard_error or 0)
     assert (found.standard_error or 1) < 0.1 * abs(exact.value)

@@ -27,8 +27,8 @@ from scipy.stats import norm as normal, t as student
 import landscape
 from landscape import Checkpoint, Problem
 from landscape.curvature.operators import hessian
-from landscape.flatness import _measured, keskar
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness import keskar, measurement
+from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.trees import Layout
 
 # -- mean rises ------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def test_a_relative_perturbation_weighs_the_hessian_with_the_parameters() -> Non
 def test_filters_share_the_root_mean_square_of_their_weights() -> None:
     params = {"kernel": np.array([[3.0, 1.0], [4.0, 1.0]]), "bias": np.array([2.0, 0.0])}
     problem = Problem(lambda p, b: b @ p["kernel"].sum(1) + p["bias"].sum(), train=np.ones((3, 2)))
-    around = Surroundings(problem, params, Options(**F64))
+    around = Neighbourhood(problem, params, Options(**F64))
     rms = {"kernel": [[12.5**0.5, 1], [12.5**0.5, 1]], "bias": [2**0.5, 2**0.5]}
     assert around.scale("filter") == pytest.approx(np.r_[rms["bias"], np.ravel(rms["kernel"])])
     norms = around.scale("filter", filter_norm=True)
@@ -114,7 +114,7 @@ def test_intervals_of_mean_rises_cover() -> None:
     rng = np.random.default_rng(0)
     for _ in range(1000):
         rises = 0.5 * (rng.standard_normal((48, 60)) ** 2 @ eigenvalues)
-        ends = _measured.mean_of(rises)[2]
+        ends = measurement.mean_of(rises)[2]
         assert ends is not None
         inside += ends[0] <= truth <= ends[1]
     assert 930 <= inside <= 970
@@ -138,7 +138,7 @@ def test_keskar_sharpness_of_a_linear_loss_is_the_corner_of_the_box(dtype: str) 
 def test_keskar_sharpness_in_subspaces_is_the_mean_of_the_corners_of_their_boxes() -> None:
     problem, params, slopes = linear()
     found = landscape.keskar_sharpness(problem, params, epsilon=1e-3, subspace=3, seed=4, **F64)
-    around = Surroundings(problem, params, Options(**F64))
+    around = Neighbourhood(problem, params, Options(**F64))
     slope, theta = slopes.mean(0), params["w"]
     rng, rises = np.random.default_rng(4), []
     for _ in range(4):
@@ -165,8 +165,8 @@ def test_a_ticket_has_the_subspaces_of_the_smaller_network_to_the_bit() -> None:
     assert found.details["subspace"] == same.details["subspace"] == 10
     assert any("10 directions" in text for text in found.warnings)
     around = [
-        Surroundings(problem, whole, Options(mask=mask, **F64)),
-        Surroundings(problem, {"b": theta}, Options(**F64)),
+        Neighbourhood(problem, whole, Options(mask=mask, **F64)),
+        Neighbourhood(problem, {"b": theta}, Options(**F64)),
     ]
     (basis, scale), (other, box) = (keskar._subspace(one, 10, 10, np.random.default_rng(0)) for one in around)
     assert np.array_equal(basis[:, 9:], other)

@@ -10,7 +10,7 @@ from flatness_samples import QUICK, checkpoints, relu_network, relu_problem
 from scipy.stats import kendalltau
 
 from landscape import Checkpoint, flatness_table
-from landscape.flatness._correlations import correlations, kendall_tau
+from landscape.flatness.ranks import correlations, kendall_tau
 
 
 def test_rank_correlations_are_kendalls() -> None:

@@ -24,12 +24,10 @@ from flatness_samples import (
 import landscape
 from landscape import Checkpoint, Problem, Stream, flatness_table, load_result, measure_flatness
 from landscape.compute import compile_seconds
-from landscape.errors import (
-    ProblemError,
-)
-from landscape.flatness import MEASURES
-from landscape.flatness._plan import _RECIPES
-from landscape.flatness._variants import check_settings, settable
+from landscape.errors import ConfigurationError, NonFiniteError, ProblemError
+from landscape.flatness import GROUPS, MEASURES, cost_of, measures_of
+from landscape.flatness.request import check_settings, settable
+from landscape.flatness.results import metric_rises
 
 EXACT = [
     "keskar",
@@ -49,7 +47,7 @@ def test_every_measure_of_the_catalogue_is_measured_and_saved(tmp_path: Path) ->
     rng = np.random.default_rng(0)
     data = (rng.normal(size=(30, 4)), rng.integers(0, 3, 30).astype(np.int32))
     problem = relu_problem(test=data)
-    found = measure_flatness(problem, Checkpoint(params=network, std=std), draws=4, **F64)
+    found = measure_flatness(problem, Checkpoint(params=network, std=std), measures="all", draws=4, **F64)
     assert [record["measure"] for record in found.records] == list(MEASURES) == list(found.measures)
     assert all(np.isfinite(record["value"]) for record in found.records)
     assert found.status == "ok", found.warnings
@@ -106,7 +104,7 @@ def test_a_network_that_no_noise_leaves_alone_has_a_lower_bound_of_its_sharpness
 
 
 def test_the_rise_of_a_metric_at_the_radius_is_that_of_the_curve() -> None:
-    found = measure_flatness(relu_problem(), relu_network(), measures=["gaussian", "average"], draws=5)
+    found = measure_flatness(relu_problem(), relu_network(), measures=["gaussian"], draws=5)
     curve = found.curves[0]
     at = list(curve["radii"]).index(found.records[0]["radius"])
     rise = found.records[0]["metric_rises"]["accuracy"]
@@ -114,7 +112,8 @@ def test_the_rise_of_a_metric_at_the_radius_is_that_of_the_curve() -> None:
         "rise": curve["accuracy_rise"][at],
         "standard_error": curve["accuracy_rise_error"][at],
     }
-    assert found.records[1]["metric_rises"]["accuracy"] == pytest.approx(rise)  # of the same noise
+    average = landscape.average_sharpness(relu_problem(), relu_network(), draws=5)  # of the same noise
+    assert metric_rises(average.radius, average.details["curve"])["accuracy"] == pytest.approx(rise)
     assert "rise of accuracy" in str(found)
     assert found.config["higher_is_better"] == {"accuracy": True}
 
@@ -152,7 +151,7 @@ def test_several_radii_are_the_curve_and_the_first_is_the_value() -> None:
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_the_keys_of_every_measure_have_defaults_that_are_taken(name: str) -> None:
-    computes = {name: recipe.compute for name, recipe in _RECIPES.items()}
+    computes = {name: entry.compute for name, entry in MEASURES.items()}
     keys = {key: value for key, value in settable(name, computes).items() if key != "draws"}
     checked = check_settings({name: keys}, [name], computes)
     assert checked == {name: keys}
@@ -161,7 +160,7 @@ def test_the_keys_of_every_measure_have_defaults_that_are_taken(name: str) -> No
 
 def test_what_the_problem_does_not_allow_is_left_out_and_said() -> None:
     problem, params, _, _ = quadratic()
-    found = measure_flatness(problem, params, draws=2)
+    found = measure_flatness(problem, params, measures="all", draws=2)
     left = set(MEASURES) - set(found.measures)
     assert left == {
         "search",
@@ -253,7 +252,7 @@ def test_a_masked_network_has_the_random_measures_of_the_smaller_network() -> No
         "Dense_2": ticket["Dense_2"],
     }
     same_draws = ["keskar_subspace", "relative_flatness", "pac_bayes_sharpness"]
-    names = ["gaussian", "gaussian_relative", "gaussian_filter", "average", "average_adaptive"]
+    names = ["gaussian", "gaussian_relative", "gaussian_filter"]
     names += ["average_normalised", "pac_bayes", "pac_bayes_magnitude", "local_entropy"]
     names += ["local_entropy_gaussian", *same_draws]
     radii = {"local_entropy_gaussian": 300.0}
@@ -327,3 +326,62 @@ def test_a_temperature_divides_the_normalised_logits() -> None:
     found = landscape.adaptive_sharpness(problem, network, normalise=True, temperature=0.5, **F64)
     same = landscape.adaptive_sharpness(plain, network, **F64)
     assert found.value == pytest.approx(same.value, rel=1e-9)
+
+
+def test_a_table_holds_what_every_network_alone_has() -> None:
+    given = [relu_network(), relu_network(seed=1), relu_network(bias=True), relu_network(bias=True, seed=3)]
+    measures = ["gaussian", "sam", "keskar", "pac_bayes", "trace", "local_entropy"]
+    table = flatness_table(relu_problem(), given, measures=measures, spaces=("full",))
+    alone = [
+        record
+        for number, network in enumerate(given)
+        for record in flatness_table(
+            relu_problem(), [network], measures=measures, spaces=("full",), names=[f"network {number + 1}"]
+        ).records
+    ]
+    assert repr(table.records) == repr(alone)
+
+
+def test_a_bad_network_among_good_ones_is_refused_as_ever() -> None:
+    given = [relu_network(seed=seed) for seed in range(4)]
+    given[2] = jax.tree.map(lambda x: np.full_like(x, np.nan), given[2])
+    with pytest.raises(NonFiniteError):
+        flatness_table(relu_problem(), given, measures=["gaussian"])
+
+
+def test_average_case_sharpness_is_gaussian_robustness_and_is_computed_once() -> None:
+    problem, network = relu_problem(), relu_network()
+    asked = ["average", "gaussian", "average_adaptive", "gaussian_relative"]
+    settings = {"average": {"draws": 3}}
+    found = measure_flatness(
+        problem, network, measures=asked, settings=settings, radii={"average": 0.1}, **F64
+    )
+    assert found.measures == ["gaussian", "gaussian_relative"]
+    plain = landscape.average_sharpness(problem, network, radius=0.1, draws=3, **F64)
+    relative = landscape.average_sharpness(problem, network, radius=0.25, adaptive=True, **F64)
+    assert values(found) == {"gaussian": plain.value, "gaussian_relative": relative.value}
+    assert len(MEASURES) == 26
+    names = {row["measure"]: row["also_called"] for row in landscape.flatness.invariances()}
+    assert {name: also for name, also in names.items() if also} == {
+        "gaussian": ["average"],
+        "gaussian_relative": ["average_adaptive"],
+    }
+
+
+def test_groups_hold_one_another_and_standard_costs_at_most_300_gradients() -> None:
+    quick, standard, everything = (measures_of(group) for group in GROUPS)
+    assert set(quick) < set(standard) < set(everything) == set(MEASURES)
+    for price in (1 / 3, 1 / 2):  # of a forward pass, in gradients
+        costs = [cost_of(name) for name in standard]
+        assert sum(c.passes * price + c.gradients + 4 * c.products for c in costs) <= 300
+    assert all(cost_of(name).in_gradients > 0 for name in MEASURES)
+
+
+def test_the_default_is_standard_and_what_has_settings() -> None:
+    problem, network = relu_problem(), relu_network()
+    found = measure_flatness(problem, network, draws=2, radii={"keskar": 1e-4})
+    assert found.config["measures"] == [*measures_of("standard"), "keskar"]
+    named = measure_flatness(problem, network, draws=2, measures=["quick", "trace"])
+    assert named.config["measures"] == [*measures_of("quick"), "trace"]
+    with pytest.raises(ConfigurationError, match="a group"):
+        measure_flatness(problem, network, measures="standart")

@@ -55,11 +55,13 @@ def test_values_that_are_not_defined_are_left_out() -> None:
 
 
 def test_measures_stand_in_families() -> None:
-    fig = values_figure(a_table(seeds=1, levels=1, methods=("es",), measures=("gaussian", "sam", "average")))
+    fig = values_figure(
+        a_table(seeds=1, levels=1, methods=("es",), measures=("gaussian", "sam", "average_normalised"))
+    )
     assert words(fig) == [
         "<b>Random perturbations</b>",
         "Gaussian robustness",
-        "Average-case sharpness",
+        "Average-case sharpness, adaptive, normalised logits",
         "<b>Worst case</b>",
         "m-sharpness, first order",
     ]

@@ -7,14 +7,6 @@ from typing import TYPE_CHECKING
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from landscape.flatness._plan import (
-        measures_with_radius as measures_with_radius,
-    )
-    from landscape.flatness.catalogue import (
-        MEASURES as MEASURES,
-        invariances as invariances,
-        title_of as title_of,
-    )
     from landscape.flatness.entropy import (
         local_entropy as local_entropy,
     )
@@ -32,6 +24,18 @@ if TYPE_CHECKING:
     )
     from landscape.flatness.pac_bayes import (
         pac_bayes_flatness as pac_bayes_flatness,
+    )
+    from landscape.flatness.register import (
+        GROUPS as GROUPS,
+        MEASURES as MEASURES,
+        SYNONYMS as SYNONYMS,
+        cost_of as cost_of,
+        invariances as invariances,
+        measures_of as measures_of,
+        title_of as title_of,
+    )
+    from landscape.flatness.request import (
+        measures_with_radius as measures_with_radius,
     )
     from landscape.flatness.results import (
         Flatness as Flatness,
@@ -53,12 +57,6 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "_plan": ("measures_with_radius",),
-        "catalogue": (
-            "MEASURES",
-            "invariances",
-            "title_of",
-        ),
         "entropy": ("local_entropy",),
         "gaussian": (
             "average_sharpness",
@@ -71,6 +69,16 @@ __getattr__, __dir__, __all__ = lazy_names(
             "relative_flatness",
         ),
         "pac_bayes": ("pac_bayes_flatness",),
+        "register": (
+            "GROUPS",
+            "MEASURES",
+            "SYNONYMS",
+            "cost_of",
+            "invariances",
+            "measures_of",
+            "title_of",
+        ),
+        "request": ("measures_with_radius",),
         "results": (
             "Flatness",
             "FlatnessMeasure",

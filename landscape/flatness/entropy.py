@@ -19,10 +19,10 @@ from jax import lax
 
 from landscape.compute import Progress
 from landscape.errors import ConfigurationError
-from landscape.flatness._measured import mean_of, measured
-from landscape.flatness._programs import Part, Place, Programs
-from landscape.flatness._spectrum import spectrum_beside
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.evaluations import Part, Place, Programs
+from landscape.flatness.gaussian_integral import spectrum_beside
+from landscape.flatness.measurement import mean_of, measured
+from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.flatness.results import ESTIMATE, GAUSSIAN, FlatnessMeasure
 from landscape.network import differentiable
 from landscape.results import check_choice, check_real, check_seed, check_whole
@@ -102,14 +102,14 @@ def local_entropy(  # noqa: PLR0913  one keyword a setting
        to make them faster. Statistical Science 28(3).
     """
     check_choice("method", method, ("langevin", "gaussian"))
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     if method == "gaussian":
         return gaussian_entropy_of(around, radius=gamma, reference=reference, probes=probes, seed=seed)
     return entropy_of(around, radius=gamma, reference=reference, chains=chains, samples=samples, seed=seed)
 
 
 def entropy_of(
-    around: Surroundings,
+    around: Neighbourhood,
     *,
     radius: float,
     reference: float,
@@ -160,7 +160,7 @@ def entropy_of(
 class _Chains:
     """Langevin chains that go on from one stiffness to the next."""
 
-    def __init__(self, around: Surroundings, *, chains: int, samples: int, seed: int) -> None:
+    def __init__(self, around: Neighbourhood, *, chains: int, samples: int, seed: int) -> None:
         self.around = around
         programs = around.parts()[0]
         self.program = programs.compiled("wander", lambda: functools.partial(_wander, programs))
@@ -265,7 +265,7 @@ def _r_hat(drifts: np.ndarray) -> float:
 
 
 def gaussian_entropy_of(
-    around: Surroundings, *, radius: float, reference: float, probes: int = 10, seed: int
+    around: Neighbourhood, *, radius: float, reference: float, probes: int = 10, seed: int
 ) -> FlatnessMeasure:
     """Measure `local_entropy` of the quadratic model in given surroundings; `radius` is γ."""
     gamma = _check(radius, reference)

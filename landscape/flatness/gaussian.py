@@ -9,9 +9,9 @@ import numpy as np
 
 from landscape.compute import Progress
 from landscape.errors import InputError
-from landscape.flatness._draws import rises_of_draws
-from landscape.flatness._measured import estimate, mean_of
-from landscape.flatness._surroundings import SCALES, Options, Surroundings
+from landscape.flatness.draws import rises_of_draws
+from landscape.flatness.measurement import estimate, mean_of
+from landscape.flatness.neighbourhood import SCALES, Neighbourhood, Options
 from landscape.flatness.results import FlatnessMeasure
 from landscape.results import check_choice, check_real, check_seed, check_whole
 
@@ -93,7 +93,7 @@ def gaussian_robustness(
     >>> bool(abs(found.value - 0.005) < 4 * found.standard_error)  # ½ σ² tr H = ½ · 0.01 · 1
     True
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     return gaussian_of(around, radius=radius, scale=scale, radii=radii, draws=draws, seed=seed)
 
 
@@ -101,7 +101,7 @@ _NAMES = {"absolute": "gaussian", "weights": "gaussian_relative", "filter": "gau
 
 
 def gaussian_of(
-    around: Surroundings,
+    around: Neighbourhood,
     *,
     radius: float,
     scale: str,
@@ -157,7 +157,7 @@ def average_sharpness(  # noqa: PLR0913  one keyword a setting
     .. [1] Andriushchenko et al., 2023. A modern look at the relationship between sharpness and
        generalization. ICML, arXiv:2302.07011.
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     return average_of(
         around,
         radius=radius,
@@ -169,7 +169,7 @@ def average_sharpness(  # noqa: PLR0913  one keyword a setting
 
 
 def average_of(
-    around: Surroundings,
+    around: Neighbourhood,
     *,
     radius: float,
     adaptive: bool,
@@ -233,11 +233,11 @@ def search_sharpness(
     InputError
         If the checkpoint has no standard deviations.
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     return search_of(around, radius=multiple, draws=draws, seed=seed)
 
 
-def search_of(around: Surroundings, *, radius: float, draws: int, seed: int) -> FlatnessMeasure:
+def search_of(around: Neighbourhood, *, radius: float, draws: int, seed: int) -> FlatnessMeasure:
     """Measure `search_sharpness` in given surroundings."""
     checkpoint = around.subject.checkpoint
     if checkpoint is None or checkpoint.std is None:
@@ -254,7 +254,7 @@ def search_of(around: Surroundings, *, radius: float, draws: int, seed: int) -> 
 
 
 def mirrored(
-    around: Surroundings,
+    around: Neighbourhood,
     scale: np.ndarray,
     steps: Sequence[float],
     *,
@@ -280,7 +280,7 @@ def mirrored(
 
 
 def _mean_rise(
-    around: Surroundings,
+    around: Neighbourhood,
     name: str,
     scale: np.ndarray,
     *,

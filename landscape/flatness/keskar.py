@@ -9,9 +9,9 @@ import numpy as np
 
 from landscape.compute import Progress
 from landscape.errors import ConfigurationError, ProblemError
-from landscape.flatness._ascents import check_ascent, known_rises, make_ball, make_starts, outcome
-from landscape.flatness._measured import mean_of, measured
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.ascent import ascend, check_ascent, known_rises, make_ball, make_starts, outcome
+from landscape.flatness.measurement import mean_of, measured
+from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.flatness.results import LOWER_BOUND, FlatnessMeasure
 from landscape.network import differentiable
 from landscape.results import check_whole
@@ -86,7 +86,7 @@ def keskar_sharpness(  # noqa: PLR0913  one keyword a setting
     .. [1] Keskar et al., 2017. On large-batch training for deep learning: generalization gap and sharp
        minima. ICLR, arXiv:1609.04836.
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     return keskar_of(
         around,
         radius=epsilon,
@@ -99,7 +99,7 @@ def keskar_sharpness(  # noqa: PLR0913  one keyword a setting
 
 
 def keskar_of(
-    around: Surroundings,
+    around: Neighbourhood,
     *,
     radius: float,
     subspace: int | None = None,
@@ -157,7 +157,7 @@ def keskar_of(
 
 
 def _boxes_worst(
-    around: Surroundings, balls: Iterable[tuple[np.ndarray | None, np.ndarray]], settings: dict[str, Any]
+    around: Neighbourhood, balls: Iterable[tuple[np.ndarray | None, np.ndarray]], settings: dict[str, Any]
 ) -> np.ndarray:
     """Return highest rise, rise of the first step and points that are not finite, [3, boxes, starts]."""
     rows = []
@@ -167,14 +167,14 @@ def _boxes_worst(
         for number, (basis, scale) in enumerate(balls):
             ball = make_ball(around, scale, basis, settings, norm="linf")
             begins = make_starts(ball, settings["starts"], settings["seed"], number)
-            climbed = programs.ascend(around.place, ball, begins, parts)[:3]
+            climbed = ascend(programs, around.place, ball, begins, parts=parts)[:3]
             rows.append([np.asarray(part, np.float64) for part in climbed])
             around.num_evaluations += settings["starts"] * (settings["steps"] + 1)
             around.progress.advance(settings["starts"])
     return np.array(rows).transpose(1, 0, 2)
 
 
-def _dimension(around: Surroundings, wanted: int) -> int:
+def _dimension(around: Neighbourhood, wanted: int) -> int:
     """Return the dimension of a subspace: what is asked for, at most half the free parameters."""
     count = min(check_whole("subspace", wanted, 1), max(around.dim // 2, 1))
     if count * around.size > _MOST_BASIS:
@@ -195,7 +195,7 @@ def _fewer(used: int | None, wanted: int | None) -> list[str]:
 
 
 def _subspace(
-    around: Surroundings, count: int, rows: int, rng: np.random.Generator
+    around: Neighbourhood, count: int, rows: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a basis [rows, size] of `count` rows of length 1 (zero where not free) and the box's scale.
 

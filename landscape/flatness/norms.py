@@ -9,9 +9,9 @@ import numpy as np
 
 from landscape.compute import Progress
 from landscape.errors import ConfigurationError, InputError
-from landscape.flatness._features import feature_spreads
-from landscape.flatness._measured import estimate, measured, skewed_mean_of
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.features import feature_spreads
+from landscape.flatness.measurement import estimate, measured, skewed_mean_of
+from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.flatness.results import EXACT, FlatnessMeasure
 from landscape.results import check_choice, check_seed, check_whole
 
@@ -70,12 +70,12 @@ def relative_flatness(
     .. [2] Hall, 1992. On the removal of skewness by transformation. Journal of the Royal Statistical
        Society B 54(1).
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     return relative_of(around, draws=draws, feature_std=feature_std, seed=seed)
 
 
 def relative_of(
-    around: Surroundings, *, draws: int = 64, feature_std: Mapping[str, Any] | str | None = None, seed: int
+    around: Neighbourhood, *, draws: int = 64, feature_std: Mapping[str, Any] | str | None = None, seed: int
 ) -> FlatnessMeasure:
     """Measure `relative_flatness` in given surroundings."""
     check_whole("draws", draws, 2)
@@ -149,7 +149,7 @@ class _Source:
     draws of the smaller network.
     """
 
-    def __init__(self, around: Surroundings, path: str, outputs: int, spread: Any) -> None:
+    def __init__(self, around: Neighbourhood, path: str, outputs: int, spread: Any) -> None:
         self.at = around.layout.slices[path]
         self.free = around.free[self.at].reshape(-1, outputs)
         kernel = around.weights[self.at].reshape(-1, outputs) * spread
@@ -213,12 +213,13 @@ def fisher_rao_norm(
     .. [1] Liang et al., 2019. Fisher-Rao metric, geometry, and complexity of neural networks. AISTATS,
        arXiv:1711.01530.
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     return fisher_rao_of(around, labels=labels)
 
 
-def fisher_rao_of(around: Surroundings, *, labels: str = "data") -> FlatnessMeasure:
+def fisher_rao_of(around: Neighbourhood, *, labels: str = "data", seed: int | None = None) -> FlatnessMeasure:
     """Compute `fisher_rao_norm` in given surroundings."""
+    del seed  # nothing is drawn
     check_choice("labels", labels, ("data", "model"))
     operator = around.operator("fisher", labels=labels)
     vector = operator.subject.gather(around.weights[None].astype(around.dtype))

@@ -11,10 +11,10 @@ import numpy as np
 
 from landscape.compute import Progress
 from landscape.errors import ConfigurationError, ProblemError
-from landscape.flatness._ascents import check_ascent, make_ball, make_starts, outcome
-from landscape.flatness._draws import rises_of_draws
-from landscape.flatness._measured import mean_of, measured
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.ascent import ascend, check_ascent, make_ball, make_starts, outcome
+from landscape.flatness.draws import rises_of_draws
+from landscape.flatness.measurement import mean_of, measured
+from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.flatness.results import ESTIMATE, LOWER_BOUND, FlatnessMeasure
 from landscape.network import differentiable
 from landscape.results import check_real, check_seed, check_whole
@@ -112,7 +112,7 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     .. [1] Jiang et al., 2020. Fantastic generalization measures and where to find them. ICLR,
        arXiv:1912.02178; after Neyshabur et al., 2017, arXiv:1706.08947.
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     common: dict[str, Any] = {"magnitude": magnitude, "target": target, "metric": metric}
     common |= {"tolerance": tolerance, "seed": seed}
     if worst_case:
@@ -126,7 +126,7 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
 
 
 def pac_bayes_of(
-    around: Surroundings,
+    around: Neighbourhood,
     *,
     magnitude: bool,
     target: float = 0.1,
@@ -189,7 +189,7 @@ def _error(search: _Noise, sigma: float, ends: Any) -> float | None:
 
 
 def sharpness_of(
-    around: Surroundings,
+    around: Neighbourhood,
     *,
     magnitude: bool,
     target: float = 0.1,
@@ -239,7 +239,7 @@ def sharpness_of(
     )
 
 
-def _not_found(around: Surroundings, search: _Search, name: str, **fields: Any) -> FlatnessMeasure:
+def _not_found(around: Neighbourhood, search: _Search, name: str, **fields: Any) -> FlatnessMeasure:
     target = fields["settings"]["target"]
     text = f"no {search.noun} up to {_MOST:g} lowers the accuracy by {target:g}"
     # It lies beyond the least or the most that was tried; but that no costly point of a box was found is no
@@ -252,7 +252,7 @@ def _not_found(around: Surroundings, search: _Search, name: str, **fields: Any) 
     return measured(around, name, None, status="not-found", **fields)
 
 
-def chosen_metric(around: Surroundings, metric: str | None) -> tuple[str, float]:
+def chosen_metric(around: Neighbourhood, metric: str | None) -> tuple[str, float]:
     """Return the metric that drops, and the sign that makes a loss of quality a positive number."""
     metrics = around.problem.metrics
     names = [metric] if metric is not None else ["accuracy", "error"]
@@ -280,7 +280,7 @@ class _Search(abc.ABC):
     noun: ClassVar[str]
     complete: ClassVar[bool]  # whether what is not found is not there
 
-    def __init__(self, around: Surroundings, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
+    def __init__(self, around: Neighbourhood, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
         self.around = around
         self.metric, self.sign = metric, sign
         self.settings = settings
@@ -350,7 +350,7 @@ class _Box(_Search):
     noun = "box"
     complete = False
 
-    def __init__(self, around: Surroundings, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
+    def __init__(self, around: Neighbourhood, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
         super().__init__(around, metric, sign, settings=settings)
         self.bad: dict[float, int] = {}
         with around.computing():
@@ -363,7 +363,7 @@ class _Box(_Search):
             with differentiable():
                 ball = make_ball(around, self.scale, None, settings, norm="linf")
                 begins = make_starts(ball, settings["starts"], self.seed)
-                _, _, bad, points = around.parts()[0].ascend(around.place, ball, begins, self.parts)
+                _, _, bad, points = ascend(around.parts()[0], around.place, ball, begins, parts=self.parts)
             offsets = np.asarray(ball.scale) * points
             drops = np.array([around.rises(offset, (1.0,))[self.metric][0] for offset in offsets])
         around.num_evaluations += settings["starts"] * (settings["steps"] + 1)
@@ -371,7 +371,7 @@ class _Box(_Search):
         return drops
 
 
-def _bounds(around: Surroundings, sigma: float, *, epsilon: float | None) -> dict[str, Any]:
+def _bounds(around: Neighbourhood, sigma: float, *, epsilon: float | None) -> dict[str, Any]:
     """Return the complexities and bounds with the origin and with the initialisation as the prior's mean."""
     checkpoint = around.subject.checkpoint
     centres = {"origin": np.zeros(around.size)}

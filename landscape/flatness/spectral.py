@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from landscape.compute import Progress
-from landscape.flatness._measured import measured
-from landscape.flatness._spectrum import FINEST
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.gaussian_integral import FINEST
+from landscape.flatness.measurement import measured
+from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.flatness.results import ESTIMATE, EXACT, LOWER_BOUND, FlatnessMeasure
 from landscape.results import check_choice, check_real
 
@@ -44,12 +44,12 @@ def hessian_flatness(
     seed, progress, **options
         As for `gaussian_robustness`.
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     return hessian_of(around, summary=summary, tolerance=tolerance, relative_error=relative_error, seed=seed)
 
 
 def hessian_of(
-    around: Surroundings,
+    around: Neighbourhood,
     *,
     summary: str,
     tolerance: float = 1e-4,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 from landscape.compute import SILENT, Progress
 from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint
-from landscape.flatness._plan import Plan
-from landscape.flatness._rows import Rows
-from landscape.flatness._side_by_side import Job, side_by_side
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.records import Rows
+from landscape.flatness.request import Request
 from landscape.flatness.results import Flatness
 from landscape.problem import Problem, problem_for_all
 
@@ -27,7 +25,7 @@ def measure_flatness(  # noqa: PLR0913  one keyword a setting
     problem: Problem | None,
     checkpoint_or_params: Any,
     *,
-    measures: Sequence[str] | None = None,
+    measures: str | Sequence[str] | None = None,
     radii: Mapping[str, float | Sequence[float]] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     draws: int | None = None,
@@ -49,9 +47,11 @@ def measure_flatness(  # noqa: PLR0913  one keyword a setting
         The loss and its data; None rebuilds the task that the checkpoint names.
     checkpoint_or_params : Checkpoint, path of one, or pytree
         The network.
-    measures : sequence of str, optional
-        Names of the catalogue (`landscape.flatness.catalogue.MEASURES`); by default all that the problem
-        and the network allow.
+    measures : str or sequence of str, optional
+        Names of the register (`landscape.flatness.MEASURES`) and groups: ``"quick"``, ``"standard"`` or
+        ``"all"``. By default ``"standard"``, which costs at most 300 gradients of the data, and those that
+        have radii or settings here. What is in a group and impossible for the problem is left out, and
+        a warning says so.
     radii : mapping of str to float or sequence of float, optional
         Radii other than the default ones, by measure. Several, of a Gaussian measure, are the radii of
         its curve, and its value is at the first of them.
@@ -101,11 +101,11 @@ def measure_flatness(  # noqa: PLR0913  one keyword a setting
         dtype=dtype,
         allow_nonfinite=allow_nonfinite,
     )
-    plan = Plan.of(measures, radii=radii, draws=draws, seed=seed, settings=settings)
+    request = Request.of(measures, radii=radii, draws=draws, seed=seed, settings=settings)
     return _table(
         problem,
         [checkpoint_or_params],
-        plan,
+        request,
         spaces=["full" if mask is False else "ticket"],
         options=options,
         progress=progress,
@@ -116,7 +116,7 @@ def flatness_table(  # noqa: PLR0913  one keyword a setting
     problem: Problem | None,
     checkpoints: Iterable[Any],
     *,
-    measures: Sequence[str] | None = None,
+    measures: str | Sequence[str] | None = None,
     spaces: Sequence[str] = ("ticket",),
     radii: Mapping[str, float | Sequence[float]] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
@@ -133,9 +133,7 @@ def flatness_table(  # noqa: PLR0913  one keyword a setting
 ) -> Flatness:
     """Measure the flatness at every checkpoint, and how the measures rank the checkpoints.
 
-    Programs are compiled once for all networks of one shape. On a CPU of several cores small networks (up to
-    2²⁴ parameters times examples, not streamed) are measured two at a time, in threads, to the same bits; the
-    problem's functions are never traced in two threads at once.
+    Programs are compiled once for all networks of one shape.
 
     Parameters
     ----------
@@ -166,16 +164,16 @@ def flatness_table(  # noqa: PLR0913  one keyword a setting
         dtype=dtype,
         allow_nonfinite=allow_nonfinite,
     )
-    plan = Plan.of(measures, radii=radii, draws=draws, seed=seed, settings=settings)
+    request = Request.of(measures, radii=radii, draws=draws, seed=seed, settings=settings)
     return _table(
-        problem, list(checkpoints), plan, spaces=spaces, options=options, names=names, progress=progress
+        problem, list(checkpoints), request, spaces=spaces, options=options, names=names, progress=progress
     )
 
 
 def _table(
     problem: Problem | None,
     given: Sequence[Any],
-    plan: Plan,
+    request: Request,
     *,
     spaces: Sequence[str],
     options: Options,
@@ -192,20 +190,13 @@ def _table(
     problem = problem_for_all(problem, given)
     shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     spaces = list(dict.fromkeys(spaces))
-    rows, jobs = Rows(plan), []
-    for name, item in zip(shown, given, strict=True):
-        for space in spaces:
-            full = dataclasses.replace(options, mask=False) if space == "full" else options
-            jobs.append(
-                Job(
-                    functools.partial(Surroundings, problem, item, full),
-                    functools.partial(Rows(plan).add, name, space),
-                )
-            )
-    progress.start("flatness", total=len(jobs) * len(plan.measures))
+    rows = Rows(request)
+    progress.start("flatness", total=len(given) * len(spaces) * len(request.measures))
     try:
-        for found in side_by_side(jobs, progress=progress):
-            rows.extend(found)
+        for name, item in zip(shown, given, strict=True):
+            for space in spaces:
+                full = dataclasses.replace(options, mask=False) if space == "full" else options
+                rows.add(name, space, Neighbourhood(problem, item, full), progress)
     finally:
         progress.stop()
     return rows.result(spaces, seconds=time.perf_counter() - started)

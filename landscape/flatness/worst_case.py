@@ -11,10 +11,11 @@ import numpy as np
 
 from landscape.compute import Progress
 from landscape.errors import ConfigurationError
-from landscape.flatness._ascents import check_ascent, known_rises, make_ball, make_starts, outcome
-from landscape.flatness._measured import measured
-from landscape.flatness._surroundings import Options, Surroundings
+from landscape.flatness.ascent import ascend, check_ascent, known_rises, make_ball, make_starts, outcome
 from landscape.flatness.gaussian import with_temperature
+from landscape.flatness.measurement import measured
+from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.register import ADAPTIVE_RADII
 from landscape.flatness.results import LOWER_BOUND, FlatnessMeasure
 from landscape.network import differentiable
 from landscape.results import check_choice, check_real, check_whole
@@ -76,7 +77,7 @@ def sam_sharpness(  # noqa: PLR0913  one keyword a setting
     .. [1] Foret et al., 2021. Sharpness-aware minimization for efficiently improving generalization.
        ICLR, arXiv:2010.01412.
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     divisor = check_real("temperature", temperature) if normalise else None
     if not ascent:
         if steps is not None or starts is not None:
@@ -89,7 +90,7 @@ def sam_sharpness(  # noqa: PLR0913  one keyword a setting
 
 
 def sam_of(
-    around: Surroundings,
+    around: Neighbourhood,
     *,
     radius: float,
     m: int = 128,
@@ -157,7 +158,7 @@ def adaptive_sharpness(  # noqa: PLR0913  one keyword a setting
     .. [2] Andriushchenko et al., 2023. A modern look at the relationship between sharpness and
        generalization. ICML, arXiv:2302.07011.
     """
-    around = Surroundings(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress)
     check_choice("norm", norm, ("l2", "linf"))
     default = ADAPTIVE_RADII[norm] / (10 if scale == "absolute" else 1)
     return adaptive_of(
@@ -174,11 +175,8 @@ def adaptive_sharpness(  # noqa: PLR0913  one keyword a setting
     )
 
 
-ADAPTIVE_RADII = {"l2": 0.5, "linf": 0.005}
-
-
 def adaptive_of(  # noqa: PLR0913
-    around: Surroundings,
+    around: Neighbourhood,
     *,
     radius: float,
     norm: str,
@@ -215,7 +213,7 @@ def _adaptive_name(norm: str, scale: str, eta: float, temperature: float | None)
 
 
 def _batches_worst(
-    around: Surroundings, name: str, scale: np.ndarray, settings: dict[str, Any], *, units: str
+    around: Neighbourhood, name: str, scale: np.ndarray, settings: dict[str, Any], *, units: str
 ) -> FlatnessMeasure:
     """Maximise on every batch of m examples apart, and average."""
     check_ascent(settings)
@@ -226,7 +224,7 @@ def _batches_worst(
         programs = around.parts(settings["temperature"])[0]
         for number, (part, real) in enumerate(around.pieces(m, settings["temperature"])):
             begins = make_starts(ball, settings["starts"], settings["seed"], number)
-            found = programs.ascend(around.place, ball, begins, part)
+            found = ascend(programs, around.place, ball, begins, parts=part)
             best.append(found[0])
             first.append(found[1])
             bad.append(found[2])

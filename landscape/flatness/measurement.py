@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.flatness._surroundings import Surroundings
+from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.results import ESTIMATE, FlatnessMeasure
 from landscape.results import provenance
 
@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 
 
 def measured(  # noqa: PLR0913  one keyword a field
-    around: Surroundings,
+    around: Neighbourhood,
     name: str,
     value: float | None,
     *,
@@ -95,7 +95,7 @@ def skewed_mean_of(values: np.ndarray) -> tuple[float, float | None, tuple[float
 
 
 def estimate(
-    around: Surroundings,
+    around: Neighbourhood,
     name: str,
     values: np.ndarray,
     *,

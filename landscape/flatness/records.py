@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from landscape.compute import Progress
 from landscape.errors import InputError, LandscapeError, ProblemError
-from landscape.flatness._correlations import correlations
-from landscape.flatness._plan import Plan
-from landscape.flatness._surroundings import Surroundings
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.ranks import correlations
+from landscape.flatness.request import Request
 from landscape.flatness.results import Flatness, FlatnessMeasure, metric_rises
 from landscape.network import facts_of
 from landscape.results import provenance
@@ -22,8 +22,8 @@ UNDEFINED = ("not-found", "indefinite")
 class Rows:
     """The rows of a table, network by network."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, request: Request) -> None:
+        self.request = request
         self.records: list[dict[str, Any]] = []
         self.networks: list[dict[str, Any]] = []
         self.curves: list[dict[str, Any]] = []
@@ -34,16 +34,8 @@ class Rows:
         self.config: Mapping[str, Any] = {}
         self.files: list[str | None] = []
 
-    def extend(self, other: Rows) -> None:
-        """Take in the rows of another table with the same plan, behind those that are here."""
-        for name in ("records", "networks", "curves", "warnings", "stats", "digests", "files"):
-            getattr(self, name).extend(getattr(other, name))
-        for measure, reasons in other.left_out.items():
-            self.left_out.setdefault(measure, []).extend(reasons)
-        self.config = other.config
-
-    def add(self, name: str, space: str, around: Surroundings, progress: Progress) -> Self:
-        """Measure one network in one space; return the rows."""
+    def add(self, name: str, space: str, around: Neighbourhood, progress: Progress) -> None:
+        """Measure one network in one space."""
         checkpoint = around.subject.checkpoint
         facts = {
             "name": name,
@@ -52,7 +44,7 @@ class Rows:
             "space": space,
         }
         self.networks.append({**facts, **_network(around)})
-        for measure in self.plan.measures:
+        for measure in self.request.measures:
             progress.note(measure.replace("_", " "))
             found = self._measured(around, measure, f"{name}: ")
             if found is not None:
@@ -62,14 +54,13 @@ class Rows:
         self.digests.append(around.digests())
         self.config = around.config
         self.files.append(None if checkpoint is None or not checkpoint.path else str(checkpoint.path))
-        return self
 
-    def _measured(self, around: Surroundings, measure: str, where: str) -> FlatnessMeasure | None:
+    def _measured(self, around: Neighbourhood, measure: str, where: str) -> FlatnessMeasure | None:
         """Return a measure; one that was not asked for by name may be impossible here."""
         try:
-            found = self.plan.compute(around, measure)
+            found = self.request.compute(around, measure)
         except (InputError, ProblemError) as error:
-            if self.plan.chosen or type(error) not in (InputError, ProblemError):
+            if measure in self.request.chosen or type(error) not in (InputError, ProblemError):
                 raise
             self.left_out.setdefault(measure, []).append(_first_line(error))
             return None
@@ -113,17 +104,17 @@ class Rows:
             networks=self.networks,
             curves=self.curves,
             correlations=correlations(self.records, self.networks),
-            measures=[name for name in self.plan.measures if name in {r["measure"] for r in self.records}],
+            measures=[name for name in self.request.measures if name in {r["measure"] for r in self.records}],
             status=bad[0] if bad else "ok",
             warnings=tuple(dict.fromkeys([*notes, *self.warnings])),
             config={
                 **self.config,
-                "measures": list(self.plan.measures),
-                "radii": dict(self.plan.radii),
-                "settings": {name: dict(own) for name, own in self.plan.settings.items()},
-                "draws": self.plan.draws,
+                "measures": list(self.request.measures),
+                "radii": dict(self.request.radii),
+                "settings": {name: dict(own) for name, own in self.request.settings.items()},
+                "draws": self.request.draws,
                 "spaces": list(spaces),
-                "seed": self.plan.seed,
+                "seed": self.request.seed,
                 "checkpoints": list(dict.fromkeys(self.files)),
             },
             stats={
@@ -133,14 +124,14 @@ class Rows:
                 "seconds": seconds,
             },
             provenance=provenance(
-                seed=self.plan.seed,
+                seed=self.request.seed,
                 dtype=self.config["dtype"],
                 digests={"params": digest, "data": self.digests[0]["data"]},
             ),
         )
 
 
-def _network(around: Surroundings) -> dict[str, Any]:
+def _network(around: Neighbourhood) -> dict[str, Any]:
     """Return what is known of a network itself: norm, losses, and the gap between train and test."""
     found: dict[str, Any] = {
         "dim": around.dim,

@@ -16,7 +16,7 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress, compile_seconds, device_memory, on_device, precision
 from landscape.errors import ProblemError
-from landscape.flatness._programs import (
+from landscape.flatness.evaluations import (
     Part,
     Place,
     Programs,
@@ -65,7 +65,7 @@ class Options:
     allow_nonfinite: bool = False
 
 
-class Surroundings:
+class Neighbourhood:
     """A network, its free coordinates, and the loss at offsets from it.
 
     Attributes

@@ -11,8 +11,8 @@ import numpy as np
 
 from landscape.compute import on_device
 from landscape.errors import ProblemError
-from landscape.flatness._programs import Place
-from landscape.flatness._surroundings import Surroundings
+from landscape.flatness.evaluations import Place
+from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.problem import users_errors
 
 PyTree = Any
@@ -22,7 +22,7 @@ Features = Callable[[PyTree, PyTree], Mapping[str, jax.Array]]
 _ROUNDING = 16
 
 
-def feature_spreads(around: Surroundings, kernels: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def feature_spreads(around: Neighbourhood, kernels: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Return the standard deviation [inputs] of each feature that enters each kernel.
 
     They are over all examples (and places, of a convolution), divided by their number; 0 for a
@@ -56,7 +56,7 @@ def feature_spreads(around: Surroundings, kernels: Mapping[str, tuple[int, ...]]
     return spreads
 
 
-def _check_shapes(around: Surroundings, features: Features, sizes: Mapping[str, int]) -> None:
+def _check_shapes(around: Neighbourhood, features: Features, sizes: Mapping[str, int]) -> None:
     """Refuse features that are not those of the kernels, by those of one example."""
     batch = jax.tree.map(on_device, around.problem.head(1, around.options.split))
     with users_errors():
@@ -76,7 +76,7 @@ def _check_shapes(around: Surroundings, features: Features, sizes: Mapping[str, 
 
 
 def _moments(
-    around: Surroundings, features: Features, origins: Mapping[str, np.ndarray]
+    around: Neighbourhood, features: Features, origins: Mapping[str, np.ndarray]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the means of the features and of their squares, both as seen from an origin."""
     given = {path: around.on_device(origin) for path, origin in origins.items()}

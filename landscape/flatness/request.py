@@ -1,7 +1,8 @@
-"""Which keywords of a measure can be set, and the refusal of everything else before work begins."""
+"""Which measures are asked for, with their radii and settings: checked before anything is measured."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import inspect
@@ -9,13 +10,170 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from landscape.errors import ConfigurationError
-from landscape.results import check_real, check_whole
+from landscape.flatness.costs import Cost
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.register import GROUPS, MEASURES, SYNONYMS, cost_of, measures_of
+from landscape.flatness.results import FlatnessMeasure
+from landscape.results import check_real, check_seed, check_whole
 
 Compute = Callable[..., Any]
+Radius = float | Sequence[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to measure, checked.
+
+    Attributes
+    ----------
+    measures : tuple of str
+        Names of the register.
+    chosen : frozenset of str
+        Those asked for by name: that one is impossible at a network is then an error.
+    radii, draws, seed, settings
+        As for `measure_flatness`.
+    """
+
+    measures: tuple[str, ...]
+    chosen: frozenset[str]
+    radii: Mapping[str, float | list[float]]
+    draws: int | None
+    seed: int
+    settings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        measures: str | Sequence[str] | None,
+        *,
+        radii: Mapping[str, Radius] | None,
+        draws: int | None,
+        seed: int,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Request:
+        """Check names, radii, draws and settings."""
+        radii, settings = _by_first_name(radii or {}), _by_first_name(settings or {})
+        names, chosen = _expanded(measures, own=[*radii, *settings])
+        if draws is not None:
+            check_whole("draws", draws, 2)
+        _check_known(radii)
+        known = _radii(radii, names)
+        own = check_settings(settings, names, _computes())
+        request = cls(names, chosen, known, draws, check_seed(seed), own)
+        for name in {*known, *own}:
+            request.check(name)
+        return request
+
+    def radius(self, name: str) -> float | None:
+        """Return the radius of a measure, or None if it has none: the first of several."""
+        radius = self.radii.get(name, MEASURES[name].radius)
+        return radius[0] if isinstance(radius, list) else radius
+
+    def check(self, name: str) -> None:
+        """Refuse a radius and settings that exclude each other."""
+        radius = self.radius(name)
+        if radius is not None:
+            check_reference(name, radius, self.settings.get(name, {}), MEASURES[name].compute)
+
+    def compute(self, around: Neighbourhood, name: str) -> FlatnessMeasure:
+        """Measure one by name."""
+        entry = MEASURES[name]
+        keywords: dict[str, Any] = {"seed": self.seed}
+        if entry.radius is not None:
+            keywords["radius"] = self.radius(name)
+        if isinstance(self.radii.get(name), list):
+            keywords["radii"] = self.radii[name]
+        if entry.draws:
+            keywords["draws"] = self.draws or 32
+        found: FlatnessMeasure = entry.compute(around, **{**keywords, **self.settings.get(name, {})})
+        return found
+
+    def cost(self, name: str, dim: int) -> Cost:
+        """Return what a measure costs at a network with so many free parameters."""
+        if name == "mean_eigenvalue" and "trace" in self.measures:
+            return Cost()  # they share their products
+        given: dict[str, Any] = {"dim": dim, **self.settings.get(name, {})}
+        radii = self.radii.get(name)
+        if isinstance(radii, list):
+            given["num_radii"] = len(radii)
+        if MEASURES[name].draws and self.draws:
+            given.setdefault("draws", self.draws)
+        return cost_of(name, given)
+
+
+def _by_first_name(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by the name that a measure has here; synonyms of one measure may not differ."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        known = SYNONYMS.get(name, name)
+        if known in found and found[known] != value:
+            raise ConfigurationError(
+                f"{name}: is {known} under another name, and has other settings",
+                expected=f"{found[known]!r}",
+                got=f"{value!r}",
+            )
+        found[known] = value
+    return found
+
+
+def _expanded(
+    measures: str | Sequence[str] | None, *, own: Sequence[str]
+) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the measures of a list of names and groups, and which of them were given by name."""
+    if measures is None:  # what has settings of its own is wanted
+        measures = ["standard", *(name for name in own if name in MEASURES)]
+    asked = [measures] if isinstance(measures, str) else measures
+    found: dict[str, None] = {}
+    chosen = set()
+    for name in asked:
+        if name in GROUPS:
+            found |= dict.fromkeys(measures_of(name))
+            continue
+        known = SYNONYMS.get(name, name)
+        _check_known([known])
+        found[known] = None
+        chosen.add(known)
+    if not found:
+        raise ConfigurationError("measures: nothing to measure", expected="at least one name")
+    return tuple(found), frozenset(chosen)
+
+
+def _check_known(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in MEASURES:
+            raise ConfigurationError(
+                f"measures: {name!r} is not one",
+                expected=f"a group ({', '.join(GROUPS)}) or a name: " + ", ".join(MEASURES),
+            )
+
+
+def _computes() -> dict[str, Callable[..., FlatnessMeasure]]:
+    return {name: entry.compute for name, entry in MEASURES.items()}
+
+
+def _radii(given: Mapping[str, Radius], names: Sequence[str]) -> dict[str, float | list[float]]:
+    """Return the radii, checked."""
+    for name in given:
+        if MEASURES[name].radius is None or name not in names:
+            raise ConfigurationError(
+                f"radii: {name} takes no radius" if name in names else f"radii: {name} is not measured",
+                expected=", ".join(n for n in names if MEASURES[n].radius is not None),
+            )
+    return {name: check_radius(name, radius, _computes()) for name, radius in given.items()}
+
+
+def measures_with_radius(names: Sequence[str]) -> list[str]:
+    """Return those of the measures that take a radius."""
+    return [name for name in names if MEASURES[name].radius is not None]
+
 
 _ELSEWHERE = {"radius": "radii", "radii": "radii", "seed": "seed"}
-# Several steps or starts would be the ascent.
-_MADE_OF = {"sam": {"steps": "sam_ascent", "starts": "sam_ascent"}}
+# Several steps or starts would be the ascent; logits with a temperature, another function.
+_MADE_OF = {
+    "sam": {"steps": "sam_ascent", "starts": "sam_ascent"},
+    "gaussian": {"temperature": "average_normalised"},
+    "gaussian_relative": {"temperature": "average_normalised"},
+}
 
 
 def settable(name: str, computes: Mapping[str, Compute]) -> dict[str, Any]:
