@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Barrier as Barrier,
         loss_barrier as loss_barrier,
     )
+    from landscape.connectivity.line import RECOMPUTE as RECOMPUTE, treatment as treatment
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -19,5 +20,6 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Barrier",
             "loss_barrier",
         ),
+        "line": ("RECOMPUTE", "treatment"),
     },
 )

@@ -12,7 +12,7 @@ from landscape.compute import SILENT, Progress
 from landscape.connectivity import barrier_interval, endpoints, measure
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
 from landscape.files import dump_json
-from landscape.problem import problem_for
+from landscape.problem import problem_for, splits_with
 from landscape.results import Result, check_choice, check_seed, check_whole, format_value
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
 
     plan = line.Plan(
         split=split,
-        splits=_splits(problem, split, splits),
+        splits=splits_with(problem, split, splits),
         alphas=np.linspace(0.0, 1.0, num_points),
         refine=refine,
         batch_size=batch_size,
@@ -325,11 +325,3 @@ def _check(num_points: int, seed: int, dtype: str | None, batch_stats: str) -> N
     check_seed(seed)
     check_choice("dtype", dtype, _PRECISIONS)
     check_choice("batch_stats", batch_stats, _TREATMENTS)
-
-
-def _splits(problem: Problem, split: str, splits: Iterable[str] | None) -> tuple[str, ...]:
-    chosen = problem.splits if splits is None else tuple(splits)
-    chosen = chosen if split in chosen else (split, *chosen)
-    for name in chosen:
-        problem.num_examples(name)  # refuses a split that the problem does not have
-    return tuple(dict.fromkeys(chosen))

@@ -17,7 +17,8 @@ from landscape.errors import ProblemError
 
 if TYPE_CHECKING:
     from landscape.compute import Progress
-    from landscape.connectivity.endpoints import Pair
+    from landscape.connectivity.endpoints import Endpoint, Pair
+    from landscape.network import Subject
     from landscape.problem import Problem
 
 PyTree = Any
@@ -123,7 +124,7 @@ class _Evaluator:
     def __init__(self, problem: Problem, pair: Pair, plan: Plan) -> None:
         self.problem = problem
         self.plan = plan
-        self.treatment = treatment(problem, pair, plan.batch_stats)
+        self.treatment = treatment(problem, pair.a, plan.batch_stats)
         self.line = Line(pair.a.params, pair.b.params, plan.dtype)
         self.stats = None
         if self.treatment != NONE:
@@ -161,19 +162,28 @@ class _Evaluator:
         return ", ".join(sorted(kinds)) or "none"
 
 
-def treatment(problem: Problem, pair: Pair, asked: str) -> str:
+def treatment(problem: Problem, end: Endpoint | Subject, asked: str) -> str:
     """Return how batch statistics are treated: ``"none"`` for a model without them.
+
+    Parameters
+    ----------
+    problem : Problem
+        Recomputes them, if it can.
+    end : Endpoint or Subject
+        A network: its name and its statistics.
+    asked : {"recompute", "keep"}
+        What the caller wants.
 
     Raises
     ------
     ProblemError
         If they should be recomputed and the problem cannot.
     """
-    if pair.a.batch_stats is None:
+    if end.batch_stats is None:
         return NONE
     if asked == RECOMPUTE and problem.update_stats is None:
         raise ProblemError(
-            f"{pair.a.name}: has batch statistics, and the problem cannot recompute them on the path",
+            f"{end.name}: has batch statistics, and the problem cannot recompute them on the path",
             expected="Problem(update_stats=…)",
             got="a problem without update_stats",
             hint="Give update_stats, or interpolate the stored statistics with batch_stats='keep'.",

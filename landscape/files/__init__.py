@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         describe as describe,
         verify as verify,
     )
+    from landscape.files.pieces import Pieces as Pieces
     from landscape.files.strict_json import (
         dump_json as dump_json,
         jsonable as jsonable,
@@ -41,6 +42,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "describe",
             "verify",
         ),
+        "pieces": ("Pieces",),
         "strict_json": (
             "dump_json",
             "jsonable",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from landscape.problem.subset import (
         example_numbers as example_numbers,
+        splits_with as splits_with,
         stated as stated,
         subset_of as subset_of,
     )
@@ -52,6 +53,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "subset": (
             "example_numbers",
+            "splits_with",
             "stated",
             "subset_of",
         ),
