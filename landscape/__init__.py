@@ -71,6 +71,14 @@ if TYPE_CHECKING:
         Result as Result,
         load_result as load_result,
     )
+    from landscape.surfaces import (
+        LossLine as LossLine,
+        Surface as Surface,
+        Trajectory as Trajectory,
+        loss_line as loss_line,
+        loss_surface as loss_surface,
+        trajectory as trajectory,
+    )
 
 __version__ = "0.1.0"
 
@@ -137,6 +145,7 @@ __getattr__, __dir__, _names = lazy_names(
             "Result",
             "load_result",
         ),
+        "surfaces": ("LossLine", "Surface", "Trajectory", "loss_line", "loss_surface", "trajectory"),
     },
 )
 

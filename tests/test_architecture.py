@@ -30,7 +30,7 @@ FLOORS = {
         {"network"},
         {"connectivity"},
         {"curvature"},
-        {"flatness"},
+        {"flatness", "surfaces"},
         {"plots"},
     ),
     "trainers": (

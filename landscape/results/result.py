@@ -36,9 +36,12 @@ _MODULES = {
     "flatness": "landscape.flatness.results",
     "flatness_measure": "landscape.flatness.results",
     "frobenius_norm": "landscape.curvature.estimates",
+    "loss_line": "landscape.surfaces.slices",
     "scale_curvature": "landscape.curvature.scale",
     "spectral_density": "landscape.curvature.density",
+    "surface": "landscape.surfaces.surface",
     "trace": "landscape.curvature.estimates",
+    "trajectory": "landscape.surfaces.trajectories",
 }
 
 

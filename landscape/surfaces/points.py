@@ -16,7 +16,7 @@ from landscape.connectivity import RECOMPUTE, treatment
 from landscape.files import Pieces
 from landscape.network import network_of
 from landscape.problem import Problem
-from landscape.surfaces.directions import Frame, Origin
+from landscape.surfaces.frames import Frame, Origin
 
 __all__ = ["Measured", "Plan", "Points", "measure"]
 
@@ -167,7 +167,7 @@ def measure(
         table.keep()
         progress.stop()
     elapsed = time.perf_counter() - started
-    seconds = {"compile": sum(compiling), "run": max(0.0, elapsed - sum(compiling))}
+    seconds = {"compile": float(sum(compiling)), "run": max(0.0, elapsed - sum(compiling))}
     return Measured(
         losses=table.losses(), standard_error=table.errors, seconds=seconds, evaluations=points.evaluations
     )

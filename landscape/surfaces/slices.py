@@ -12,7 +12,8 @@ import numpy as np
 from landscape.compute import SILENT, Progress
 from landscape.problem import problem_for, splits_with
 from landscape.results import Result, check_choice, check_seed, check_whole, format_value
-from landscape.surfaces.directions import RANDOM, Frame, Origin, make_frame, unit_lengths
+from landscape.surfaces.directions import RANDOM, make_frame
+from landscape.surfaces.frames import Frame, Origin, unit_lengths
 from landscape.surfaces.grids import Axis, axis_of
 from landscape.surfaces.work import Work, networks_of
 
@@ -183,7 +184,7 @@ DeviceMemoryError, CheckpointError
 
 
 def _range(frame: Frame) -> tuple[float, float]:
-    from landscape.surfaces.directions import span
+    from landscape.surfaces.frames import span
 
     return span(frame, 0.25)[0] if frame.anchors else (-1.0, 1.0)
 

@@ -13,7 +13,8 @@ from landscape.compute import SILENT, Progress
 from landscape.errors import ConfigurationError
 from landscape.problem import problem_for, splits_with
 from landscape.results import Result, check_choice, check_seed, check_whole, format_value
-from landscape.surfaces.directions import RANDOM, Frame, Origin, make_frame, span, unit_lengths
+from landscape.surfaces.directions import RANDOM, make_frame
+from landscape.surfaces.frames import Frame, Origin, span, unit_lengths
 from landscape.surfaces.grids import axis_of
 from landscape.surfaces.topology import Topology, topology_of
 from landscape.surfaces.work import Work, networks_of

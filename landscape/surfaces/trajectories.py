@@ -26,7 +26,8 @@ from landscape.errors import ConfigurationError, InputError
 from landscape.network import facts_of
 from landscape.problem import problem_for, splits_with
 from landscape.results import Result, check_choice, format_value
-from landscape.surfaces.directions import CHECKPOINTS, GIVEN, Frame, Origin, make_frame
+from landscape.surfaces.directions import GIVEN, make_frame
+from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
 from landscape.surfaces.grids import Axis, axis_of
 from landscape.surfaces.work import Work
 

@@ -13,7 +13,7 @@ import numpy as np
 from landscape.compute import Progress
 from landscape.files import Checkpoint, Pieces
 from landscape.results import provenance
-from landscape.surfaces.directions import CHECKPOINTS, Frame, Origin
+from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
 from landscape.surfaces.grids import Axis, grid_of
 from landscape.trees import tree_digest
 
