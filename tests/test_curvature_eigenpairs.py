@@ -15,7 +15,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 import landscape
 from landscape import MatrixOperator, Problem, hessian, top_eigenpairs
-from landscape.curvature import Lanczos, eigensolver, long_vectors
+from landscape.curvature import Lanczos, eigensolver
 from landscape.curvature.symmetric import SymmetricOperator
 
 N = 300
@@ -116,21 +116,13 @@ def test_a_hundred_steps_in_float32_show_no_ghosts_in_twenty_thousand_dimensions
     assert theta[10] < 0.011  # the next one is of the bulk: no eigenvalue has come twice
 
 
-def test_steps_of_long_vectors_give_what_steps_of_short_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eigenpairs_and_orthogonality_survive_vectors_read_in_parts() -> None:
     rng = np.random.default_rng(0)
-    values = np.r_[20 * 0.8 ** np.arange(12), rng.uniform(-0.1, 0.1, long_vectors.LONG)].astype(np.float32)
-    found = []
-    for limit in (long_vectors.LONG, 10**9):  # the second leaves all to NumPy
-        monkeypatch.setattr(long_vectors, "LONG", limit)
-        found.append(top_eigenpairs(Diagonal(values), 8, num_vectors=24, tolerance=1e-5))
-    for one in found:
-        assert one.status == "ok"
-        np.testing.assert_allclose(one.eigenvalues, values[:8], rtol=1e-5)
+    values = np.r_[20 * 0.8 ** np.arange(12), rng.uniform(-0.1, 0.1, 2**16)].astype(np.float32)
+    found = top_eigenpairs(Diagonal(values), 8, num_vectors=24, tolerance=1e-5)
+    assert found.status == "ok"
+    np.testing.assert_allclose(found.eigenvalues, values[:8], rtol=1e-5)
     run = Lanczos(Diagonal(values).rows, len(values), num_vectors=41, rng=rng, dtype=np.dtype(np.float32))
-    assert not run.one_pool
-    monkeypatch.setattr(long_vectors, "LONG", 10)
-    run = Lanczos(Diagonal(values).rows, len(values), num_vectors=41, rng=rng, dtype=np.dtype(np.float32))
-    assert run.one_pool
     for _ in range(40):
         run.step()
     basis = run.basis[: run.count].astype(np.float64)
@@ -234,6 +226,10 @@ def test_a_product_that_turns_to_nan_half_way_keeps_partial_values(after: int) -
     assert "NaN" in " ".join(found.warnings)
     assert np.isfinite(found.eigenvalues).all()
     assert len(found.eigenvalues) == min(3, after)
+    assert found.complete_probe["passed"] is False
+    if after == 0:
+        assert np.isnan(found.scale)
+        assert "no eigenpairs" in found.warnings[0]
 
 
 def test_two_processes_give_the_same_bytes() -> None:

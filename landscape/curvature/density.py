@@ -232,7 +232,6 @@ def _quadrature(
             return nodes[:kept], weights[:kept], False
         theta, coefficients, _ = run.ritz()
         nodes[k], weights[k] = theta, coefficients[0] ** 2
-        run.release()
     return nodes, weights, True
 
 

@@ -10,13 +10,24 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.compute import SILENT, Progress
+from landscape.curvature.eigensolver import solve
+from landscape.curvature.locked_pairs import Settings, State
 from landscape.curvature.symmetric import SymmetricOperator, as_operator
 from landscape.files import jsonable
-from landscape.results import Result, check_choice, check_real, check_seed, check_whole, format_value
+from landscape.results import (
+    Result,
+    check_choice,
+    check_real,
+    check_seed,
+    check_whole,
+    format_value,
+    provenance,
+)
 
 __all__ = ["Eigenpairs", "top_eigenpairs"]
 
 WHICH = ("largest", "smallest", "both", "magnitude")
+NOT_CONVERGED, INCOMPLETE, NON_FINITE = "not-converged", "incomplete", "non-finite"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -173,7 +184,7 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
     Raises
     ------
     ConfigurationError
-        If a setting cannot be meant.
+        If a setting is invalid.
 
     Notes
     -----
@@ -192,8 +203,6 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
     >>> found.eigenvalues.round(3), bool(found.converged.all())
     (array([199., 198., 197.]), True)
     """
-    from landscape.curvature.eigensolver import Search, Settings
-
     check_choice("which", which, WHICH)
     check_whole("k", k, 1)
     check_whole("block_size", block_size, 1)
@@ -214,5 +223,77 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
         seed=int(seed),
     )
     started = time.perf_counter()
-    fields = Search(operator, settings, progress or SILENT).run()
-    return Eigenpairs(**fields.named(seconds=time.perf_counter() - started))
+    state = solve(operator, settings, progress or SILENT)
+    status, warnings = _status(operator, settings, state)
+    asked = settings.num_wanted
+    if k > operator.dim or (asked > operator.dim and which == "both"):
+        warnings = [f"k = {k} is more than the {operator.dim} dimensions have: clipped", *warnings]
+    pairs = state.locked
+    return Eigenpairs(
+        eigenvalues=pairs.ritz_values,
+        eigenvectors=np.ascontiguousarray(pairs.ritz_vectors.T),
+        residuals=pairs.residual_norms,
+        rounding=state.rounding,
+        converged=pairs.converged(settings.tolerance, state.scale),
+        multiplicity=_multiplicity(state, operator.dtype),
+        scale=state.scale,
+        which=which,
+        tolerance=settings.tolerance,
+        dim=operator.dim,
+        num_matvecs=sum(state.num_products.values()),
+        complete_probe=state.probe.to_dict(),
+        status=status,
+        warnings=(*operator.notes, *warnings),
+        config={**operator.config, **dataclasses.asdict(settings)},
+        stats={
+            **operator.stats,
+            "matvecs": dict(state.num_products),
+            "seconds": time.perf_counter() - started,
+        },
+        provenance=provenance(seed=settings.seed, dtype=operator.dtype.name, digests=operator.digests()),
+    )
+
+
+def _status(operator: SymmetricOperator, settings: Settings, state: State) -> tuple[str, list[str]]:
+    """Return the status of a search, and the reason unless it is ok."""
+    subject = getattr(operator, "subject", None)
+    if not state.finite or (subject is not None and not subject.finite):
+        return NON_FINITE, [_what_stands(len(state.locked))]
+    if not state.locked.converged(settings.tolerance, state.scale).all():
+        return NOT_CONVERGED, [f"not converged: {_way_out(operator, state)}"]
+    if not settings.probe_matvecs or state.probe.passed:
+        return "ok", []
+    if state.probe.missed:
+        return INCOMPLETE, ["the last probe found an eigenvalue beyond those given"]
+    return INCOMPLETE, [
+        "whether an eigenvalue was missed is undecided: the probe has not resolved its own extreme; allow "
+        "more products, or another tolerance"
+    ]
+
+
+def _what_stands(count: int) -> str:
+    if not count:
+        return "a product held NaN or infinity: no eigenpairs"
+    return (
+        f"a product held NaN or infinity: {count} pairs from before it, with the residuals of the recurrence"
+    )
+
+
+def _way_out(operator: SymmetricOperator, state: State) -> str:
+    if not state.limited_by_rounding:
+        return "allow more products, or another tolerance"
+    name, left = operator.dtype.name, float(state.locked.residual_norms.max()) / state.scale
+    advice = "dtype float64, or " if name != "float64" else ""
+    return (
+        f"more products would not help, since rounding of {name} leaves residuals of {left:.1e} of the "
+        f"largest eigenvalue: take {advice}a tolerance above that"
+    )
+
+
+def _multiplicity(state: State, dtype: np.dtype) -> np.ndarray:
+    """Return how many found values lie within the residuals (and rounding) of each other."""
+    values, residuals = state.locked.ritz_values, state.locked.residual_norms
+    rounding = 10 * float(np.finfo(dtype).eps) * state.scale
+    reach = residuals[:, None] + residuals[None, :] + rounding
+    near: np.ndarray = np.sum(np.abs(values[:, None] - values[None, :]) <= reach, axis=1)
+    return near

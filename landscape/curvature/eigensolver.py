@@ -1,391 +1,311 @@
-"""The search for extreme eigenpairs: rounds of Lanczos, explicit residuals, probes for what was missed."""
+r"""Extreme eigenpairs: thick-restart Lanczos, locking, a probe for what was missed, explicit residuals.
+
+The steps, for the wanted end of the spectrum of a symmetric A:
+
+1. *Form.* A matrix of few dimensions is formed, and all its eigenvalues are computed. Otherwise:
+2. *Converge.* Lanczos steps until the wanted Ritz pairs have small residual norms. Whenever the basis is
+   full, a *thick restart* [1]_ goes on from the wanted Ritz vectors and some of their neighbours.
+3. *Lock.* What has converged is kept; every later run stays orthogonal to it (it is *deflated*) [2]_.
+4. *Probe.* A run from a fresh random block, deflated against the locked pairs. A Ritz value beyond the last
+   locked pair proves that an eigenvalue was missed: the run goes on to converge on what lies beyond (2, 3),
+   and another probe follows. That nothing was missed is believed once the probe has resolved its extremes.
+5. *Certify.* Rayleigh-Ritz within the locked vectors, then every residual ``‖Av − λv‖`` from a product of
+   its own, and from a second product that is rounded otherwise what rounding may add to it.
+
+What continues a search is a `State`, which no function changes: each returns the next one.
+
+References
+----------
+.. [1] Wu and Simon, 2000. Thick-restart Lanczos method for large symmetric eigenvalue problems.
+   SIAM J. Matrix Anal. Appl. 22(2).
+.. [2] Parlett, 1998. The Symmetric Eigenvalue Problem, chapters 5, 11 and 13.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from landscape.compute import Progress
 from landscape.curvature.lanczos import Lanczos, NonFiniteProductError
+from landscape.curvature.locked_pairs import (
+    Pairs,
+    Probe,
+    Settings,
+    State,
+    beyond,
+    extremes_are_resolved,
+    wanted_of,
+)
 from landscape.curvature.symmetric import SymmetricOperator
-from landscape.results import provenance
 
-NOT_CONVERGED, INCOMPLETE, NON_FINITE = "not-converged", "incomplete", "non-finite"
 DENSE_UP_TO = 128
 _LONGEST_PROBE = 3  # times the search: a probe that has not resolved its own extreme by then is undecided
 _MARGIN = 3  # on the difference of two products that are rounded differently
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What `top_eigenpairs` was asked for."""
-
-    k: int
-    which: str
-    tolerance: float
-    num_vectors: int
-    block_size: int
-    max_matvecs: int
-    probe_matvecs: int
-    seed: int
-
-
-@dataclasses.dataclass(kw_only=True)
-class Found:
-    """What a search came to."""
+class Solver:
+    """What stays the same throughout a search."""
 
     operator: SymmetricOperator
     settings: Settings
-    values: np.ndarray
-    rows: np.ndarray
-    residuals: np.ndarray
-    rounding: np.ndarray
-    scale: float
-    status: str
-    warnings: list[str]
-    probe: dict[str, Any]
-    matvecs: dict[str, int]
+    rng: np.random.Generator
+    progress: Progress
 
-    def named(self, *, seconds: float) -> dict[str, Any]:
-        """Return the fields of the result."""
-        settings, operator = self.settings, self.operator
-        digests = operator.digests()
-        return {
-            "eigenvalues": self.values,
-            "eigenvectors": np.ascontiguousarray(self.rows.T),
-            "residuals": self.residuals,
-            "rounding": self.rounding,
-            "converged": self.residuals <= settings.tolerance * self.scale,
-            "multiplicity": _multiplicity(self.values, self.residuals, self.scale, operator.dtype),
-            "scale": self.scale,
-            "which": settings.which,
-            "tolerance": settings.tolerance,
-            "dim": operator.dim,
-            "num_matvecs": sum(self.matvecs.values()),
-            "complete_probe": self.probe,
-            "status": self.status,
-            "warnings": tuple(self.warnings),
-            "config": {**operator.config, **dataclasses.asdict(settings)},
-            "stats": {**operator.stats, "matvecs": self.matvecs, "seconds": seconds},
-            "provenance": provenance(seed=settings.seed, dtype=operator.dtype.name, digests=digests),
-        }
+    def products(self, rows: np.ndarray) -> np.ndarray:
+        """Return the products with some rows [b, n], and tell of them."""
+        self.progress.advance(len(rows))
+        return self.operator.rows(rows)
 
-
-class Search:
-    """One search: pairs that are found and locked, and the products spent."""
-
-    def __init__(self, operator: SymmetricOperator, settings: Settings, progress: Progress) -> None:
-        self.operator = operator
-        self.settings = settings
-        self.progress = progress
-        self.rng = np.random.default_rng(settings.seed)
-        self.values = np.empty(0)
-        self.rows = np.empty((0, operator.dim), operator.dtype)
-        self.estimates = np.empty(0)
-        self.limited_by_rounding = False
-        self.rounding = np.empty(0)
-        self.scale = 0.0
-        self._seen: np.ndarray | None = None
-        self.matvecs = {"search": 0, "residuals": 0, "rounding": 0, "probe": 0}
-        self.probe: dict[str, Any] = {"passed": False, "decided": False, "exact": False, "num_matvecs": 0}
-        self.warnings = [*operator.notes]
-
-    def run(self) -> Found:
-        """Return the pairs."""
-        self.progress.start("eigenpairs", total=None)
-        try:
-            finite = self._dense() if self._small() else self._rounds()
-            finite = self._explicit() if finite else self._as_they_are()
-        finally:
-            self.progress.stop()
-        return Found(
-            operator=self.operator,
-            settings=self.settings,
-            values=self.values,
-            rows=self.rows,
-            residuals=self.estimates,
-            rounding=self.rounding,
-            scale=self.scale,
-            status=self._status(finite),
-            warnings=self.warnings,
-            probe=self.probe,
-            matvecs=self.matvecs,
-        )
-
-    def _small(self) -> bool:
-        settings, dim = self.settings, self.operator.dim
-        wanted = settings.k * (2 if settings.which == "both" else 1)
-        if settings.k > dim or (wanted > dim and settings.which == "both"):
-            self.warnings.append(f"k = {settings.k} is more than the {dim} dimensions have: clipped")
-        return dim <= max(DENSE_UP_TO, settings.num_vectors + wanted + 2 * settings.block_size)
-
-    def _dense(self) -> bool:
-        """Compute the whole spectrum of a small matrix; return whether it is finite."""
-        matrix = self.operator.dense().astype(np.float64)
-        self.matvecs["search"] += self.operator.dim
-        if not np.isfinite(matrix).all():
-            return False
-        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-        self.scale = float(np.abs(values).max())
-        chosen = wanted_of(values, self.settings)
-        self.values, self.rows = values[chosen], vectors.T[chosen].astype(self.operator.dtype)
-        self.probe.update(passed=True, decided=True, exact=True)
-        return True
-
-    def _products(self, purpose: str) -> Any:
-        def products(rows: np.ndarray) -> np.ndarray:
-            self.matvecs[purpose] += len(rows)
-            self.progress.advance(len(rows))
-            return self.operator.rows(rows)
-
-        return products
-
-    def _lanczos(self, purpose: str) -> Lanczos:
+    def deflated_run(self, locked: Pairs) -> Lanczos:
+        """Return a Lanczos run from a random block that is orthogonal to the locked vectors."""
         settings = self.settings
         return Lanczos(
-            self._products(purpose),
+            self.products,
             self.operator.dim,
             num_vectors=settings.num_vectors + settings.block_size,
             block_size=settings.block_size,
             rng=self.rng,
             dtype=self.operator.dtype,
-            locked=self.rows,
+            locked=locked.ritz_vectors,
         )
 
-    def _rounds(self) -> bool:
-        """Search, then probe until a probe finds nothing; return whether all products were finite."""
-        run = self._lanczos("search")
-        finite = self._converge(run)
-        run.release()
-        if not finite:
-            return False
-        while self.settings.probe_matvecs and len(self.values) and self._locked_enough():
-            run = self._lanczos("probe")
-            try:
-                if not self._missed(run) or not self._converge(run, beyond_only=True):
-                    break
-            finally:
-                run.release()
-        return True
+    def exhausted(self, state: State, run: Lanczos) -> bool:
+        """Return whether the products allowed are spent, those of a run included."""
+        spent = state.num_products["search"] + state.num_products["probe"] + run.num_products
+        return spent >= self.settings.max_matvecs
 
-    def _missed(self, run: Lanczos) -> bool:
-        """Probe until that decides; return whether there is something to take in, and means to do so.
+    def converged(self, state: State) -> bool:
+        """Return whether all locked pairs have."""
+        return bool(state.locked.converged(self.settings.tolerance, state.scale).all())
 
-        A Ritz value beyond the last pair proves that an eigenvalue was missed. That none was, is believed
-        only when the probe has resolved its own extreme: before, it may not have seen what lies there.
-        """
-        before, least = self.matvecs["probe"], self.settings.probe_matvecs
-        most = max(least, _LONGEST_PROBE * self.matvecs["search"])
-        missed = decided = False
-        while not (missed or decided):
-            spent = self.matvecs["probe"] - before
-            if spent >= least and (spent >= most or _due_to_look(run) or self._spent()):
-                theta, coefficients, residuals = run.ritz()
-                missed = bool(self._beyond(theta).any())
-                decided = self._decided(theta, residuals)
-                if spent >= most or self._spent():
-                    break
-            if not run.room:
-                theta, coefficients, residuals = run.ritz()
-                self._thick_restart(run, theta, coefficients)
-            try:
-                run.step()
-            except NonFiniteProductError:
-                self.warnings.append("a product of the probe was not finite")
-                return False
-        theta = run.ritz()[0]
-        self._seen = theta[[0, -1]]
-        self.probe.update(
-            passed=decided and not missed,
-            decided=decided or missed,
-            num_matvecs=self.matvecs["probe"] - before,
-            most_extreme=float(theta[wanted_of(theta, self.settings)[0]]),
-        )
-        return missed and not self._spent()
 
-    def _locked_enough(self) -> bool:
-        return bool((self.estimates <= self.settings.tolerance * self.scale).all())
+def solve(operator: SymmetricOperator, settings: Settings, progress: Progress) -> State:
+    """Return the last state of a search: its locked pairs are the answer."""
+    rng = np.random.default_rng(settings.seed)
+    solver = Solver(operator=operator, settings=settings, rng=rng, progress=progress)
+    nothing = Pairs(
+        ritz_values=np.empty(0),
+        ritz_vectors=np.empty((0, operator.dim), operator.dtype),
+        residual_norms=np.empty(0),
+    )
+    counts = dict.fromkeys(("search", "residuals", "rounding", "probe"), 0)
+    state = State(locked=nothing, num_products=counts, rounding=np.empty(0))
+    progress.start("eigenpairs", total=None)
+    try:
+        state = form(solver, state) if is_small(solver) else iterate(solver, state)
+        return certify(solver, state) if state.finite else uncertified(state)
+    finally:
+        progress.stop()
 
-    def _spent(self) -> bool:
-        return self.matvecs["search"] + self.matvecs["probe"] >= self.settings.max_matvecs
 
-    def _converge(self, run: Lanczos, *, beyond_only: bool = False) -> bool:
-        """Run until the wanted Ritz pairs have converged, and lock them; False after a bad product."""
-        finite = True
-        while True:
-            if run.count and self._due(run):
-                theta, coefficients, residuals = run.ritz()
-                self.scale = max(self.scale, float(np.abs(theta).max()))
-                chosen = self._chosen(theta, beyond_only=beyond_only)
-                goal = 0.5 * self.settings.tolerance * self.scale  # rounding takes its share of the rest
-                enough = len(theta) >= min(self._wanted(), self.operator.dim) or beyond_only
-                if (enough and (residuals[chosen] <= goal).all()) or self._spent():
-                    break
-                if not run.room:
-                    self._thick_restart(run, theta, coefficients)
-            try:
-                run.step()
-            except NonFiniteProductError:
-                finite = False
+def is_small(solver: Solver) -> bool:
+    """Return whether forming the matrix costs little more than one basis."""
+    settings = solver.settings
+    basis = settings.num_vectors + settings.num_wanted + 2 * settings.block_size
+    return solver.operator.dim <= max(DENSE_UP_TO, basis)
+
+
+def form(solver: Solver, state: State) -> State:
+    """Do step 1: compute the whole spectrum."""
+    operator = solver.operator
+    matrix = operator.dense().astype(np.float64)
+    state = state.charged("search", operator.dim)
+    if not np.isfinite(matrix).all():
+        return dataclasses.replace(state, finite=False)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    chosen = wanted_of(values, solver.settings)
+    locked = Pairs(
+        ritz_values=values[chosen],
+        ritz_vectors=vectors.T[chosen].astype(operator.dtype),
+        residual_norms=np.zeros(len(chosen)),
+    )
+    scale = float(np.abs(values).max())
+    return dataclasses.replace(state, locked=locked, scale=scale, probe=Probe(exact=True))
+
+
+def iterate(solver: Solver, state: State) -> State:
+    """Do steps 2 to 4: converge, lock, and probe until a probe finds nothing more."""
+    run = solver.deflated_run(state.locked)
+    state = converge(solver, state, run).charged("search", run.num_products)
+    while state.finite and solver.settings.probe_matvecs and solver.converged(state):
+        run = solver.deflated_run(state.locked)
+        state = probe(solver, state, run)
+        again = state.finite and state.probe.missed and not solver.exhausted(state, run)
+        if again:
+            state = converge(solver, state, run, beyond_only=True)
+        state = state.charged("probe", run.num_products)
+        if not again:
+            break
+    return state
+
+
+def converge(solver: Solver, state: State, run: Lanczos, *, beyond_only: bool = False) -> State:
+    """Do step 2 until the wanted Ritz pairs have converged or products are spent, then step 3.
+
+    With `beyond_only` the wanted ones are those beyond the locked pairs, which a probe has come upon.
+    """
+    settings, finite = solver.settings, True
+    while True:
+        spent = solver.exhausted(state, run)
+        if run.count and (spent or not run.room or _may_be_done(run, settings)):
+            theta, coefficients, residual_norms = run.ritz()
+            state = _seen(state, theta)
+            chosen = _chosen(solver, state, theta, beyond_only=beyond_only)
+            # Half of the tolerance: the other half is left for the rounding that step 5 adds.
+            small = residual_norms[chosen] <= 0.5 * settings.tolerance * state.scale
+            # A basis with fewer vectors than wanted pairs would pass with those that it has.
+            enough = beyond_only or len(theta) >= min(settings.num_wanted, solver.operator.dim)
+            if (enough and small.all()) or spent:
                 break
-        if run.count:
-            theta, coefficients, residuals = run.ritz()
-            self.scale = max(self.scale, float(np.abs(theta).max()))
-            chosen = self._chosen(theta, beyond_only=beyond_only)
-            self._lock(theta[chosen], run.vectors(coefficients[:, chosen]), residuals[chosen])
-        return finite
+            if not run.room:
+                thick_restart(run, settings, theta, coefficients)
+        try:
+            run.step()
+        except NonFiniteProductError:
+            finite = False
+            break
+    state = dataclasses.replace(state, finite=finite)
+    return lock(solver, state, run, beyond_only=beyond_only) if run.count else state
 
-    def _due(self, run: Lanczos) -> bool:
-        """Whether to look at the Ritz values now: at every step that may be the last one."""
-        if not run.room or self._spent():
-            return True
-        first = self._wanted() + run.width
-        return run.count >= first and _due_to_look(run)
 
-    def _wanted(self) -> int:
-        return self.settings.k * (2 if self.settings.which == "both" else 1)
+def thick_restart(run: Lanczos, settings: Settings, theta: np.ndarray, coefficients: np.ndarray) -> None:
+    """Go on from the wanted Ritz vectors, and from as many more as leave half of the room free.
 
-    def _chosen(self, theta: np.ndarray, *, beyond_only: bool) -> np.ndarray:
-        return np.flatnonzero(self._beyond(theta)) if beyond_only else wanted_of(theta, self.settings)
+    The neighbours of the wanted pairs are kept too: without them the run would have to find again what
+    lies close by, which is what slows convergence.
+    """
+    more = max(1, (settings.num_vectors - settings.num_wanted) // 2)
+    wide = dataclasses.replace(settings, k=settings.k + max(1, more // 2))
+    most = max(1, settings.num_vectors - 2 * run.width)  # leaves room for a step
+    kept = np.sort(wanted_of(theta, wide))[:most]
+    run.restart(coefficients[:, kept], theta[kept])
 
-    def _thick_restart(self, run: Lanczos, theta: np.ndarray, coefficients: np.ndarray) -> None:
-        """Keep the wanted Ritz vectors and as many more as leave half of the room free."""
-        more = max(1, (self.settings.num_vectors - self._wanted()) // 2)
-        wide = dataclasses.replace(self.settings, k=self.settings.k + max(1, more // 2))
-        kept = np.sort(wanted_of(theta, wide))[: max(1, self.settings.num_vectors - 2 * run.width)]
-        run.restart(coefficients[:, kept], theta[kept])
 
-    def _ends(self) -> list[tuple[int, float, float]]:
-        """Return the sign of each wanted end, the value there of the last pair, and what that may be off."""
-        high = min(self.settings.k, len(self.values)) - 1
-        last = {
-            "largest": ((1, high),),
-            "smallest": ((-1, -1),),
-            "both": ((1, high), (-1, -1)),
-            "magnitude": ((1, -1), (-1, -1)),
-        }[self.settings.which]
-        size = abs if self.settings.which == "magnitude" else None
-        rounding = 10 * float(np.finfo(self.operator.dtype).eps) * self.scale
-        return [
-            (
-                sign,
-                float(size(self.values[at]) if size else sign * self.values[at]),
-                float(self.estimates[at]) + rounding,
-            )
-            for sign, at in last
-        ]
+def lock(solver: Solver, state: State, run: Lanczos, *, beyond_only: bool) -> State:
+    """Do step 3: add the chosen Ritz pairs of a run to the locked ones, and keep the wanted of all."""
+    theta, coefficients, residual_norms = run.ritz()
+    state = _seen(state, theta)
+    chosen, known = _chosen(solver, state, theta, beyond_only=beyond_only), state.locked
+    values = np.concatenate([known.ritz_values, theta[chosen]])
+    order = np.argsort(values, kind="stable")
+    kept = order[wanted_of(values[order], solver.settings)]
+    locked = Pairs(
+        ritz_values=values[kept],
+        ritz_vectors=np.concatenate([known.ritz_vectors, run.vectors(coefficients[:, chosen])])[kept],
+        residual_norms=np.concatenate([known.residual_norms, residual_norms[chosen]])[kept],
+    )
+    return dataclasses.replace(state, locked=locked)
 
-    def _beyond(self, theta: np.ndarray) -> np.ndarray:
-        """Return which Ritz values of a deflated run prove that an eigenvalue was missed."""
-        beyond = np.zeros(len(theta), bool)
-        for sign, value, slack in self._ends():
-            beyond |= sign * theta > value + slack
-        return beyond
 
-    def _decided(self, theta: np.ndarray, residuals: np.ndarray) -> bool:
-        """Whether a deflated run has resolved its extremes well enough to say that none lies beyond."""
-        extremes = [(value + 2 * slack, sign * theta + residuals) for sign, value, slack in self._ends()]
-        return all(float(reach.max()) <= limit for limit, reach in extremes)
+def probe(solver: Solver, state: State, run: Lanczos) -> State:
+    """Do step 4 until it is decided whether an eigenvalue was missed, or products are spent."""
+    least = solver.settings.probe_matvecs
+    most = max(least, _LONGEST_PROBE * state.num_products["search"])
+    missed = resolved = False
+    while not (missed or resolved):
+        ends = run.num_products >= most or solver.exhausted(state, run)
+        if run.num_products >= least and (ends or _due_to_look(run)):
+            theta, _, residual_norms = run.ritz()
+            missed = bool(beyond(state, solver.settings, theta).any())
+            resolved = extremes_are_resolved(state, solver.settings, theta, residual_norms)
+            if ends:
+                break
+        if not run.room:
+            theta, coefficients, _ = run.ritz()
+            thick_restart(run, solver.settings, theta, coefficients)
+        try:
+            run.step()
+        except NonFiniteProductError:
+            return dataclasses.replace(state, finite=False)
+    theta = run.ritz()[0]
+    found = Probe(
+        missed=missed,
+        resolved=resolved,
+        num_matvecs=run.num_products,
+        extremes=theta[[0, -1]],
+        most_extreme=float(theta[wanted_of(theta, solver.settings)[0]]),
+    )
+    return dataclasses.replace(state, probe=found)
 
-    def _lock(self, values: np.ndarray, rows: np.ndarray, residuals: np.ndarray) -> None:
-        """Add pairs to those found, and keep the wanted ones."""
-        values = np.concatenate([self.values, values])
-        rows = np.concatenate([self.rows, rows])
-        residuals = np.concatenate([self.estimates, residuals])
-        order = np.argsort(values, kind="stable")
-        chosen = order[wanted_of(values[order], self.settings)]
-        self.values, self.rows, self.estimates = values[chosen], rows[chosen], residuals[chosen]
 
-    def _explicit(self) -> bool:
-        """Diagonalise within the found vectors, and compute each residual with a product of its own."""
-        if not len(self.values):
-            return False
-        orthonormal = np.linalg.qr(self.rows.astype(np.float64).T)[0].T.astype(self.operator.dtype)
-        products = self._products("residuals")(orthonormal)
-        if not np.isfinite(products).all():
-            return self._as_they_are()
-        self.matvecs["rounding"] += len(orthonormal)
-        again = self.operator.rounded_otherwise(orthonormal, self.rng)
-        if not np.isfinite(again).all():
-            return self._as_they_are()
-        wide, images = orthonormal.astype(np.float64), products.astype(np.float64)
-        inner = wide @ images.T
-        values, mix = np.linalg.eigh((inner + inner.T) / 2)
-        chosen = wanted_of(values, self.settings)
-        self.values, mix = values[chosen], mix[:, chosen]
-        off = np.linalg.norm(mix.T @ (again.astype(np.float64) - images), axis=1)
-        self.rounding = _MARGIN * np.maximum(off, np.sqrt(np.mean(off**2)))
-        vectors, images = mix.T @ wide, mix.T @ images
-        self.rows = vectors.astype(self.operator.dtype)
-        self.limited_by_rounding = self._locked_enough()
-        self.scale = max(self.scale, float(np.abs(self.values).max()))
-        raw = np.linalg.norm(images - self.values[:, None] * vectors, axis=1)
-        self.estimates = raw / np.linalg.norm(vectors, axis=1) + self.rounding
-        if self.probe.get("passed") and self._seen is not None and self._beyond(self._seen).any():
-            self.probe["passed"] = False
-        return True
+def certify(solver: Solver, state: State) -> State:
+    """Do step 5: Rayleigh-Ritz within the locked vectors, and a product of its own for every residual."""
+    operator, settings = solver.operator, solver.settings
+    vectors = state.locked.ritz_vectors
+    # Locked in different runs, in float32: orthonormal only up to rounding, which Rayleigh-Ritz needs exactly.
+    orthonormal = np.linalg.qr(vectors.astype(np.float64).T)[0].T.astype(operator.dtype)
+    products = solver.products(orthonormal)
+    state = state.charged("residuals", len(orthonormal))
+    if not np.isfinite(products).all():
+        return uncertified(state)
+    again = operator.rounded_otherwise(orthonormal, solver.rng)
+    state = state.charged("rounding", len(orthonormal))
+    if not np.isfinite(again).all():
+        return uncertified(state)
+    wide, images = orthonormal.astype(np.float64), products.astype(np.float64)
+    inner = wide @ images.T
+    values, mix = np.linalg.eigh((inner + inner.T) / 2)
+    chosen = wanted_of(values, settings)
+    values, mix = values[chosen], mix[:, chosen]
+    change = np.linalg.norm(mix.T @ (again.astype(np.float64) - images), axis=1)
+    # One change may be small by luck: no pair's rounding is taken to be below the root mean square of all.
+    rounding = _MARGIN * np.maximum(change, np.sqrt(np.mean(change**2)))
+    rows, images = mix.T @ wide, mix.T @ images
+    residuals = np.linalg.norm(images - values[:, None] * rows, axis=1) / np.linalg.norm(rows, axis=1)
+    certified = dataclasses.replace(
+        state,
+        locked=Pairs(
+            ritz_values=values,
+            ritz_vectors=rows.astype(operator.dtype),
+            residual_norms=residuals + rounding,
+        ),
+        rounding=rounding,
+        limited_by_rounding=solver.converged(state),
+        scale=max(state.scale, float(np.abs(values).max())),
+    )
+    return _probe_still_passes(solver, certified)
 
-    def _as_they_are(self) -> bool:
-        self.rounding = np.full(len(self.values), np.nan)
-        self.warnings.append(
-            f"a product held NaN or infinity: {len(self.values)} pairs of before it, "
-            "with the residuals of the recurrence"
-        )
-        return False
 
-    def _way_out(self) -> str:
-        if not self.limited_by_rounding:
-            return "allow more products, or another tolerance"
-        name, left = self.operator.dtype.name, float(self.estimates.max()) / self.scale
-        advice = "dtype float64, or " if name != "float64" else ""
-        return (
-            f"more products would not help, since rounding of {name} leaves residuals of {left:.1e} of the "
-            f"largest eigenvalue: take {advice}a tolerance above that"
-        )
+def _probe_still_passes(solver: Solver, state: State) -> State:
+    """Fail a probe whose Ritz values lie beyond the certified pairs: those may have moved inwards."""
+    seen = state.probe.extremes
+    if not state.probe.passed or seen is None:
+        return state
+    missed = bool(beyond(state, solver.settings, seen).any())
+    return dataclasses.replace(state, probe=dataclasses.replace(state.probe, missed=missed))
 
-    def _status(self, finite: bool) -> str:
-        subject = getattr(self.operator, "subject", None)
-        if not finite or (subject is not None and not subject.finite):
-            return NON_FINITE
-        if not self._locked_enough():
-            self.warnings.append(f"not converged: {self._way_out()}")
-            return NOT_CONVERGED
-        if self.settings.probe_matvecs and not self.probe["passed"]:
-            self.warnings.append(
-                "the last probe found an eigenvalue beyond those given"
-                if self.probe["decided"]
-                else "whether an eigenvalue was missed is undecided: the probe has not resolved its own "
-                "extreme; allow more products, or another tolerance"
-            )
-            return INCOMPLETE
-        return "ok"
+
+def uncertified(state: State) -> State:
+    """Return the state after a product that was not finite: no bound of rounding, the pairs as they are."""
+    unknown = np.full(len(state.locked), np.nan)
+    scale = state.scale if len(state.locked) else float("nan")
+    return dataclasses.replace(state, rounding=unknown, scale=scale, finite=False)
+
+
+def _seen(state: State, theta: np.ndarray) -> State:
+    """Return the state after some Ritz values: they may be the largest so far."""
+    return dataclasses.replace(state, scale=max(state.scale, float(np.abs(theta).max())))
+
+
+def _may_be_done(run: Lanczos, settings: Settings) -> bool:
+    """Return whether a run may hold enough pairs, and it is time to look."""
+    return run.count >= settings.num_wanted + run.width and _due_to_look(run)
 
 
 def _due_to_look(run: Lanczos) -> bool:
-    """Whether to look at the Ritz values: at every step of a short run, less often in a long one."""
+    """Return whether to look at the Ritz values: at every step of a short run, less often in a long one.
+
+    A look costs the eigenvalues of the projected matrix: at every step they would cost more than products.
+    """
     steps = run.count // run.width
     return not run.room or steps % max(1, steps // 16) == 0
 
 
-def wanted_of(theta: np.ndarray, settings: Settings) -> np.ndarray:
-    """Return the positions of the wanted ones among ascending values, in the order of the report."""
-    count, k = len(theta), settings.k
-    descending = np.arange(count)[::-1]
-    if settings.which == "largest":
-        return descending[:k]
-    if settings.which == "smallest":
-        return np.arange(count)[:k]
-    if settings.which == "magnitude":
-        return np.argsort(-np.abs(theta), kind="stable")[:k]
-    high = descending[:k]
-    return np.concatenate([high, np.arange(min(k, count - len(high)))])
-
-
-def _multiplicity(values: np.ndarray, residuals: np.ndarray, scale: float, dtype: np.dtype) -> np.ndarray:
-    """Return how many found values lie within the residuals (and rounding) of each other."""
-    rounding = 10 * float(np.finfo(dtype).eps) * scale
-    reach = residuals[:, None] + residuals[None, :] + rounding
-    near: np.ndarray = np.sum(np.abs(values[:, None] - values[None, :]) <= reach, axis=1)
-    return near
+def _chosen(solver: Solver, state: State, theta: np.ndarray, *, beyond_only: bool) -> np.ndarray:
+    """Return the positions of the Ritz values that a run is after."""
+    if beyond_only:
+        return np.flatnonzero(beyond(state, solver.settings, theta))
+    return wanted_of(theta, solver.settings)

@@ -1,16 +1,25 @@
 r"""Block Lanczos with full reorthogonalisation and thick restart.
 
-The state is the relation :math:`H Q = Q T + P B` with orthonormal columns of Q and P (here rows, so that
-a vector is contiguous). A step multiplies H with P, appends P to Q, and makes the next P of what is left
-after orthogonalisation: first against the vectors that couple to it, then against all of Q as one
-blocked product, and against all of Q again wherever that removed more than rounding (twice is enough).
-A restart replaces Q by some of its Ritz vectors; the relation stays what it was.
+The state of a run is the relation :math:`A Q = Q T + P B` with orthonormal columns of Q and P (here rows, so
+that a vector is contiguous): Q is the basis, T = ``projected``, P the pending block, B = ``coupling``. With
+one pending vector and no restart T is tridiagonal, and this is Lanczos' recurrence. A step:
+
+1. *Multiply*: ``W = A P``, and the diagonal block of T, ``D = Pᵀ W``; then P joins Q.
+2. *Three-term recurrence*: ``W ← W − Q_near (B, D)``, the parts along the vectors that couple to P.
+3. *Reorthogonalise* [1]_: ``W ← W − Q (Qᵀ W)`` against all of Q and the locked vectors as one blocked product,
+   and once more wherever that removed more than rounding ("twice is enough").
+4. *Normalise*: ``W = P B`` by Gram-Schmidt within the block: the next P and B. A row that vanishes means that
+   Q spans an invariant subspace; a random row takes its place, with coupling 0.
+
+A Ritz pair ``(θ, Q s)`` with ``T s = θ s`` has the residual ``A Q s − θ Q s = P (B s)``, hence the residual norm
+``‖B s‖``. A *thick restart* [2]_ replaces Q by some Ritz vectors, T by their values and B by ``B S``: the relation
+stays what it was.
 
 References
 ----------
-Kahan and Parlett's criterion: Parlett, 1998. The Symmetric Eigenvalue Problem, section 6.9.
-Wu and Simon, 2000. Thick-restart Lanczos method for large symmetric eigenvalue problems.
-SIAM J. Matrix Anal. Appl. 22(2).
+.. [1] Kahan and Parlett's criterion: Parlett, 1998. The Symmetric Eigenvalue Problem, section 6.9.
+.. [2] Wu and Simon, 2000. Thick-restart Lanczos method for large symmetric eigenvalue problems.
+   SIAM J. Matrix Anal. Appl. 22(2).
 """
 
 from __future__ import annotations
@@ -19,14 +28,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from landscape.curvature import long_vectors
-
 Products = Callable[[np.ndarray], np.ndarray]
 
 _DROP = 0.7  # a pass that leaves less than this of a vector's length is followed by another
 _MOST_PASSES = 3
 _COLUMNS = 2**16  # columns rotated at once: bounds what a restart needs beside the basis
 _SUMMANDS = 2**13  # of an inner product at once: bounds its rounding error
+
+# Entries of the basis that one call of BLAS reads. Above some 460,000 it takes threads of its own, which keep
+# spinning while jax's compute the next product: for 266,610 parameters 50 steps then cost 1.6 to 2.2 times
+# their products, and 1.15 times with this limit.
+_ENTRIES = 400_000
 
 
 class NonFiniteProductError(ArithmeticError):
@@ -54,6 +66,19 @@ class Lanczos:
         Orthonormal vectors that the run stays orthogonal to.
     start : array [b, n], optional
         The starting block, instead of a random one.
+
+    Attributes
+    ----------
+    basis : numpy.ndarray [num_vectors, n]
+        Q in the first `count` rows, the pending block P in the `width` rows behind them.
+    projected : numpy.ndarray [num_vectors, num_vectors]
+        T in the first `count` rows and columns.
+    coupling : numpy.ndarray [width, count]
+        B.
+    num_products : int
+        Products with one vector so far.
+    scale : float
+        The longest product with a unit vector so far, a lower bound on the spectral norm.
     """
 
     def __init__(
@@ -72,24 +97,16 @@ class Lanczos:
         self.dim = dim
         self.rng = rng
         self.locked = np.empty((0, dim), dtype) if locked is None else locked
-        one_pool = _uses_one_pool(dim, block_size, np.dtype(dtype))
-        self._long = long_vectors.LongBasis(num_vectors, dim, dtype) if one_pool else None
-        self.basis = self._long.rows if self._long else np.empty((num_vectors, dim), dtype)
-        self._scratch = np.empty((block_size, dim), dtype)
+        self.basis = np.empty((num_vectors, dim), dtype)
         self.count = 0
         self.width = block_size
         self.projected = np.zeros((num_vectors, num_vectors))
         self.coupling = np.zeros((block_size, 0))
         self.coupled_from = 0
+        self.num_products = 0
         self.scale = 0.0
-        self._near, self._near_from = np.zeros((block_size, 0)), 0
         self.basis[:block_size] = rng.standard_normal((block_size, dim)) if start is None else start
-        self._append()
-
-    @property
-    def one_pool(self) -> bool:
-        """Whether passes over the basis run in jax's threads."""
-        return self._long is not None
+        self._make_pending()
 
     @property
     def room(self) -> bool:
@@ -104,50 +121,28 @@ class Lanczos:
         NonFiniteProductError
             If the product is not finite; the state is unchanged.
         """
-        if self._long and not len(self.locked) and self.count - self.coupled_from <= 1:
-            self._long_step(self._long)
-            return
-        products = self._multiply()
+        products, near, near_from = self._multiply()
         old, new = self.coupled_from, self.count
         rows = self.basis[new : new + self.width]
         rows[:] = products
-        _subtract(rows, self._near, self.basis[self._near_from : new], self._scratch)
-        overlap = self._append()
+        _subtract(rows, near, self.basis[near_from:new])
+        overlap = self._make_pending()
         self.coupling = np.zeros((self.width, new))
         self.coupling[:, old:new] = overlap.T
-
-    def _long_step(self, basis: long_vectors.LongBasis) -> None:
-        """Make a step of one long vector that couples to the one before it alone."""
-        old, new = self.count, self.count + 1
-        products = self.products(self.basis[old:new])[0]
-        before = float(self.coupling[0, -1]) if old else 0.0
-        row, diagonal, lengths = basis.advance(new, products, before)
-        if not np.isfinite(lengths).all():
-            raise NonFiniteProductError
-        self.scale = max(self.scale, lengths[0])
-        self.projected[old, :old], self.projected[:old, old] = self.coupling[0], self.coupling[0]
-        self.projected[old, old] = diagonal
-        self.count, self.coupled_from = new, old
-        length = lengths[2]
-        if length < _DROP * lengths[1] or length <= _tiny(row.dtype) * self.scale:
-            self.basis[new] = row
-            length = self._append()[0, 0]
-        else:
-            np.divide(row, np.float32(length), out=self.basis[new])
-        self.coupling = np.zeros((1, new))
-        self.coupling[0, old] = length
 
     def last_step(self) -> None:
         """Multiply with the pending block and make no next one: the basis may be the whole space."""
         self._multiply()
         self.coupling = np.zeros((self.width, self.count))
 
-    def _multiply(self) -> np.ndarray:
-        """Return the products with the pending block, after taking it into the basis."""
+    def _multiply(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Do step 1; return the products, and coefficients and first row of what step 2 takes out of them."""
         old, new = self.count, self.count + self.width
         block = self.basis[old:new]
+        self.num_products += self.width
         products = self.products(block)
         size = float(_lengths(products).max())
+        # The length of large finite entries may overflow: only the entries themselves can tell.
         if not np.isfinite(size) and not np.isfinite(products).all():
             raise NonFiniteProductError
         diagonal = _inner(products, block)
@@ -156,19 +151,21 @@ class Lanczos:
         self.projected[:old, old:new] = self.coupling.T
         self.projected[old:new, old:new] = diagonal
         self.scale = max(self.scale, size)
-        self._near = np.concatenate([self.coupling[:, self.coupled_from :], diagonal], axis=1)
-        self._near_from = self.coupled_from
+        near_from = self.coupled_from
+        near = np.concatenate([self.coupling[:, near_from:], diagonal], axis=1)
         self.count, self.coupled_from = new, old
-        return products
+        return products, near, near_from
 
-    def _append(self) -> np.ndarray:
-        """Make the rows behind the basis orthonormal to it; return ``(rows before) @ (rows after)ᵀ``."""
+    def _make_pending(self) -> np.ndarray:
+        """Do steps 3 and 4 for the rows behind the basis; return ``(rows before) @ (rows after)ᵀ``."""
         rows = self.basis[self.count : self.count + self.width]
-        self._orthogonalise(rows)
+        self._reorthogonalise(rows)
         overlap = np.zeros((self.width, self.width))
         for i, row in enumerate(rows):
             overlap[i, :i] = self._against_block(row, rows[:i])
             norm = float(_lengths(row[None])[0])
+            # What is left of a vector in an invariant subspace is rounding: normalised, it would have parts
+            # along the basis as large as itself, and eigenvalues would come twice.
             if norm <= _tiny(rows.dtype) * self.scale or norm == 0:
                 row[:] = self._replacement(self.count + i)
                 norm = 0.0
@@ -177,16 +174,16 @@ class Lanczos:
             overlap[i, i] = norm
         return overlap
 
-    def _orthogonalise(self, rows: np.ndarray) -> None:
+    def _reorthogonalise(self, rows: np.ndarray) -> None:
         """Take out of `rows`, in place, their parts along locked vectors and basis."""
         for known in (self.locked, self.basis[: self.count]):
             if not len(known):
                 continue
             length = _lengths(rows)
             for _ in range(_MOST_PASSES):
-                along = _inner(rows, known)
-                _subtract(rows, along, known, self._scratch)
+                _subtract(rows, _inner(rows, known), known)
                 left = _lengths(rows)
+                # A pass that removed much leaves an error as large as the rounding of what it removed.
                 if np.all(left >= _DROP * length):
                     break
                 length = left
@@ -210,7 +207,7 @@ class Lanczos:
         return row
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return Ritz values [j] ascending, their coefficients [j, j] (columns) and residuals [j]."""
+        """Return Ritz values [j] ascending, their coefficients [j, j] (columns) and residual norms [j]."""
         values, coefficients = np.linalg.eigh(self.projected[: self.count, : self.count])
         return values, coefficients, np.linalg.norm(self.coupling @ coefficients, axis=0)
 
@@ -233,23 +230,6 @@ class Lanczos:
         self.coupling = self.coupling @ coefficients
         self.count, self.coupled_from = kept, 0
 
-    def release(self) -> None:
-        """End the run: its memory serves the next one."""
-        if self._long:
-            self._long.give_back()
-            self._long = None  # what is given back is another run's
-        self.basis = np.empty((0, self.dim), self.basis.dtype)
-        self.count = 0
-
-
-def _uses_one_pool(dim: int, block_size: int, dtype: np.dtype) -> bool:
-    """Whether passes run in jax's threads: only where vectors are on the host, and long."""
-    if dim < long_vectors.LONG or block_size > 1 or dtype != np.float32:
-        return False
-    import jax
-
-    return jax.default_backend() == "cpu"
-
 
 def _tiny(dtype: np.dtype) -> float:
     """Return the length, relative to the matrix, below which a remainder is rounding."""
@@ -260,6 +240,11 @@ def _lengths(rows: np.ndarray) -> np.ndarray:
     return np.sqrt([float(_inner(row[None], row[None])[0, 0]) for row in rows])
 
 
+def _columns_at_once(rows: int) -> int:
+    """Return how many columns of so many rows one call of BLAS reads without threads of its own."""
+    return max(1, _ENTRIES // max(rows, 1))
+
+
 def _inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return ``a @ bᵀ`` [p, q] of rows [p, n] and [q, n], in float64.
 
@@ -267,20 +252,18 @@ def _inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     length of ten million equal numbers.
     """
     total = np.zeros((len(a), len(b)))
-    for start in range(0, a.shape[1], _SUMMANDS):
-        part = slice(start, start + _SUMMANDS)
+    columns = min(_SUMMANDS, _columns_at_once(len(b)))
+    for start in range(0, a.shape[1], columns):
+        part = slice(start, start + columns)
         total += a[:, part] @ b[:, part].T if len(a) > 1 else (b[:, part] @ a[0, part])[None]
     return total
 
 
-def _subtract(rows: np.ndarray, coefficients: np.ndarray, known: np.ndarray, scratch: np.ndarray) -> None:
-    """Do ``rows -= coefficients @ known`` in place, reading `known` once.
-
-    NumPy's BLAS alone is used: SciPy brings another one, and the threads of two get in each other's way.
-    """
-    coefficients = coefficients.astype(rows.dtype, copy=False)
-    if len(rows) == 1:
-        np.dot(coefficients[0], known, out=scratch[0])
-    else:
-        np.dot(coefficients, known, out=scratch)
-    np.subtract(rows, scratch, out=rows)
+def _subtract(rows: np.ndarray, coefficients: np.ndarray, known: np.ndarray) -> None:
+    """Do ``rows -= coefficients @ known`` in place, reading `known` once."""
+    mix = coefficients.astype(rows.dtype, copy=False)
+    columns = _columns_at_once(len(known))
+    for start in range(0, rows.shape[1], columns):
+        part = slice(start, start + columns)
+        # One row as a vector: a product of matrices would take another path through BLAS.
+        rows[:, part] -= mix[0] @ known[:, part] if len(rows) == 1 else mix @ known[:, part]

@@ -107,9 +107,7 @@ def _projected(operator: Any, start: np.ndarray, rng: np.random.Generator, steps
     for _ in range(steps - 1):
         run.step()
     run.last_step()
-    projected = run.projected[: run.count, : run.count].copy()
-    run.release()
-    return projected
+    return run.projected[: run.count, : run.count].copy()
 
 
 def _form(projected: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> float:
