@@ -18,7 +18,8 @@ _EVENTS = (
 _collecting: dict[int, tuple[int, list[float]]] = {}
 
 # XLA can build the loops of a CPU program by two routes. The newer one, by MLIR, takes half as long again to
-# compile what this package compiles, and what it makes runs no faster (benchmarks/RESULTS.md).
+# compile what this package compiles, and what it makes runs no faster: `landscape curvature` of a digits
+# network as a whole takes 1.8 times as long by it, and `landscape flatness` 1.6 times.
 _CPU: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
 
 

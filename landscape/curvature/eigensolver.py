@@ -235,7 +235,7 @@ def certify(solver: Solver, state: State) -> State:
     """Do step 5: Rayleigh-Ritz within the locked vectors, and a product of its own for every residual."""
     operator, settings = solver.operator, solver.settings
     vectors = state.locked.ritz_vectors
-    # Locked in different runs, in float32: orthonormal only up to rounding, which Rayleigh-Ritz needs exactly.
+    # Vectors locked in different runs are orthonormal up to float32 only; Rayleigh-Ritz needs float64.
     orthonormal = np.linalg.qr(vectors.astype(np.float64).T)[0].T.astype(operator.dtype)
     products = solver.products(orthonormal)
     state = state.charged("residuals", len(orthonormal))

@@ -6,14 +6,14 @@ one pending vector and no restart T is tridiagonal, and this is Lanczos' recurre
 
 1. *Multiply*: ``W = A P``, and the diagonal block of T, ``D = Pᵀ W``; then P joins Q.
 2. *Three-term recurrence*: ``W ← W − Q_near (B, D)``, the parts along the vectors that couple to P.
-3. *Reorthogonalise* [1]_: ``W ← W − Q (Qᵀ W)`` against all of Q and the locked vectors as one blocked product,
-   and once more wherever that removed more than rounding ("twice is enough").
+3. *Reorthogonalise* [1]_: ``W ← W − Q (Qᵀ W)`` against all of Q and the locked vectors as one blocked
+   product, and once more wherever that removed more than rounding ("twice is enough").
 4. *Normalise*: ``W = P B`` by Gram-Schmidt within the block: the next P and B. A row that vanishes means that
    Q spans an invariant subspace; a random row takes its place, with coupling 0.
 
-A Ritz pair ``(θ, Q s)`` with ``T s = θ s`` has the residual ``A Q s − θ Q s = P (B s)``, hence the residual norm
-``‖B s‖``. A *thick restart* [2]_ replaces Q by some Ritz vectors, T by their values and B by ``B S``: the relation
-stays what it was.
+A Ritz pair ``(θ, Q s)`` with ``T s = θ s`` has the residual ``A Q s − θ Q s = P (B s)``, hence the residual
+norm ``‖B s‖``. A *thick restart* [2]_ replaces Q by some Ritz vectors, T by their values and B by ``B S``: the
+relation stays what it was.
 
 References
 ----------
