@@ -12,8 +12,8 @@ one pending vector and no restart T is tridiagonal, and this is Lanczos' recurre
    Q spans an invariant subspace; a random row takes its place, with coupling 0.
 
 A Ritz pair ``(θ, Q s)`` with ``T s = θ s`` has the residual ``A Q s − θ Q s = P (B s)``, hence the residual
-norm ``‖B s‖``. A *thick restart* [2]_ replaces Q by some Ritz vectors, T by their values and B by ``B S``: the
-relation stays what it was.
+norm ``‖B s‖``. A *thick restart* [2]_ replaces Q by some Ritz vectors, T by their values and B by ``B S``:
+the relation stays what it was.
 
 References
 ----------
