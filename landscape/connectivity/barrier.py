@@ -12,7 +12,7 @@ from landscape.compute import SILENT, Progress
 from landscape.connectivity import barrier_interval, endpoints, measure
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
 from landscape.files import dump_json
-from landscape.problem import problem_for, splits_with
+from landscape.problem import problem_for
 from landscape.results import Result, check_choice, check_seed, check_whole, format_value
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
 
     plan = line.Plan(
         split=split,
-        splits=splits_with(problem, split, splits),
+        splits=problem.splits_with(split, splits),
         alphas=np.linspace(0.0, 1.0, num_points),
         refine=refine,
         batch_size=batch_size,

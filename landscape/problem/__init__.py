@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     )
     from landscape.problem.subset import (
         example_numbers as example_numbers,
-        splits_with as splits_with,
         stated as stated,
         subset_of as subset_of,
     )
@@ -53,7 +52,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "subset": (
             "example_numbers",
-            "splits_with",
             "stated",
             "subset_of",
         ),

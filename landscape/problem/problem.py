@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -155,6 +155,20 @@ class Problem:
     def num_examples(self, split: str) -> int:
         """Return the number of examples of `split`."""
         return self._split(split).num_examples
+
+    def splits_with(self, split: str, splits: Iterable[str] | None) -> tuple[str, ...]:
+        """Return the splits to evaluate, all by default, and `split` among them.
+
+        Raises
+        ------
+        ProblemError
+            If the problem has no such split.
+        """
+        chosen = self.splits if splits is None else tuple(splits)
+        chosen = chosen if split in chosen else (split, *chosen)
+        for name in chosen:
+            self._split(name)
+        return chosen
 
     def is_stream(self, split: str) -> bool:
         """Return whether the split is read batch by batch."""

@@ -1,34 +1,15 @@
-"""Which splits, and which examples of a split, are meant."""
+"""Which examples of a split are meant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from landscape.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from landscape.problem.problem import Problem
-
 PyTree = Any
-
-
-def splits_with(problem: Problem, split: str, splits: Iterable[str] | None) -> tuple[str, ...]:
-    """Return the splits to evaluate, all of the problem's by default, and `split` among them.
-
-    Raises
-    ------
-    ProblemError
-        If the problem has no such split.
-    """
-    chosen = problem.splits if splits is None else tuple(splits)
-    chosen = chosen if split in chosen else (split, *chosen)
-    for name in chosen:
-        problem.num_examples(name)  # refuses a split that the problem does not have
-    return chosen
 
 
 def example_numbers(subset: Any) -> np.ndarray | None:

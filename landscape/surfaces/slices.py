@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from landscape.compute import SILENT, Progress
-from landscape.problem import problem_for, splits_with
+from landscape.problem import problem_for
 from landscape.results import Result, check_choice, check_seed, check_whole, format_value
 from landscape.surfaces.directions import RANDOM, make_frame
 from landscape.surfaces.frames import Frame, Origin, unit_lengths
@@ -173,7 +173,7 @@ DeviceMemoryError, CheckpointError
         frames,
         axes,
         split=split,
-        splits=splits_with(problem, split, splits),
+        splits=problem.splits_with(split, splits),
         batch_size=batch_size,
         dtype=dtype,
         batch_stats=batch_stats,

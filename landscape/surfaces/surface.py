@@ -11,7 +11,7 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress
 from landscape.errors import ConfigurationError
-from landscape.problem import problem_for, splits_with
+from landscape.problem import problem_for
 from landscape.results import Result, check_choice, check_seed, check_whole, format_value
 from landscape.surfaces.directions import RANDOM, make_frame
 from landscape.surfaces.frames import Frame, Origin, span, unit_lengths
@@ -255,7 +255,7 @@ def loss_surface(  # noqa: PLR0913  one keyword per setting
         frames,
         axes,
         split=split,
-        splits=splits_with(problem, split, splits),
+        splits=problem.splits_with(split, splits),
         batch_size=batch_size,
         dtype=dtype,
         batch_stats=batch_stats,

@@ -24,7 +24,7 @@ import numpy as np
 from landscape.compute import SILENT, Progress
 from landscape.errors import ConfigurationError, InputError
 from landscape.network import facts_of
-from landscape.problem import problem_for, splits_with
+from landscape.problem import problem_for
 from landscape.results import Result, check_choice, format_value
 from landscape.surfaces.directions import GIVEN, make_frame
 from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
@@ -195,7 +195,7 @@ def trajectory(  # noqa: PLR0913  one keyword per setting
         [frame],
         axes,
         split=split,
-        splits=splits_with(problem, split, (split,)),
+        splits=problem.splits_with(split, (split,)),
         batch_size=batch_size,
         dtype=dtype,
         batch_stats=batch_stats,
