@@ -17,7 +17,7 @@ from landscape import __version__
 from landscape.errors import ConfigurationError, LandscapeError, MissingDependencyError
 
 # Packages that extras bring; anything else is named as it is imported.
-EXTRAS = {"kaleido": "ticketscape[images]", "safetensors": "ticketscape[convert]"}
+EXTRAS = {"kaleido": "ticketscape[images]", "tensorstore": "ticketscape[convert]"}
 OURS = {"landscape", "trainers", "cli"}
 
 

@@ -124,6 +124,13 @@ examples = click.option(
 allow_nonfinite = click.option(
     "--allow-nonfinite", is_flag=True, help="Compute with NaN or infinite weights (exit status 4)."
 )
+step = click.option(
+    "--step",
+    type=click.IntRange(min=0),
+    default=None,
+    show_default="the only one",
+    help="The step in the folder of an Orbax CheckpointManager.",
+)
 force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 resume = click.option("--resume", is_flag=True, help="Go on with the run in the folder, or extend it.")
 dry_run = click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,13 +12,15 @@ from cli import _options
 from cli._frame import Outcome, Session
 from cli._text import aligned, strict
 from landscape.errors import ConfigurationError
+from landscape.files import FORMATS
 
 
 @_options.command(
     "convert",
     examples=(
         "landscape convert weights.npz model.h5",
-        "landscape convert state.msgpack model.h5 --params-path params --batch-stats-path batch_stats",
+        "landscape convert checkpoints model.h5 --step 100",
+        "landscape convert model.pt model.h5 --transpose torch --map names.toml",
     ),
 )
 @click.argument("source", type=_options.FilePath(), metavar="IN")
@@ -25,13 +28,40 @@ from landscape.errors import ConfigurationError
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["auto", "npz", "safetensors", "msgpack", "hdf5", "keras"]),
+    type=click.Choice(["auto", *FORMATS]),
     default="auto",
-    help="What IN is; auto goes by its suffix.",
+    help="What IN is; auto goes by its content, then by its suffix.",
 )
-@click.option("--params-path", default="", show_default="everything", help="Where the parameters are in IN.")
 @click.option(
-    "--batch-stats-path", default=None, show_default="nowhere", help="Where the batch statistics are in IN."
+    "--params-path",
+    "params",
+    default=None,
+    show_default="those of a train state, else everything",
+    help="Where the parameters are in IN; . for everything.",
+)
+@click.option(
+    "--batch-stats-path",
+    "batch_stats",
+    default=None,
+    show_default="batch_stats beside the params of a train state",
+    help="Where the batch statistics are in IN.",
+)
+@_options.step
+@click.option(
+    "--map",
+    "names",
+    type=_options.FilePath(),
+    default=None,
+    show_default="names stay",
+    metavar="FILE",
+    help='New names, in TOML or JSON: "fc1" = "Dense_0", "head" = false to leave out.',
+)
+@click.option(
+    "--transpose",
+    type=click.Choice(["torch"]),
+    default=None,
+    show_default="axes stay",
+    help="Turn kernels of linear layers and convolutions from PyTorch's layout to Flax's.",
 )
 @_options.force
 def command(
@@ -40,16 +70,18 @@ def command(
     source: Path,
     target: Path,
     kind: str,
-    params_path: str,
-    batch_stats_path: str | None,
+    names: Path | None,
     force: bool,
+    **options: Any,
 ) -> Outcome:
     """Make a landscape checkpoint of another tool's file.
 
-    Reads .npz, .safetensors, Flax .msgpack, Keras and other HDF5 files. Names become a tree of
-    dictionaries. Formats that need unpickling, such as PyTorch's own, are refused.
+    Reads folders of Orbax (an item, a step, or a manager's folder with --step), PyTorch's .pt and .pth
+    (state dicts: tensors and containers, without torch), .safetensors (also sharded: name its
+    .index.json), .npz, .npy, Flax .msgpack, .keras, .weights.h5 and other HDF5. Names become a tree of
+    dictionaries. Nothing is unpickled, and no code in a file runs. Optimiser states are left out, and named.
     """
-    from landscape.files import read_foreign, save
+    from landscape.files import read_foreign, read_names, save
 
     if os.path.realpath(target) == os.path.realpath(source):
         raise ConfigurationError(
@@ -57,15 +89,15 @@ def command(
             expected="another name for OUT.h5",
             hint="Choose another name; IN is never written to.",
         )
-    checkpoint = read_foreign(
-        source,
-        kind=None if kind == "auto" else kind,
-        params=params_path,
-        batch_stats=batch_stats_path,
-    )
+    table = None if names is None else read_names(names)
+    checkpoint = read_foreign(source, kind=None if kind == "auto" else kind, names=table, **options)
     path = save(target, checkpoint, force=force)
+    said = dict((checkpoint.info or {})["converted_from"])
     rows = [
+        ("format", said["format"]),
         ("parameters", checkpoint.num_params),
-        ("digest", checkpoint.digest),
+        ("params at", said["params"]),
+        ("left out", said["left_out"] or "nothing"),
+        ("params_digest", checkpoint.digest),
     ]
     return Outcome(text=aligned(rows), data=strict(dict(rows)), outputs=[path])

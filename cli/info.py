@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
@@ -11,13 +12,17 @@ from cli._files import look_at
 from cli._frame import Outcome, Session
 
 
-@_options.command("info", examples=("landscape info a.h5", "landscape info runs/digits --json"))
+@_options.command(
+    "info", examples=("landscape info a.h5", "landscape info runs/digits --json", "landscape info model.pt")
+)
 @click.argument("paths", nargs=-1, required=True, type=_options.FilePath(), metavar="PATH...")
-def command(session: Session, *, paths: tuple[Path, ...]) -> Outcome:
-    """Say what is in a checkpoint, a result or a run folder.
+@_options.step
+def command(session: Session, *, paths: tuple[Path, ...], step: int | None) -> Outcome:
+    """Say what is in a checkpoint, a result, a run folder or another tool's file of weights.
 
-    Reads names, shapes, settings and metrics; to check every byte, use verify.
+    Reads names, shapes, settings and metrics; to check every byte, use verify. Of other tools' files
+    (landscape convert --help lists them) it shows the tree, and reads no array.
     """
     from landscape.files import describe
 
-    return look_at(session, paths, describe)
+    return look_at(session, paths, functools.partial(describe, step=step))

@@ -262,7 +262,7 @@ def test_a_file_the_system_refuses_is_not_a_bug_of_ours() -> None:
     ("error", "line"),
     [
         (ModuleNotFoundError("x", name="kaleido.scopes"), "pip install 'ticketscape[images]'"),
-        (ModuleNotFoundError("x", name="safetensors"), "pip install 'ticketscape[convert]'"),
+        (ModuleNotFoundError("x", name="tensorstore"), "pip install 'ticketscape[convert]'"),
         (ModuleNotFoundError("x", name="torch"), "pip install 'torch'"),
         (
             MissingDependencyError("kaleido is missing", hint="pip install 'ticketscape[images]'"),

@@ -9,17 +9,23 @@ from landscape.lazy import lazy_names
 if TYPE_CHECKING:
     from landscape.files.checkpoint import (
         Checkpoint as Checkpoint,
-        load as load,
-        load_info as load_info,
         save as save,
     )
-    from landscape.files.foreign import (
+    from landscape.files.formats import (
+        FORMATS as FORMATS,
+        describe_foreign as describe_foreign,
+        foreign_kind as foreign_kind,
         read_foreign as read_foreign,
+        read_names as read_names,
     )
     from landscape.files.inspection import (
         compare as compare,
         describe as describe,
         verify as verify,
+    )
+    from landscape.files.loading import (
+        load as load,
+        load_info as load_info,
     )
     from landscape.files.pieces import Pieces as Pieces
     from landscape.files.strict_json import (
@@ -32,15 +38,23 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "checkpoint": (
             "Checkpoint",
-            "load",
-            "load_info",
             "save",
         ),
-        "foreign": ("read_foreign",),
+        "formats": (
+            "FORMATS",
+            "describe_foreign",
+            "foreign_kind",
+            "read_foreign",
+            "read_names",
+        ),
         "inspection": (
             "compare",
             "describe",
             "verify",
+        ),
+        "loading": (
+            "load",
+            "load_info",
         ),
         "pieces": ("Pieces",),
         "strict_json": (

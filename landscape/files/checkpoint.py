@@ -110,7 +110,7 @@ class Checkpoint:
             ("parameters", f"{self.num_params:,} in {len(leaves_with_paths(self.params))} arrays"),
             ("density", f"{self.density:.4g}"),
             ("also holds", ", ".join(held) or "nothing else"),
-            ("digest", self.digest),
+            ("params_digest", self.digest),
         ]
         rows += [
             (key, str(info[key]))
@@ -217,7 +217,7 @@ def load(
     )
     if not allow_nonfinite:
         check_finite(checkpoint.params, str(path))
-    return checkpoint if like is None else _restored(checkpoint, like)
+    return checkpoint if like is None else restored(checkpoint, like)
 
 
 def load_info(path: str | Path) -> dict[str, Any]:
@@ -240,7 +240,8 @@ def _tree(arrays: Mapping[str, Any], name: str) -> Any:
     return nest({"" if path == archive.ROOT else path: a for path, a in leaves.items()}) if leaves else None
 
 
-def _restored(checkpoint: Checkpoint, like: Any) -> Checkpoint:
+def restored(checkpoint: Checkpoint, like: Any) -> Checkpoint:
+    """Return the checkpoint with its trees in the structure of `like`."""
     check_same_architecture(like, checkpoint.params, ("the given structure", str(checkpoint.path)))
     trees = {
         name: fill(like, by_path(getattr(checkpoint, name)))

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import CheckpointError
-from landscape.files.hdf5 import archive, boundary
+from landscape.files.formats import KERAS, describe_foreign, foreign_kind
+from landscape.files.hdf5 import NotHDF5Error, archive, boundary
 from landscape.trees import unescape_key
 
 __all__ = ["compare", "describe", "verify"]
@@ -22,22 +23,49 @@ _VERSION = (1, 0)
 _LEVEL = re.compile(r"level-(\d+)\.h5")
 
 
-def describe(path: str | Path) -> dict[str, Any]:
-    """Return what a checkpoint, a result or a run folder holds, as plain values.
+def describe(path: str | Path, *, step: int | None = None) -> dict[str, Any]:
+    """Return what a checkpoint, a result, a run folder or another tool's file holds, as plain values.
 
     Metadata and masks are checked against their digests, other arrays are not read; `verify` reads
     everything.
 
+    Parameters
+    ----------
+    path : path
+        The file or folder.
+    step : int, optional
+        The step, if it is the folder of an Orbax ``CheckpointManager``.
+
     Raises
     ------
     CheckpointError
-        If the file is damaged, hostile or foreign, or the folder is no run.
+        If the file is damaged, hostile or unknown, or the folder neither a run nor one of Orbax.
     """
     path = Path(path).expanduser()
+    if step is not None:
+        return describe_foreign(path, step=step)
+    kind = foreign_kind(path) if path.is_dir() or path.name.lower().endswith(KERAS) else None
+    if kind is not None:
+        return describe_foreign(path, kind=kind)
     if path.is_dir():
         return _describe_run(path)
+    try:
+        return _describe_own(path)
+    except NotHDF5Error:
+        kind = foreign_kind(path)
+        if kind is None:
+            raise
+    return describe_foreign(path, kind=kind)
+
+
+def _describe_own(path: Path) -> dict[str, Any]:
     content = _read(path, only=lambda name: name.startswith("mask/"))
-    common = {"path": str(path), "schema": content.schema, "bytes": content.size, "digest": content.digest}
+    common = {
+        "path": str(path),
+        "schema": content.schema,
+        "bytes": content.size,
+        "file_digest": content.digest,
+    }
     if content.schema.startswith(_RESULT):
         with boundary(path, "its fields are not those of a result"):
             return {**common, **_describe_result(content)}
@@ -79,6 +107,7 @@ def _describe_checkpoint(content: archive.Content) -> dict[str, Any]:
         "step",
         "metrics",
         "collapsed",
+        "converted_from",
     )
     return {
         **{key: info[key] for key in shown if info.get(key) is not None},
@@ -114,7 +143,7 @@ def _describe_run(path: Path) -> dict[str, Any]:
     if not config.is_file():
         raise CheckpointError(
             f"{path}: is a folder without run.toml",
-            expected="a checkpoint, a result or a run folder",
+            expected="a checkpoint, a result, a run folder or a folder of Orbax",
             hint="Name one of its files.",
         )
     try:

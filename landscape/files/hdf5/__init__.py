@@ -9,7 +9,12 @@ from landscape.lazy import lazy_names
 if TYPE_CHECKING:
     from landscape.files.hdf5.opening import (
         HINT as HINT,
+        SIGNATURE as SIGNATURE,
+        NotHDF5Error as NotHDF5Error,
         boundary as boundary,
+        looks_like as looks_like,
+        refused as refused,
+        unreadable as unreadable,
     )
 
 __getattr__, __dir__, __all__ = lazy_names(
@@ -17,7 +22,12 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "opening": (
             "HINT",
+            "SIGNATURE",
+            "NotHDF5Error",
             "boundary",
+            "looks_like",
+            "refused",
+            "unreadable",
         ),
     },
 )

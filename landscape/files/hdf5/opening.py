@@ -30,6 +30,8 @@ _NEXT_STEPS = {
     errno.EACCES: "You may not read it: chmod u+r, or ask its owner.",
     errno.ENOTDIR: "Part of the path is a file: check the name.",
 }
+_USER_BLOCK, _TEXT, _BYTES = "HDF5 behind a user block, which is not read", "text", "bytes of no known format"
+_UNKNOWN = (_USER_BLOCK, _TEXT, _BYTES)
 _LOOKS = (
     (b"PK\x03\x04", "a zip archive (npz, or a PyTorch file)"),
     (b"\x1f\x8b", "gzip-compressed data"),
@@ -38,6 +40,10 @@ _LOOKS = (
     (b"\x93NUMPY", "a NumPy .npy file"),
     (b"version https://git-lfs", "a git-lfs pointer: the file itself was not downloaded"),
 )
+
+
+class NotHDF5Error(CheckpointError):
+    """A folder, or a file without the signature of HDF5: not one of ours, but another reader may know it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +137,7 @@ def opened_hdf5(raw: RawFile) -> Iterator[h5py.File]:
 def _check_regular(path: Path, mode: int) -> None:
     if stat.S_ISDIR(mode):
         hint = "Name one of its level-…h5 files." if (path / "run.toml").exists() else "Name a file."
-        raise CheckpointError(f"{path}: is a folder", expected="an HDF5 file", hint=hint)
+        raise NotHDF5Error(f"{path}: is a folder", expected="an HDF5 file", hint=hint)
     if not stat.S_ISREG(mode):
         raise CheckpointError(
             f"{path}: not a regular file",
@@ -144,11 +150,13 @@ def _check_regular(path: Path, mode: int) -> None:
 def _check_header(file: RawFile) -> None:
     head = file.read(0, min(512, file.size))
     if not head.startswith(SIGNATURE):
-        raise CheckpointError(
-            f"{file.path}: not HDF5",
-            expected="a landscape checkpoint",
-            got=_looks_like(head),
-            hint="Check the name; landscape convert makes a checkpoint of other tools' files.",
+        looks = looks_like(head)
+        unknown = looks in _UNKNOWN
+        raise NotHDF5Error(
+            f"{file.path}: not HDF5" if unknown else f"{file.path}: is {looks}",
+            expected="a landscape checkpoint, or a file of weights that landscape reads",
+            got=looks if unknown else None,
+            hint="Check the name; landscape convert --help lists the files of other tools that are read.",
         )
     expected = _end_of_file(file.path, head)
     if file.size < expected:
@@ -160,7 +168,8 @@ def _check_header(file: RawFile) -> None:
         )
 
 
-def _looks_like(head: bytes) -> str:
+def looks_like(head: bytes) -> str:
+    """Return what the first bytes of a file look like, in words."""
     if not head:
         return "an empty file"
     for magic, name in _LOOKS:
@@ -170,12 +179,10 @@ def _looks_like(head: bytes) -> str:
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "an HTML or XML page, perhaps a download error"
     if SIGNATURE in head:
-        return "HDF5 behind a user block, which is not read"
+        return _USER_BLOCK
     if text.startswith((b"{", b"[")):
         return "JSON text"
-    return (
-        "text" if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head) else "bytes of no known format"
-    )
+    return _TEXT if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head) else _BYTES
 
 
 def _end_of_file(path: Path, head: bytes) -> int:

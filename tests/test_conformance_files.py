@@ -1,0 +1,258 @@
+"""One network saved in every format: the same numbers come out of all of them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.serialization
+import h5py
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import safetensors.numpy
+from torch_files import state_dict
+
+from cli.main import run
+from landscape import Checkpoint, Problem, load, loss_barrier, save, top_eigenpairs
+from landscape.curvature import hessian
+from landscape.files import FORMATS, describe, read_foreign
+from landscape.trees import by_path, tree_digest
+
+RNG = np.random.default_rng(0)
+INPUTS = RNG.normal(size=(16, 2)).astype(np.float32)
+TARGETS = RNG.normal(size=(16, 2)).astype(np.float32)
+SHAPES = {"fc1/kernel": (2, 3), "fc1/bias": (3,), "fc2/kernel": (3, 2), "fc2/bias": (2,)}
+KERAS = {
+    "fc1/kernel": "fc1/vars/0",
+    "fc1/bias": "fc1/vars/1",
+    "fc2/kernel": "fc2/vars/0",
+    "fc2/bias": "fc2/vars/1",
+}
+FROM_KERAS = {f"layers/{old}": new for new, old in KERAS.items()}
+Flat = dict[str, np.ndarray]
+
+
+def network(seed: int) -> Flat:
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+
+
+def tree(flat: Flat) -> dict[str, Any]:
+    return {layer: {leaf: flat[f"{layer}/{leaf}"] for leaf in ("kernel", "bias")} for layer in ("fc1", "fc2")}
+
+
+def state(flat: Flat) -> dict[str, Any]:
+    """A train state, as Flax users save theirs."""
+    momentum = {"mu": tree(network(9)), "count": np.int32(5)}
+    return {"params": tree(flat), "opt_state": [momentum, {}], "step": 5}
+
+
+def problem() -> Problem:
+    def loss(params: Any, batch: Any) -> Any:
+        x, y = batch
+        hidden = jnp.tanh(x @ params["fc1"]["kernel"] + params["fc1"]["bias"])
+        return ((hidden @ params["fc2"]["kernel"] + params["fc2"]["bias"] - y) ** 2).mean(-1)
+
+    return Problem(loss, train=(INPUTS, TARGETS))
+
+
+def own(folder: Path, flat: Flat) -> Path:
+    return save(folder / "net.h5", Checkpoint(params=tree(flat)))
+
+
+def npz(folder: Path, flat: Flat) -> Path:
+    np.savez_compressed(folder / "net.npz", **flat)
+    return folder / "net.npz"
+
+
+def one_file(folder: Path, flat: Flat) -> Path:
+    safetensors.numpy.save_file({k.replace("/", "."): v for k, v in flat.items()}, folder / "net.safetensors")
+    return folder / "net.safetensors"
+
+
+def shards(folder: Path, flat: Flat) -> Path:
+    names = {name: f"part-{i % 2}.safetensors" for i, name in enumerate(flat)}
+    for file in set(names.values()):
+        held = {k.replace("/", "."): v for k, v in flat.items() if names[k] == file}
+        safetensors.numpy.save_file(held, folder / file)
+    index = folder / "net.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {k.replace("/", "."): v for k, v in names.items()}}))
+    return index
+
+
+def msgpack(folder: Path, flat: Flat) -> Path:
+    (folder / "net.msgpack").write_bytes(flax.serialization.to_bytes(state(flat)))
+    return folder / "net.msgpack"
+
+
+def hdf5(folder: Path, flat: Flat) -> Path:
+    with h5py.File(folder / "other.h5", "w") as file:
+        for name, array in flat.items():
+            file.create_dataset(name, data=array, compression="gzip")
+    return folder / "other.h5"
+
+
+def keras_weights(folder: Path, flat: Flat) -> Path:
+    with h5py.File(folder / "net.weights.h5", "w") as file:
+        for name, array in flat.items():
+            file[f"layers/{KERAS[name]}"] = array
+        file["optimizer/vars/0"] = np.int64(5)
+    return folder / "net.weights.h5"
+
+
+def keras(folder: Path, flat: Flat) -> Path:
+    with zipfile.ZipFile(folder / "net.keras", "w") as archive:
+        archive.write(keras_weights(folder, flat), "model.weights.h5")
+        archive.writestr("config.json", "{}")
+    return folder / "net.keras"
+
+
+def orbax_standard(folder: Path, flat: Flat) -> Path:
+    with ocp.StandardCheckpointer() as saver:
+        saver.save(folder.absolute() / "standard", state(flat))
+    return folder / "standard"
+
+
+def orbax_pytree(folder: Path, flat: Flat) -> Path:
+    ocp.PyTreeCheckpointer(use_ocdbt=False).save(folder.absolute() / "pytree", state(flat))
+    return folder / "pytree"
+
+
+def orbax_zarr3(folder: Path, flat: Flat) -> Path:
+    ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_zarr3=True)).save(folder.absolute() / "z", state(flat))
+    return folder / "z"
+
+
+def orbax_manager(folder: Path, flat: Flat) -> Path:
+    with ocp.CheckpointManager(folder.absolute() / "manager") as manager:
+        manager.save(7, args=ocp.args.StandardSave(state(flat)))
+    return folder / "manager"
+
+
+def torch(folder: Path, flat: Flat) -> Path:
+    arrays = {k.replace("/", ".").replace("kernel", "weight"): v.T for k, v in flat.items()}
+    return state_dict(folder / "net.pt", arrays)
+
+
+# How each is written, what reading it in the same names takes, and whether analyses take it as it is.
+CASES: dict[str, tuple[str | None, Callable[[Path, Flat], Path], dict[str, Any]]] = {
+    "npz": ("npz", npz, {}),
+    "safetensors": ("safetensors", one_file, {}),
+    "safetensors in shards": ("safetensors", shards, {}),
+    "Flax msgpack": ("msgpack", msgpack, {}),
+    "HDF5 of another tool": ("hdf5", hdf5, {"kind": "hdf5"}),
+    "Keras weights": ("hdf5", keras_weights, {"names": FROM_KERAS}),
+    "Keras archive": ("keras", keras, {"names": FROM_KERAS}),
+    "Orbax StandardCheckpointer": ("orbax", orbax_standard, {}),
+    "Orbax PyTreeCheckpointer, plain files": ("orbax", orbax_pytree, {}),
+    "Orbax zarr 3": ("orbax", orbax_zarr3, {}),
+    "Orbax CheckpointManager": ("orbax", orbax_manager, {"step": 7}),
+    "PyTorch state dict": ("torch", torch, {"transpose": "torch"}),
+}
+
+
+def test_the_table_has_every_format() -> None:
+    assert {kind for kind, _, _ in CASES.values()} == set(FORMATS) - {
+        "npy"
+    }  # one array is no network of layers
+
+
+@pytest.fixture(scope="module")
+def expected() -> Any:
+    return loss_barrier(problem(), tree(network(1)), tree(network(2)), num_points=5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_format_gives_the_same_network_and_the_same_barrier(
+    case: str, tmp_path: Path, expected: Any
+) -> None:
+    kind, write, options = CASES[case]
+    found = []
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        checkpoint = read_foreign(write(folder, network(seed)), **options)
+        assert checkpoint.digest == tree_digest(tree(network(seed)))
+        assert (checkpoint.info or {})["converted_from"]["format"] == kind
+        found.append(checkpoint)
+    result = loss_barrier(problem(), found[0], found[1], num_points=5)
+    np.testing.assert_array_equal(result.losses["train"]["loss"], expected.losses["train"]["loss"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_info_shows_the_arrays_of_every_format_and_reads_none(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, write, options = CASES[case]
+    path = write(tmp_path, network(1))
+    if case == "HDF5 of another tool":
+        pytest.skip("refused by name: any file could be one; convert reads it")
+    found = describe(path, step=options.get("step"))
+    assert found["parameters"] == 17
+    shapes = sorted(row["shape"] for row in found["params"])
+    assert shapes == sorted("×".join(map(str, s)) for s in ((2, 3), (3,), (3, 2), (2,)))
+    assert {row["dtype"] for row in found["params"]} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case, (_, _, options) in CASES.items() if set(options) <= {"step"}]
+)
+def test_analyses_take_every_file_as_it_is(case: str, tmp_path: Path, expected: Any) -> None:
+    _, write, _ = CASES[case]
+    path = write(tmp_path, network(1))
+    checkpoint = load(path)
+    assert checkpoint.path == path
+    assert checkpoint.digest == tree_digest(tree(network(1)))
+    result = loss_barrier(problem(), path, tree(network(2)), num_points=5)
+    np.testing.assert_array_equal(result.losses["train"]["loss"], expected.losses["train"]["loss"])
+
+
+PROBLEM = """
+import jax.numpy as jnp, numpy as np
+from landscape import Problem
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(16, 2)).astype(np.float32)
+def loss(params, x):
+    hidden = jnp.tanh(x @ params["fc1"]["kernel"] + params["fc1"]["bias"])
+    return ((hidden @ params["fc2"]["kernel"] + params["fc2"]["bias"]) ** 2).sum(-1)
+def make():
+    return Problem(loss, train=X)
+"""
+
+
+def test_commands_take_files_of_other_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Barrier, curvature and flatness of an Orbax folder, a safetensors file and a checkpoint of ours."""
+    (tmp_path / "problem.py").write_text(PROBLEM)
+    spec = f"{tmp_path / 'problem.py'}:make"
+    paths = [write(tmp_path, network(1)) for write in (own, orbax_standard, one_file, npz)]
+    other = save(tmp_path / "b.h5", Checkpoint(params=tree(network(2))))
+    seen = []
+    for path in paths:
+        args = ["barrier", str(path), str(other), "--problem", spec, "--points", "3", "--json"]
+        assert run(args) == 0
+        data = json.loads(capsys.readouterr().out)["data"]
+        seen.append(json.dumps({k: v for k, v in data.items() if k not in ("names", "files")}))
+    assert len({text.replace(str(path), "") for text, path in zip(seen, paths, strict=True)}) == 1
+    assert run(["curvature", str(paths[1]), "--problem", spec, "--top", "1", "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "ok"
+
+
+def test_eigenvalues_of_a_foreign_file_are_those_of_its_network(tmp_path: Path) -> None:
+    path = orbax_standard(tmp_path, network(1))
+    values = [
+        top_eigenpairs(hessian(problem(), given), 1, seed=0).eigenvalues for given in (path, tree(network(1)))
+    ]
+    np.testing.assert_array_equal(values[0], values[1])
+
+
+def test_one_array_is_a_whole_tree(tmp_path: Path) -> None:
+    vector = np.arange(4, dtype=np.float32)
+    np.save(tmp_path / "a.npy", vector)
+    np.testing.assert_array_equal(load(tmp_path / "a.npy").params, vector)
+    assert describe(tmp_path / "a.npy")["parameters"] == 4
+    assert by_path(load(tmp_path / "a.npy").params).keys() == {""}
