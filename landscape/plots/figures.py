@@ -14,9 +14,12 @@ FIGURES = {
     "eigenpairs": "landscape.plots.curvature.figures:eigenpairs_figure",
     "flatness": "landscape.plots.flatness.figures:flatness_figure",
     "flatness_measure": "landscape.plots.flatness.figures:measure_figure",
+    "loss_line": "landscape.plots.surfaces.lines:line_figure",
     "scale_curvature": "landscape.plots.curvature.scale:scale_figure",
     "spectral_density": "landscape.plots.curvature.figures:spectral_density_figure",
+    "surface": "landscape.plots.surfaces.planes:contour_figure",
     "trace": "landscape.plots.curvature.figures:trace_figure",
+    "trajectory": "landscape.plots.surfaces.trajectories:trajectory_figure",
 }
 
 register_figures(FIGURES)

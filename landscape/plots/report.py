@@ -16,7 +16,10 @@ __all__ = ["page_of", "report_page"]
 # What a kind adds to a page of its own; the others are their figure and their printed lines.
 _PARTS = {
     "curvature": ("landscape.plots.curvature.page", "add_curvature"),
+    "loss_line": ("landscape.plots.surfaces.page", "add_line"),
     "scale_curvature": ("landscape.plots.curvature.page", "add_scale_curvature"),
+    "surface": ("landscape.plots.surfaces.page", "add_surface"),
+    "trajectory": ("landscape.plots.surfaces.page", "add_trajectory"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Figures and pages of surfaces: lines, planes, trajectories, persistence."""
