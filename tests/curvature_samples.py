@@ -20,6 +20,16 @@ INPUTS = RNG.normal(size=(11, 3)).astype(np.float32)
 TARGETS = RNG.normal(size=(11,)).astype(np.float32)
 LABELS = RNG.integers(0, 3, 11).astype(np.int32)
 
+# Spectra over which intervals are to cover.
+FAMILY = {
+    "flat": np.random.default_rng(0).uniform(0.5, 1.5, 120),
+    "1/i": 1 / np.arange(1, 121),
+    "1/i²": 1 / np.arange(1, 121) ** 2,
+    "spike": np.r_[100.0, np.full(119, 0.1)],
+    "indefinite": np.random.default_rng(1).normal(size=120),
+    "rank 3": np.r_[3.0, 2.0, 1.0, np.zeros(117)],
+}
+
 
 def cross_entropy(logits: jax.Array, batch: Any) -> jax.Array:
     true = jnp.take_along_axis(logits, batch[1][:, None], axis=-1)[:, 0]

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
         provenance as provenance,
         versions as versions,
     )
+    from landscape.results.probes import (
+        FEWEST_PROBES as FEWEST_PROBES,
+        error_reached as error_reached,
+        hull_interval as hull_interval,
+        probe_interval as probe_interval,
+        probes_needed as probes_needed,
+        too_few_probes as too_few_probes,
+    )
     from landscape.results.result import (
         Result as Result,
         format_value as format_value,
@@ -39,6 +47,14 @@ __getattr__, __dir__, __all__ = lazy_names(
         "origin": (
             "provenance",
             "versions",
+        ),
+        "probes": (
+            "FEWEST_PROBES",
+            "error_reached",
+            "hull_interval",
+            "probe_interval",
+            "probes_needed",
+            "too_few_probes",
         ),
         "result": (
             "Result",
