@@ -88,7 +88,7 @@ class _Walk:
     def value(self, depth: int = 0) -> Any:
         """Return the next value: containers, numbers and texts as such, arrays as where they are."""
         self.count += 1
-        check_count(self.path, self.count // 8)  # a chunked array is a few values
+        check_count(self.path, self.count // 4)  # a chunked array is a few values
         if depth > MAX_DEPTH:
             raise refused(self.path, "values nested too deep", expected=f"at most {MAX_DEPTH} levels")
         first = self.number(">B")

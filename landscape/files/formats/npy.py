@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from landscape.files.formats.entries import Entry, opened, size_of
-from landscape.files.hdf5 import refused
+from landscape.files.hdf5 import refused, unreadable
 
 TITLE = "a NumPy .npy file"
 SUFFIXES = (".npy",)
@@ -42,7 +43,10 @@ def header(path: Path, name: str, stream: Any, size: int) -> Entry:
         raise refused(
             path, f"{name} is written in version {version} of NumPy's format", expected="1.0 or 2.0"
         )
-    shape, _, dtype = _HEADERS[version](stream)
+    try:
+        shape, _, dtype = _HEADERS[version](stream)
+    except (SyntaxError, tokenize.TokenError) as error:  # NumPy reads the header as a literal of Python
+        raise unreadable(path, f"the header of {name} makes no sense", error) from error
     entry = Entry(tuple(int(n) for n in shape), type_name(dtype))
     if dtype.kind != "O" and entry.size * dtype.itemsize > size:
         raise refused(path, f"{name} declares {entry.size:,} numbers in {size:,} bytes")

@@ -49,7 +49,7 @@ _TYPES = {
     ("torch", "Size"),
     ("torch", "device"),
 }
-_MAX_STEPS = 2_000_000  # a network of 20,000 arrays takes about a million
+_MAX_STEPS = 1_000_000  # a tensor takes about 35
 _MAX_COPIED = 1_000_000  # items of dictionaries that are made of other containers
 _MAX_KEY = 2**53  # whole numbers as keys: larger ones are made to collide
 
