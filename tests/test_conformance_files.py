@@ -193,7 +193,7 @@ def test_info_shows_the_arrays_of_every_format(case: str, tmp_path: Path) -> Non
     _, write, options = CASES[case]
     path = write(tmp_path, network(1))
     if case == "HDF5 of another tool":  # any file could be one: only convert reads it
-        with pytest.raises(CheckpointError, match="holding fc1, fc2[\\s\\S]*landscape convert"):
+        with pytest.raises(CheckpointError, match=r"holding fc1, fc2[\s\S]*landscape convert"):
             describe(path)
         return
     found = describe(path, step=options.get("step"))
