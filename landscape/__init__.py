@@ -13,6 +13,8 @@ from landscape.lazy import lazy_names
 if TYPE_CHECKING:
     from landscape.connectivity import (
         Barrier as Barrier,
+        BarrierMatrix as BarrierMatrix,
+        barrier_matrix as barrier_matrix,
         loss_barrier as loss_barrier,
     )
     from landscape.curvature import (
@@ -87,6 +89,8 @@ __getattr__, __dir__, _names = lazy_names(
     {
         "connectivity": (
             "Barrier",
+            "BarrierMatrix",
+            "barrier_matrix",
             "loss_barrier",
         ),
         "curvature": (

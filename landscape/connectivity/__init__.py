@@ -12,6 +12,8 @@ if TYPE_CHECKING:
         loss_barrier as loss_barrier,
     )
     from landscape.connectivity.line import RECOMPUTE as RECOMPUTE, treatment as treatment
+    from landscape.connectivity.matrix import BarrierMatrix as BarrierMatrix, barrier_matrix as barrier_matrix
+    from landscape.connectivity.relations import PATTERNS as PATTERNS
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -20,6 +22,8 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Barrier",
             "loss_barrier",
         ),
+        "matrix": ("BarrierMatrix", "barrier_matrix"),
+        "relations": ("PATTERNS",),
         "line": ("RECOMPUTE", "treatment"),
     },
 )

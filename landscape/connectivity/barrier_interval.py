@@ -8,6 +8,7 @@ paired resamples: the same resampled examples at every point of the path.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +24,7 @@ DEFINITIONS = (ABOVE_CHORD, ABOVE_MEAN)
 _BLOCK = 2**21
 _MIN_ROWS = 8
 _FLOAT64_ENTRIES = 2**26
+_KEPT_COUNTS = 2**25  # of two bytes, kept for the next barrier on the same examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,14 +153,27 @@ def _standard_errors(centred: np.ndarray, base: np.ndarray, floor: float) -> np.
 def _resampled_deviations(centred: np.ndarray, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Yield [rows, T] deviations of resampled mean losses from the mean, block by block."""
     count = len(centred)
+    kept = count * num_resamples <= _KEPT_COUNTS
+    blocks = _kept_counts(count, num_resamples, seed, _BLOCK) if kept else _counts(count, num_resamples, seed)
+    for counts in blocks:
+        yield (counts.astype(centred.dtype) @ centred).astype(np.float64) / count
+
+
+def _counts(count: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield [rows, N] how often each example is drawn, block by block."""
     generator = np.random.Generator(np.random.PCG64(seed))
     rows = max(_MIN_ROWS, _BLOCK // count)
     for start in range(0, num_resamples, rows):
         block = min(rows, num_resamples - start)
         drawn = generator.integers(0, count, size=(block, count))
         drawn += count * np.arange(block)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=block * count).reshape(block, count)
-        yield (counts.astype(centred.dtype) @ centred).astype(np.float64) / count
+        yield np.bincount(drawn.ravel(), minlength=block * count).reshape(block, count)
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_counts(count: int, num_resamples: int, seed: int, block: int) -> tuple[np.ndarray, ...]:  # noqa: ARG001
+    """Return all counts: pairs of a matrix are resampled alike, and drawing takes longer than the sums."""
+    return tuple(counts.astype(np.uint16) for counts in _counts(count, num_resamples, seed))
 
 
 def _largest_ratio(moved: np.ndarray, errors: np.ndarray) -> np.ndarray:

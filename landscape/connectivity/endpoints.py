@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from landscape.errors import InputError
+from landscape.errors import ConfigurationError, InputError
 from landscape.files import Checkpoint, load
 from landscape.trees import (
     by_path,
@@ -32,6 +33,7 @@ class Endpoint:
     params: PyTree
     batch_stats: PyTree
     checkpoint: Checkpoint | None
+    finite: bool = True
 
     @property
     def path(self) -> str | None:
@@ -59,6 +61,7 @@ class Pair:
     identical: bool
     finite: bool
     notes: tuple[str, ...]
+    keys: tuple[Any, Any] = (None, None)  # of each network, where its values are kept for other pairs
 
 
 def read(given: Any) -> Any:
@@ -92,15 +95,75 @@ def make_pair(
         If integer weights differ, or a leaf is not a number.
     """
     called = names or _default_names(given)
-    a, b = (_endpoint(item, name, with_stats) for item, name in zip(given, called, strict=True))
-    check_same_architecture(a.params, b.params, called)
-    check_same_architecture(a.batch_stats, b.batch_stats, (f"statistics of {called[0]}", called[1]))
-    a, b = _one_structure(a, b)
-    _check_kinds(a, b)
+    a, b = make_ends(given, called, with_stats=with_stats, allow_nonfinite=allow_nonfinite)
     notes = [f"{end.name}: {text}" for end in (a, b) if end.checkpoint for text in end.checkpoint.warnings]
     notes += _task_note(a, b)
-    bad = [_bad_weights(end, allow=allow_nonfinite) for end in (a, b)]
-    return Pair(a, b, _equal(a, b), not any(bad), (*notes, *(text for text in bad if text)))
+    return Pair(a, b, _equal(a, b), a.finite and b.finite, (*notes, *_non_finite_notes((a, b))))
+
+
+def make_ends(
+    given: Sequence[Any], called: Sequence[str], *, with_stats: bool, allow_nonfinite: bool
+) -> list[Endpoint]:
+    """Check that networks can be joined by straight paths, and return them in one structure.
+
+    Parameters
+    ----------
+    given : sequence
+        Checkpoints or parameter trees; pairs ``(params, batch_stats)`` if `with_stats`.
+    called : sequence of str
+        What messages call them.
+    with_stats, allow_nonfinite : bool
+        As in `make_pair`.
+
+    Raises
+    ------
+    ArchitectureMismatchError, NonFiniteError, InputError
+        As `make_pair`.
+    """
+    ends = [_endpoint(item, name, with_stats) for item, name in zip(given, called, strict=True)]
+    first = ends[0]
+    for end in ends[1:]:
+        check_same_architecture(first.params, end.params, (first.name, end.name))
+        check_same_architecture(first.batch_stats, end.batch_stats, (f"statistics of {first.name}", end.name))
+    ends = _one_structure(ends)
+    for end in ends[1:]:
+        _check_kinds(ends[0], end)
+    return [dataclasses.replace(end, finite=_finite(end, allow=allow_nonfinite)) for end in ends]
+
+
+def pair_of(a: Endpoint, b: Endpoint, *, keys: tuple[Any, Any]) -> Pair:
+    """Return two of the networks that `make_ends` checked as a pair, with the keys of their values."""
+    return Pair(a, b, _equal(a, b), a.finite and b.finite, (), keys)
+
+
+def names_of(given: Sequence[Any], names: Sequence[str] | None) -> list[str]:
+    """Return what to call networks: the given names, their files, or their numbers.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is not one name per network.
+    """
+    if names is not None and len(names) != len(given):
+        raise ConfigurationError(
+            "names: not one per network", expected=f"{len(given)} names", got=str(len(names))
+        )
+    if names is not None:
+        return [str(name) for name in names]
+    return [
+        str(item.path) if isinstance(item, Checkpoint) and item.path else f"network {number}"
+        for number, item in enumerate(given, start=1)
+    ]
+
+
+def distance(pair: Pair) -> float:
+    """Return the length of the straight path between two networks."""
+    others = by_path(pair.b.params)
+    squares = [
+        np.square(np.asarray(leaf, np.float64) - np.asarray(others[path], np.float64)).sum()
+        for path, leaf in leaves_with_paths(pair.a.params)
+    ]
+    return float(np.sqrt(np.sum(squares)))
 
 
 def _default_names(given: tuple[Any, Any]) -> tuple[str, str]:
@@ -119,9 +182,9 @@ def _endpoint(given: Any, name: str, with_stats: bool) -> Endpoint:
     return Endpoint(name, given, None, None)
 
 
-def _one_structure(a: Endpoint, b: Endpoint) -> tuple[Endpoint, Endpoint]:
-    """Return both in the containers of one: the caller's own tree if only one came from a file."""
-    like = b if a.checkpoint is not None and b.checkpoint is None else a
+def _one_structure(ends: list[Endpoint]) -> list[Endpoint]:
+    """Return all in the containers of one: of the first tree that is the caller's own, if there is one."""
+    like = next((end for end in ends if end.checkpoint is None), ends[0])
 
     def refill(end: Endpoint) -> Endpoint:
         if end is like:
@@ -131,7 +194,7 @@ def _one_structure(a: Endpoint, b: Endpoint) -> tuple[Endpoint, Endpoint]:
             end, params=params, batch_stats=fill(like.batch_stats, by_path(end.batch_stats))
         )
 
-    return refill(a), refill(b)
+    return [refill(end) for end in ends]
 
 
 def _check_kinds(a: Endpoint, b: Endpoint) -> None:
@@ -163,14 +226,17 @@ def _check_kinds(a: Endpoint, b: Endpoint) -> None:
             )
 
 
-def _bad_weights(end: Endpoint, *, allow: bool) -> str:
-    """Return a note if weights are not finite; refuse them unless allowed."""
+def _finite(end: Endpoint, *, allow: bool) -> bool:
+    """Return whether all weights are finite; refuse those that are not unless allowed."""
     if not allow:
         check_finite(end.params, end.name)
         check_finite(end.batch_stats, f"{end.name}, batch statistics")
-        return ""
-    count = sum(count_non_finite((end.params, end.batch_stats)).values())
-    return f"{end.name}: {non_finite(count)}" if count else ""
+    return not count_non_finite((end.params, end.batch_stats))
+
+
+def _non_finite_notes(ends: Sequence[Endpoint]) -> list[str]:
+    counts = [sum(count_non_finite((end.params, end.batch_stats)).values()) for end in ends]
+    return [f"{end.name}: {non_finite(count)}" for end, count in zip(ends, counts, strict=True) if count]
 
 
 def _task_note(a: Endpoint, b: Endpoint) -> list[str]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from landscape.problem import Problem
 
 PyTree = Any
+# By a network's key: [split][metric] to the values of every example.
+Ends = dict[Any, dict[str, dict[str, np.ndarray]]]
 
 RECOMPUTE, KEEP, NONE = "recompute", "keep", "none"
 
@@ -121,9 +123,11 @@ def _matched(leaf: Any, other: Any, dtype: str | None) -> jax.Array:
 class _Evaluator:
     """Evaluates points of one path, and counts what it costs."""
 
-    def __init__(self, problem: Problem, pair: Pair, plan: Plan) -> None:
+    def __init__(self, problem: Problem, pair: Pair, plan: Plan, ends: Ends | None = None) -> None:
         self.problem = problem
         self.plan = plan
+        self._keys = {0.0: pair.keys[0], 1.0: pair.keys[1]}
+        self._ends = {} if ends is None else ends
         self.treatment = treatment(problem, pair.a, plan.batch_stats)
         self.line = Line(pair.a.params, pair.b.params, plan.dtype)
         self.stats = None
@@ -141,6 +145,17 @@ class _Evaluator:
         if self.treatment == RECOMPUTE:
             stats = self.problem.recompute_stats(params, stats, batch_size=self.plan.batch_size)
         return params, stats
+
+    def values(self, alpha: float) -> dict[str, dict[str, np.ndarray]]:
+        """Return ``[split][metric]`` to the values of every example; an end's are kept for other pairs."""
+        key = self._keys.get(alpha)
+        if key is not None and key in self._ends:
+            return self._ends[key]
+        point = self.point(alpha)
+        found = {split: self.per_example(point, split) for split in self.plan.splits}
+        if key is not None:
+            self._ends[key] = found
+        return found
 
     def per_example(self, point: PyTree, split: str) -> dict[str, np.ndarray]:
         """Return the values of every example of `split`."""
@@ -191,8 +206,18 @@ def treatment(problem: Problem, end: Endpoint | Subject, asked: str) -> str:
     return asked
 
 
-def evaluate(problem: Problem, pair: Pair, plan: Plan, progress: Progress) -> Curve:
+def evaluate(
+    problem: Problem, pair: Pair, plan: Plan, progress: Progress, *, ends: Ends | None = None
+) -> Curve:
     """Return the losses along the path, at one point only if the networks are identical.
+
+    Parameters
+    ----------
+    problem, pair, plan, progress : Problem, Pair, Plan, Progress
+        What is evaluated, and who is told of every point.
+    ends : dict, optional
+        Values at the ends of other paths by the pair's `keys`: those that are there are not evaluated again,
+        and those of this path are added.
 
     Raises
     ------
@@ -207,7 +232,7 @@ def evaluate(problem: Problem, pair: Pair, plan: Plan, progress: Progress) -> Cu
     started = time.perf_counter()
     try:
         with precision(plan.dtype), device_memory(size), compile_seconds() as compiling:
-            run = _Evaluator(problem, pair, plan)
+            run = _Evaluator(problem, pair, plan, ends)
             losses, values = _grid(run, alphas, progress)
             extra: dict[float, float] = {}
             if refined and np.isfinite(losses[plan.split]["loss"]).all():
@@ -238,9 +263,8 @@ def _grid(
     means: dict[str, dict[str, list[float]]] = {split: {} for split in run.plan.splits}
     values: np.ndarray | None = None
     for t, alpha in enumerate(alphas):
-        point = run.point(float(alpha))
-        for split in run.plan.splits:
-            found = run.per_example(point, split)
+        at_point = run.values(float(alpha))
+        for split, found in at_point.items():
             for key, value in found.items():
                 means[split].setdefault(key, []).append(_mean(value))
             if split == run.plan.split:

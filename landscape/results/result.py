@@ -30,6 +30,7 @@ _KINDS: dict[str, type[Result]] = {}
 _MODULES = {
     "alignment": "landscape.curvature.alignment",
     "barrier": "landscape.connectivity.barrier",
+    "barrier_matrix": "landscape.connectivity.matrix",
     "curvature": "landscape.curvature.table",
     "diagonal": "landscape.curvature.estimates",
     "eigenpairs": "landscape.curvature.eigenpairs",

@@ -1,0 +1,478 @@
+"""Barriers between many networks: every pair, or those that a question is about."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from landscape.compute import SILENT, Progress
+from landscape.connectivity import barrier_interval, endpoints, measure
+from landscape.connectivity.barrier_interval import ABOVE_CHORD, DEFINITIONS
+from landscape.connectivity.relations import ALL, chosen_pairs, record_of, relation
+from landscape.errors import ConfigurationError, InputError
+from landscape.files import Pieces
+from landscape.problem import problem_for
+from landscape.results import Result, check_choice, check_seed, check_whole, format_value, provenance
+
+if TYPE_CHECKING:
+    from landscape.connectivity.line import Curve, Ends, Plan
+    from landscape.problem import Problem
+
+__all__ = ["BarrierMatrix", "barrier_matrix"]
+
+INCOMPLETE, NON_FINITE = "incomplete", "non-finite"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class BarrierMatrix(Result):
+    """Barriers between pairs of networks.
+
+    Attributes
+    ----------
+    records : tuple of dict [n]
+        Of each network ``name``, ``method``, ``init`` and ``seed`` (of its training), ``level``, ``density``;
+        None where its checkpoint does not say.
+    pairs : numpy.ndarray [P, 2]
+        Positions of the networks of each pair, the smaller first; paths run from the first to the second.
+    relations : tuple of str [P]
+        How the two are related: ``"one-init"``, ``"two-inits"``, ``"levels"``, ``"dense"``, ``"methods"``
+        or ``"other"``.
+    alphas : numpy.ndarray [T]
+        The uniform grid on each path.
+    losses : dict
+        ``[split][metric]`` to the means along each path [P, T].
+    barriers : dict
+        ``[split][metric][definition]`` to the barriers [P], definitions ``"above_chord"`` and
+        ``"above_mean"``, as in `Barrier`; NaN where a needed point is not finite.
+    intervals : dict
+        By definition, the interval [P, 2] of the loss barrier on `split` for the population that the examples
+        stand for; NaN where there is none. Each holds for its pair alone.
+    alpha_max : dict
+        By definition, where on the grid the loss barrier on `split` lies [P].
+    distances : numpy.ndarray [P]
+        Between the networks, in parameter space.
+    identical : numpy.ndarray of bool [P]
+        Whether the two are the same network, so that their barrier is exactly 0.
+    split : str
+        The split of the intervals.
+    num_points : int
+        Points of the grid.
+    """
+
+    kind: ClassVar[str] = "barrier_matrix"
+
+    records: tuple[Mapping[str, Any], ...]
+    pairs: np.ndarray
+    relations: tuple[str, ...]
+    alphas: np.ndarray
+    losses: Mapping[str, Mapping[str, np.ndarray]]
+    barriers: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]
+    intervals: Mapping[str, np.ndarray]
+    alpha_max: Mapping[str, np.ndarray]
+    distances: np.ndarray
+    identical: np.ndarray
+    split: str
+    num_points: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the networks are called."""
+        return tuple(str(record["name"]) for record in self.records)
+
+    def matrix(
+        self, definition: str = ABOVE_CHORD, *, split: str | None = None, metric: str = "loss"
+    ) -> np.ndarray:
+        """Return the symmetric matrix [n, n] of barriers.
+
+        It is 0 on the diagonal and NaN where a pair was not measured.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is no such definition, split or metric.
+        """
+        check_choice("definition", definition, DEFINITIONS)
+        found = self.barriers.get(split or self.split, {}).get(metric)
+        if found is None:
+            raise ConfigurationError(
+                f"matrix: nothing measured of {metric!r} on {split or self.split!r}",
+                expected=", ".join(f"{s}: {', '.join(m)}" for s, m in self.barriers.items()),
+            )
+        matrix = np.full((len(self.records),) * 2, np.nan)
+        np.fill_diagonal(matrix, 0.0)
+        first, second = self.pairs.T
+        matrix[first, second] = matrix[second, first] = found[definition]
+        return matrix
+
+    def order(self, definition: str = ABOVE_CHORD) -> list[int]:
+        """Return the networks in the order of a dendrogram (average linkage) of their barriers.
+
+        The order given, where a pair is missing or not finite. Negative barriers count as none.
+        """
+        matrix = self.matrix(definition)
+        if len(matrix) < 3 or not np.isfinite(matrix).all():
+            return list(range(len(matrix)))
+        from scipy.cluster.hierarchy import leaves_list, linkage
+        from scipy.spatial.distance import squareform
+
+        condensed = squareform(np.maximum(matrix, 0.0), checks=False)
+        return [int(i) for i in leaves_list(linkage(condensed, method="average", optimal_ordering=True))]
+
+    def groups(self) -> dict[tuple[str, str], list[int]]:
+        """Return the positions of the pairs by (relation, methods), in order of the first of each."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for position, (pair, name) in enumerate(zip(self.pairs, self.relations, strict=True)):
+            methods = dict.fromkeys(str(self.records[i]["method"] or "networks") for i in pair)
+            found.setdefault((name, " and ".join(methods)), []).append(position)
+        return found
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the printed lines: the pairs, and by relation and method the barriers and their range."""
+        rows = [
+            ("networks", f"{len(self.records)}, {len(self.pairs)} pairs"),
+            ("loss on", f"{self.split}, {format_value(self.stats.get('num_examples'))} examples"),
+        ]
+        values = self.barriers[self.split]["loss"][ABOVE_CHORD]
+        for (name, methods), places in self.groups().items():
+            known = values[places][np.isfinite(values[places])]
+            text = "not available: points of the paths are not finite"
+            if len(known):
+                text = f"median {format_value(float(np.median(known)))}, "
+                text += f"{format_value(float(known.min()))} to {format_value(float(known.max()))}"
+                text += f" ({len(known)} pairs)"
+            rows.append((f"above chord, {name}, {methods}", text))
+        above = int(np.sum(self.intervals[ABOVE_CHORD][:, 0] > 0))
+        rows.append(("interval above 0", f"{above} of {len(self.pairs)} pairs"))
+        spacing = format_value(1 / (self.num_points - 1))
+        rows.append(("grid", f"{self.num_points} points, spacing {spacing}: lower bounds on the suprema"))
+        return rows
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return headers and tidy rows, one per pair, split, metric and definition."""
+        keys = ("method", "init", "seed", "level", "density")
+        ends = [f"{key}_{end}" for end in "ab" for key in ("name", *keys)]
+        headers = (
+            *ends, "relation", "distance", "split", "metric", "definition", "barrier", "low", "high", "alpha"
+        )  # fmt: skip
+        rows = []
+        for position, (pair, name) in enumerate(zip(self.pairs, self.relations, strict=True)):
+            known = [self.records[i][key] for i in pair for key in ("name", *keys)]
+            for split, metrics in self.barriers.items():
+                for metric, found in metrics.items():
+                    for definition in DEFINITIONS:
+                        main = split == self.split and metric == "loss"
+                        low, high = self.intervals[definition][position] if main else (np.nan, np.nan)
+                        at = self.alpha_max[definition][position] if main else np.nan
+                        values = (found[definition][position], low, high, at)
+                        plain = [float(v) if np.isfinite(v) else None for v in values]
+                        distance = float(self.distances[position])
+                        rows.append((*known, name, distance, split, metric, definition, *plain))
+        return headers, rows
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
+        """Build a matrix from stored fields: tuples are lists there."""
+        mended = {**fields, "records": tuple(fields["records"]), "relations": tuple(fields["relations"])}
+        return super().from_fields(mended, **base)
+
+
+def barrier_matrix(  # noqa: PLR0913  one keyword per setting
+    problem: Problem | None,
+    checkpoints: Sequence[Any],
+    *,
+    pairs: Any = ALL,
+    num_points: int = 25,
+    split: str = "train",
+    splits: Iterable[str] | None = None,
+    seed: int = 0,
+    num_resamples: int = 1000,
+    confidence: float = 0.95,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    batch_stats: str = "recompute",
+    allow_nonfinite: bool = False,
+    names: Sequence[str] | None = None,
+    resume: str | Path | None = None,
+    progress: Progress | None = None,
+) -> BarrierMatrix:
+    """Measure the barriers between pairs of networks; see `landscape.loss_barrier` for what a barrier is.
+
+    Parameters
+    ----------
+    problem : Problem or None
+        The loss and its data; None rebuilds the task that the first checkpoint names.
+    checkpoints : sequence of Checkpoint, path or pytree
+        At least two networks of one architecture.
+    pairs : str, sequence of str, or sequence of (int, int)
+        ``"all"``; ``"one-init"`` and ``"two-inits"``, seeds of the same or of two initialisations (the
+        instability
+        analysis of Frankle et al. 2020 [1]_); ``"levels"``, successive levels; ``"dense"``, every level
+        against the dense network; ``"methods"``, method against method; several of these; or positions.
+    num_points, split, splits, seed, num_resamples, confidence, batch_size, dtype, batch_stats,
+    allow_nonfinite
+        As in `landscape.loss_barrier`. All pairs are resampled alike.
+    names : sequence of str, optional
+        What to call the networks; by default their files.
+    resume : path, optional
+        A folder that keeps finished pairs, so that a stopped computation goes on; removed at the end.
+    progress : Progress, optional
+        Is told of every pair.
+
+    Returns
+    -------
+    BarrierMatrix
+        With status ``"incomplete"`` if a loss overflows on a part of a path.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two networks, or no pair is meant.
+    ArchitectureMismatchError, NonFiniteError, ProblemError, DeviceMemoryError, ConfigurationError
+        As `landscape.loss_barrier`.
+    CheckpointError
+        If `resume` holds pairs of another computation.
+
+    Notes
+    -----
+    Costs ``num_points − 2`` evaluations of every split per pair, and one per network: ends are evaluated
+    once.
+    Every barrier and interval is what `landscape.loss_barrier` says of the pair, to the bit. All networks are
+    held in memory.
+
+    References
+    ----------
+    .. [1] Frankle et al., 2020. Linear mode connectivity and the lottery ticket hypothesis. arXiv:1912.05671.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from landscape import Problem, barrier_matrix
+    >>> problem = Problem(lambda p, batch: (p["w"] ** 2 - 1) ** 2 + 0 * batch, train=np.zeros(4, np.float32))
+    >>> found = barrier_matrix(problem, [{"w": np.float32(w)} for w in (-1, 1, 1)], names=["a", "b", "c"])
+    >>> found.matrix().tolist()
+    [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+    """
+    check_whole("num_points", num_points, 3)
+    check_seed(seed)
+    check_choice("dtype", dtype, (None, "float32", "float64"))
+    check_choice("batch_stats", batch_stats, ("recompute", "keep"))
+    barrier_interval.check_settings(num_resamples, confidence)
+    given = [endpoints.read(item) for item in checkpoints]
+    if len(given) < 2:
+        raise InputError("barrier_matrix: needs at least two networks", got=str(len(given)))
+    problem = problem_for(problem, *given)
+    called = endpoints.names_of(given, names)
+    ends = endpoints.make_ends(
+        given, called, with_stats=problem.update_stats is not None, allow_nonfinite=allow_nonfinite
+    )
+    records = [
+        record_of(end.name, end.checkpoint.info if end.checkpoint else None, end.density) for end in ends
+    ]
+    chosen = chosen_pairs(pairs, records)
+    from landscape.connectivity.line import Plan
+
+    plan = Plan(
+        split=split,
+        splits=problem.splits_with(split, splits),
+        alphas=np.linspace(0.0, 1.0, num_points),
+        refine=False,
+        batch_size=batch_size,
+        dtype=dtype,
+        batch_stats=batch_stats,
+        allow_nonfinite=allow_nonfinite,
+    )
+    settings = {"seed": int(seed), "num_resamples": int(num_resamples), "confidence": float(confidence)}
+    work = _Work(problem=problem, ends=ends, records=records, pairs=chosen, plan=plan, settings=settings)
+    return work.run(resume, progress or SILENT, asked=pairs)
+
+
+class _Inner:
+    """The progress of one path inside that of all pairs: its points are counted, nothing else is said."""
+
+    def __init__(self, outer: Progress) -> None:
+        self._outer = outer
+
+    def start(self, label: str, total: int | None = None) -> None:
+        """Say nothing: the bar of all pairs stands."""
+
+    def advance(self, n: int = 1, **fields: float | str) -> None:
+        """Count points."""
+        self._outer.advance(n, **fields)
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def stop(self) -> None:
+        """Leave the bar of all pairs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Work:
+    """Everything that decides a matrix."""
+
+    problem: Problem
+    ends: list[endpoints.Endpoint]
+    records: list[dict[str, Any]]
+    pairs: list[tuple[int, int]]
+    plan: Plan
+    settings: dict[str, Any]
+
+    def run(self, resume: str | Path | None, progress: Progress, *, asked: Any) -> BarrierMatrix:
+        """Measure the pairs that are not kept yet, and return the matrix of all."""
+        digests = [end.digest for end in self.ends]
+        pieces = Pieces(resume, self._key(digests))
+        found: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+        kept: Ends = {}
+        counts = {"evaluations": 0, "compile": 0.0, "run": 0.0}
+        progress.start("barriers", total=len(self.pairs) * len(self.plan.alphas))
+        progress.note("compiling")
+        try:
+            for first, second in self.pairs:
+                name = f"pair-{first:04d}-{second:04d}"
+                if name in pieces.found:
+                    progress.advance(len(self.plan.alphas))
+                    found[first, second] = pieces.found[name]
+                    continue
+                found[first, second] = self._pair(first, second, digests, kept, counts, _Inner(progress))
+                pieces.keep(name, found[first, second])
+        finally:
+            progress.stop()
+        result = self._result([found[pair] for pair in self.pairs], digests, counts, asked)
+        pieces.remove()
+        return result
+
+    def _key(self, digests: Sequence[str]) -> dict[str, Any]:
+        plan = {**dataclasses.asdict(self.plan), "alphas": self.plan.alphas.tolist()}
+        data = {split: self.problem.data_digest(split) for split in self.plan.splits}
+        return {"networks": list(digests), "plan": plan, "data": data, **self.settings}
+
+    def _pair(  # noqa: PLR0917  the state that pairs share
+        self,
+        first: int,
+        second: int,
+        digests: Sequence[str],
+        kept: Ends,
+        counts: dict[str, Any],
+        inner: _Inner,
+    ) -> dict[str, np.ndarray]:
+        """Return the numbers of one pair as arrays by name."""
+        from landscape.connectivity import line
+
+        pair = endpoints.pair_of(self.ends[first], self.ends[second], keys=(digests[first], digests[second]))
+        curve = line.evaluate(self.problem, pair, self.plan, inner, ends=kept)
+        if pair.identical:
+            inner.advance(len(self.plan.alphas) - 1)
+        started = time.perf_counter()
+        numbers = self._numbers(pair, curve)
+        counts["evaluations"] += curve.evaluations
+        counts["compile"] += curve.seconds["compile"]
+        counts["run"] += curve.seconds["run"] + time.perf_counter() - started
+        return numbers
+
+    def _numbers(self, pair: endpoints.Pair, curve: Curve) -> dict[str, np.ndarray]:
+        measured = measure.Measurement(self.problem, pair, self.plan, curve)
+        barriers, places = measured.barriers()
+        bands = measured.bands(**self.settings)
+        out = {
+            f"losses/{split}/{metric}": values
+            for split, metrics in curve.losses.items()
+            for metric, values in metrics.items()
+        }
+        for split, metrics in barriers.items():
+            for metric, heights in metrics.items():
+                for definition, value in heights.items():
+                    out[f"barriers/{split}/{metric}/{definition}"] = _number(value)
+        for definition in DEFINITIONS:
+            interval = bands[definition].interval if bands is not None else (np.nan, np.nan)
+            out[f"intervals/{definition}"] = np.array(interval, np.float64)
+            out[f"alpha_max/{definition}"] = _number(places[definition])
+        out["distance"] = _number(endpoints.distance(pair))
+        out["identical"] = np.array(pair.identical)
+        out["non_finite"] = np.array(len(measured.non_finite()))
+        return out
+
+    def _result(
+        self,
+        found: list[dict[str, np.ndarray]],
+        digests: Sequence[str],
+        counts: Mapping[str, Any],
+        asked: Any,
+    ) -> BarrierMatrix:
+        stacked = {name: np.stack([one[name] for one in found]) for name in found[0]}
+        bad = int(np.sum(stacked["non_finite"] > 0))
+        finite = all(end.finite for end in self.ends)
+        warnings = dict.fromkeys(
+            f"{end.name}: {text}" for end in self.ends if end.checkpoint for text in end.checkpoint.warnings
+        )
+        notes = (f"not finite on a part of {bad} of {len(self.pairs)} paths",) if bad else ()
+        return BarrierMatrix(
+            records=tuple(self.records),
+            pairs=np.array(self.pairs, np.int64),
+            relations=tuple(relation(self.records[i], self.records[j]) for i, j in self.pairs),
+            alphas=self.plan.alphas,
+            losses=_nested(stacked, "losses"),
+            barriers=_nested(stacked, "barriers"),
+            intervals={name: stacked[f"intervals/{name}"] for name in DEFINITIONS},
+            alpha_max={name: stacked[f"alpha_max/{name}"] for name in DEFINITIONS},
+            distances=stacked["distance"],
+            identical=stacked["identical"],
+            split=self.plan.split,
+            num_points=len(self.plan.alphas),
+            status=NON_FINITE if not finite else (INCOMPLETE if bad else "ok"),
+            warnings=(*warnings, *notes),
+            config=self._config(asked),
+            stats={
+                "num_examples": self.problem.num_examples(self.plan.split),
+                "evaluations": counts["evaluations"],
+                "seconds": {"compile": counts["compile"], "run": counts["run"]},
+            },
+            provenance=self._provenance(digests),
+        )
+
+    def _config(self, asked: Any) -> dict[str, Any]:
+        plan, problem = self.plan, self.problem
+        stated = asked if isinstance(asked, str) else [a if isinstance(a, str) else list(a) for a in asked]
+        return {
+            "pairs": stated,
+            "num_points": len(plan.alphas),
+            "split": plan.split,
+            "splits": list(plan.splits),
+            "batch_size": {name: problem.resolve_batch_size(name, plan.batch_size) for name in plan.splits},
+            "dtype": plan.dtype,
+            "batch_stats": plan.batch_stats,
+            "problem": {"name": problem.name, "task": problem.task},
+            "higher_is_better": {key: metric.higher_is_better for key, metric in problem.metrics.items()},
+            **self.settings,
+        }
+
+    def _provenance(self, digests: Sequence[str]) -> dict[str, Any]:
+        data = {split: self.problem.data_digest(split) for split in self.plan.splits}
+        return provenance(
+            seed=self.settings["seed"],
+            dtype=self.plan.dtype or "float32",
+            digests={"networks": list(digests), "data": data},
+        )
+
+
+def _number(value: float | None) -> np.ndarray:
+    return np.array(np.nan if value is None else value, np.float64)
+
+
+def _nested(stacked: Mapping[str, np.ndarray], head: str) -> dict[str, Any]:
+    """Return ``losses/split/metric`` or ``barriers/split/metric/definition`` as nested dictionaries."""
+    found: dict[str, Any] = {}
+    for name, values in stacked.items():
+        if not name.startswith(f"{head}/"):
+            continue
+        split, metric = name.removeprefix(f"{head}/").split("/", 1)
+        if head == "losses":
+            found.setdefault(split, {})[metric] = values
+        else:
+            metric, definition = metric.rsplit("/", 1)
+            found.setdefault(split, {}).setdefault(metric, {})[definition] = values
+    return found
