@@ -83,7 +83,7 @@ class Curve:
 
 
 @jax.jit
-def _between(a: PyTree, b: PyTree, alpha: jax.Array) -> PyTree:
+def _between(a: PyTree, b: PyTree, alpha: np.ndarray) -> PyTree:
     def point(x: jax.Array, y: jax.Array) -> jax.Array:
         if not jnp.issubdtype(x.dtype, jnp.inexact):
             return x
@@ -108,7 +108,8 @@ class Line:
         """Return the network at `alpha`."""
         if alpha in (0, 1):
             return self.b if alpha else self.a
-        return _between(self.a, self.b, jnp.asarray(alpha, jnp.result_type(float)))
+        # A NumPy scalar goes into the program as it is; jnp.asarray would run two of its own for it.
+        return _between(self.a, self.b, np.asarray(alpha, jnp.result_type(float)))
 
 
 def _matched(leaf: Any, other: Any, dtype: str | None) -> jax.Array:

@@ -342,7 +342,7 @@ class Problem:
             return
         arrays = self.arrays(split, dtype=dtype)
         for start in range(0, data.num_examples, size):
-            values = self._gathered(params, arrays, jnp.int32(start), batch_size=size)
+            values = self._gathered(params, arrays, np.int32(start), batch_size=size)
             yield values, min(size, data.num_examples - start)
 
 

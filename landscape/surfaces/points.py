@@ -62,7 +62,7 @@ class Measured:
 
 @jax.jit
 def _moved(
-    leaves: Mapping[str, jax.Array], directions: Mapping[str, jax.Array], coefficients: jax.Array
+    leaves: Mapping[str, jax.Array], directions: Mapping[str, jax.Array], coefficients: np.ndarray
 ) -> dict[str, jax.Array]:
     """Return the leaves moved along the directions [k, …], in float32 at least."""
 
@@ -98,7 +98,7 @@ class Points:
     def _point(self, coefficients: tuple[float, ...]) -> PyTree:
         network = self._networks.get(coefficients)
         if network is None:
-            given = jnp.asarray(coefficients, jnp.result_type(float))
+            given = np.asarray(coefficients, jnp.result_type(float))
             leaves = _moved(self._origin.leaves, self._directions, given)
             network = dataclasses.replace(self._origin, leaves=leaves)
         point = network.point(network.leaves)
