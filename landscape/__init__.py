@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from landscape.connectivity import (
         Barrier as Barrier,
         BarrierMatrix as BarrierMatrix,
+        ConnectingCurve as ConnectingCurve,
         barrier_matrix as barrier_matrix,
+        connect as connect,
         loss_barrier as loss_barrier,
     )
     from landscape.curvature import (
@@ -90,7 +92,9 @@ __getattr__, __dir__, _names = lazy_names(
         "connectivity": (
             "Barrier",
             "BarrierMatrix",
+            "ConnectingCurve",
             "barrier_matrix",
+            "connect",
             "loss_barrier",
         ),
         "curvature": (

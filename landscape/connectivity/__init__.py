@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Barrier as Barrier,
         loss_barrier as loss_barrier,
     )
+    from landscape.connectivity.curves import ConnectingCurve as ConnectingCurve, connect as connect
     from landscape.connectivity.line import RECOMPUTE as RECOMPUTE, treatment as treatment
     from landscape.connectivity.matrix import BarrierMatrix as BarrierMatrix, barrier_matrix as barrier_matrix
     from landscape.connectivity.relations import PATTERNS as PATTERNS
@@ -24,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "matrix": ("BarrierMatrix", "barrier_matrix"),
         "relations": ("PATTERNS",),
+        "curves": ("ConnectingCurve", "connect"),
         "line": ("RECOMPUTE", "treatment"),
     },
 )

@@ -169,7 +169,7 @@ class _Evaluator:
         if self.stats is None or self.treatment != RECOMPUTE:
             return {}
         ends = [(self.line(alpha), self.stats(alpha)) for alpha in (0.0, 1.0)]
-        losses = [_mean(self.per_example(end, self.plan.split)["loss"]) for end in ends]
+        losses = [mean_of(self.per_example(end, self.plan.split)["loss"]) for end in ends]
         return {"endpoint_losses_with_stored_statistics": losses}
 
     def dtypes(self) -> str:
@@ -267,7 +267,7 @@ def _grid(
         at_point = run.values(float(alpha))
         for split, found in at_point.items():
             for key, value in found.items():
-                means[split].setdefault(key, []).append(_mean(value))
+                means[split].setdefault(key, []).append(mean_of(value))
             if split == run.plan.split:
                 if values is None:
                     values = np.empty((len(alphas), len(found["loss"])), found["loss"].dtype)
@@ -277,7 +277,8 @@ def _grid(
     return losses, np.empty((0, 0)) if values is None else values
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of(values: np.ndarray) -> float:
+    """Return the mean of the examples in float64; infinities and NaN stay what they are."""
     with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs; marked later
         return float(np.mean(values, dtype=np.float64))
 
@@ -288,7 +289,7 @@ def _refine(run: _Evaluator, losses: np.ndarray, progress: Progress) -> dict[flo
 
     def loss(alpha: float) -> float:
         if alpha not in found:
-            found[alpha] = _mean(run.per_example(run.point(alpha), run.plan.split)["loss"])
+            found[alpha] = mean_of(run.per_example(run.point(alpha), run.plan.split)["loss"])
         progress.advance(1, loss=found[alpha])
         return found[alpha]
 

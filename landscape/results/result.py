@@ -31,6 +31,7 @@ _MODULES = {
     "alignment": "landscape.curvature.alignment",
     "barrier": "landscape.connectivity.barrier",
     "barrier_matrix": "landscape.connectivity.matrix",
+    "connecting_curve": "landscape.connectivity.curves",
     "curvature": "landscape.curvature.table",
     "diagonal": "landscape.curvature.estimates",
     "eigenpairs": "landscape.curvature.eigenpairs",
