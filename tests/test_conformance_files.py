@@ -21,7 +21,16 @@ import safetensors.numpy
 from torch_files import state_dict
 
 from cli.main import run
-from landscape import Checkpoint, Problem, load, loss_barrier, save, top_eigenpairs
+from landscape import (
+    Checkpoint,
+    Problem,
+    curvature_table,
+    load,
+    load_result,
+    loss_barrier,
+    save,
+    top_eigenpairs,
+)
 from landscape.curvature import hessian
 from landscape.errors import CheckpointError
 from landscape.files import FORMATS, describe, read_foreign
@@ -246,12 +255,25 @@ def test_commands_take_files_of_other_tools(tmp_path: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)["status"] == "ok"
 
 
-def test_eigenvalues_of_a_foreign_file_are_those_of_its_network(tmp_path: Path) -> None:
-    path = orbax_standard(tmp_path, network(1))
-    values = [
-        top_eigenpairs(hessian(problem(), given), 1, seed=0).eigenvalues for given in (path, tree(network(1)))
-    ]
-    np.testing.assert_array_equal(values[0], values[1])
+def test_results_say_from_which_file_of_another_tool_they_are(tmp_path: Path) -> None:
+    path, ours = orbax_standard(tmp_path, network(1)), own(tmp_path, network(1))
+    results = [top_eigenpairs(hessian(problem(), given), 1, seed=0) for given in (path, ours)]
+    np.testing.assert_array_equal(results[0].eigenvalues, results[1].eigenvalues)
+    source = {
+        "name": "standard",
+        "format": "orbax",
+        "params": "params",
+        "left_out": ["opt_state", "step"],
+    }
+    assert results[0].provenance["read_from"] == {"params": source}
+    assert results[0].provenance["digests"] == results[1].provenance["digests"]
+    assert "read_from" not in results[1].provenance
+    barrier = loss_barrier(problem(), ours, path, num_points=3)
+    assert barrier.provenance["read_from"] == {"b": source}
+    assert load_result(barrier.save(tmp_path / "r.h5")).provenance == barrier.provenance
+    table = curvature_table(problem(), [ours, path], k=1, trace=False)
+    assert table.provenance["read_from"] == {"network 2": source}
+    assert "standard (orbax)" in repr(load(path))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.startswith(("HDF5", "Keras"))])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fuzzing import damaged
 from hostile_foreign import MARKER, SAMPLES, Attack, changed, orbax
-from test_conformance_files import keras, network, tree
+from test_conformance_files import keras, keras_weights, msgpack, network, npz, one_file, torch, tree
 
 from cli.main import run
 from landscape import load
@@ -73,6 +75,23 @@ def test_row_38_handlers_that_an_orbax_folder_names_are_never_looked_for(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     np.testing.assert_array_equal(load(path).params["w"], np.arange(4))
     assert not (tmp_path / MARKER).exists()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("write", [npz, one_file, msgpack, torch, keras, keras_weights])
+def test_row_38_damage_anywhere_is_refused_by_name_or_read(write: Any, tmp_path: Path) -> None:
+    """Random changes of one to three places: no error but ours gets out."""
+    path = write(tmp_path, network(1))
+    raw = path.read_bytes()
+    refusals = []
+    for seed in range(40):
+        path.write_bytes(damaged(raw, np.random.default_rng(seed)))
+        try:
+            load(path)
+        except InputError as error:
+            refusals.append(str(error))
+    assert refusals
+    assert all(path.name in text for text in refusals)
 
 
 @pytest.mark.faults

@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape.connectivity.barrier_interval import DEFINITIONS, Band, bands, baseline, excess
 from landscape.connectivity.endpoints import Pair, file_of
-from landscape.results import provenance
+from landscape.results import provenance, read_from
 
 if TYPE_CHECKING:
     from landscape.connectivity.line import Curve, Plan
@@ -189,6 +189,7 @@ class Measurement:
             "a": self.pair.a.digest,
             "b": self.pair.b.digest,
             "data": {split: self.problem.data_digest(split) for split in self.plan.splits},
+            **read_from({"a": self.pair.a.checkpoint, "b": self.pair.b.checkpoint}),
         }
         return provenance(seed=seed, dtype=self.curve.dtypes, digests=digests)
 

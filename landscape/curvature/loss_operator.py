@@ -16,6 +16,7 @@ from landscape.curvature.symmetric import SymmetricOperator
 from landscape.errors import ProblemError
 from landscape.network import Network, Subject, network_of, nudged, used_inputs
 from landscape.problem import Problem, stated, subset_of
+from landscape.results import read_from
 from landscape.trees import by_path, map_with_paths
 
 PyTree = Any
@@ -217,8 +218,12 @@ class CurvatureOperator(SymmetricOperator):
         ]
 
     def digests(self) -> dict[str, Any]:
-        """Return the digests of parameters and data."""
-        return {"params": self.subject.digest, "data": {self.split: self.problem.data_digest(self.split)}}
+        """Return the digests of parameters and data, and the file of another tool they are from."""
+        return {
+            "params": self.subject.digest,
+            "data": {self.split: self.problem.data_digest(self.split)},
+            **read_from({"params": self.subject.checkpoint}),
+        }
 
     def unflatten(self, vector: np.ndarray) -> PyTree:
         """Return the tree of a vector [dim], zero at coordinates that are not free."""

@@ -19,7 +19,7 @@ from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint, load
 from landscape.network import facts_of
 from landscape.problem import Problem, problem_for_all
-from landscape.results import Result, check_choice, check_whole, format_value, provenance
+from landscape.results import Result, check_choice, check_whole, format_value, provenance, read_from_each
 from landscape.trees import text_digest
 
 __all__ = ["CurvatureTable", "curvature_table"]
@@ -259,6 +259,7 @@ def _joined(digests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "params": params[0] if len(params) == 1 else text_digest("".join(params)),
         "data": digests[0]["data"],
+        **read_from_each(digests),
     }
 
 

@@ -90,6 +90,12 @@ class Checkpoint:
         return tree_digest(self.params)
 
     @property
+    def source(self) -> Mapping[str, Any] | None:
+        """The file of another tool that it was read or converted from: name, format, what was left out."""
+        found = (self.info or {}).get("converted_from")
+        return found if isinstance(found, Mapping) else None
+
+    @property
     def num_params(self) -> int:
         """Number of weights, pruned ones included."""
         return sum(int(np.size(leaf)) for _, leaf in leaves_with_paths(self.params))
@@ -117,6 +123,8 @@ class Checkpoint:
             for key in ("task", "network", "method", "level")
             if info.get(key) is not None
         ]
+        if self.source is not None:
+            rows.append(("converted from", f"{self.source.get('name')} ({self.source.get('format')})"))
         return rows + [("warning", warning) for warning in self.warnings]
 
     def __repr__(self) -> str:

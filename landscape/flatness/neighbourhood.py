@@ -26,7 +26,7 @@ from landscape.flatness.evaluations import (
 )
 from landscape.network import Subject, differentiable, make_subject, network_of
 from landscape.problem import Problem, checked_outputs, example_numbers, problem_for, stated, subset_of
-from landscape.results import check_choice
+from landscape.results import check_choice, read_from
 from landscape.trees import by_path, check_same_architecture
 
 PyTree = Any
@@ -379,6 +379,7 @@ class Neighbourhood:
         }
 
     def digests(self) -> dict[str, Any]:
-        """Digests of parameters and data."""
+        """Digests of parameters and data, and the file of another tool they are from."""
         split = self.options.split
-        return {"params": self.subject.digest, "data": {split: self.problem.data_digest(split)}}
+        sources = read_from({"params": self.subject.checkpoint})
+        return {"params": self.subject.digest, "data": {split: self.problem.data_digest(split)}, **sources}

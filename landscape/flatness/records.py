@@ -12,7 +12,7 @@ from landscape.flatness.ranks import correlations
 from landscape.flatness.request import Request
 from landscape.flatness.results import Flatness, FlatnessMeasure, metric_rises
 from landscape.network import facts_of
-from landscape.results import provenance
+from landscape.results import provenance, read_from_each
 from landscape.trees import text_digest
 
 # That a measure is not defined at a network is an answer: its record says so, the table stands.
@@ -126,7 +126,11 @@ class Rows:
             provenance=provenance(
                 seed=self.request.seed,
                 dtype=self.config["dtype"],
-                digests={"params": digest, "data": self.digests[0]["data"]},
+                digests={
+                    "params": digest,
+                    "data": self.digests[0]["data"],
+                    **read_from_each(self.digests),
+                },
             ),
         )
 

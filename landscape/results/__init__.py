@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     )
     from landscape.results.origin import (
         provenance as provenance,
+        read_from as read_from,
+        read_from_each as read_from_each,
         versions as versions,
     )
     from landscape.results.probes import (
@@ -46,6 +48,8 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "origin": (
             "provenance",
+            "read_from",
+            "read_from_each",
             "versions",
         ),
         "probes": (

@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from landscape.files import Checkpoint
 
 DISTRIBUTION = "ticketscape"
+_READ_FROM = "read_from"
 LIBRARIES = ("jax", "jaxlib", "numpy", "scipy", "h5py", "evosax", "flax", "optax")
 
 
@@ -47,12 +51,31 @@ def provenance(*, seed: int | None, dtype: str, digests: Mapping[str, Any]) -> d
     dtype : str
         Floating type of the computation on the device.
     digests : mapping
-        BLAKE2b-128 of what was analysed: parameters and data.
+        BLAKE2b-128 of what was analysed: parameters and data; and what `read_from` adds.
     """
+    own = {name: value for name, value in digests.items() if name != _READ_FROM}
+    sources = {_READ_FROM: digests[_READ_FROM]} if _READ_FROM in digests else {}
     return {
         "versions": versions(),
         "device": device(),
         "dtype": dtype,
         "seed": seed,
-        "digests": dict(digests),
+        "digests": own,
+        **sources,
     }
+
+
+def read_from(networks: Mapping[str, Checkpoint | None]) -> dict[str, Any]:
+    """Return what `provenance` notes, beside digests, of networks from files of other tools; {} for none."""
+    found = {name: dict(c.source) for name, c in networks.items() if c is not None and c.source is not None}
+    return {_READ_FROM: found} if found else {}
+
+
+def read_from_each(digests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the same for several networks, each with the digests of its own."""
+    found = {
+        f"network {i + 1}": source
+        for i, own in enumerate(digests)
+        for source in own.get(_READ_FROM, {}).values()
+    }
+    return {_READ_FROM: found} if found else {}

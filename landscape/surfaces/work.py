@@ -12,7 +12,7 @@ import numpy as np
 
 from landscape.compute import Progress
 from landscape.files import Checkpoint, Pieces
-from landscape.results import provenance
+from landscape.results import provenance, read_from
 from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
 from landscape.surfaces.grids import Axis, grid_of
 from landscape.trees import tree_digest
@@ -219,6 +219,7 @@ class Work:
         digests = {
             "networks": {origin.subject.name: origin.subject.digest for origin in self.origins},
             "data": {split: self.problem.data_digest(split) for split in self.plan.splits},
+            **read_from({origin.subject.name: origin.subject.checkpoint for origin in self.origins}),
         }
         return provenance(seed=seed, dtype=self.plan.dtype or "float32", digests=digests)
 
