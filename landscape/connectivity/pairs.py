@@ -16,7 +16,7 @@ from landscape.connectivity.barrier_interval import DEFINITIONS
 from landscape.connectivity.measure import INCOMPLETE, NON_FINITE
 from landscape.connectivity.relations import relation
 from landscape.files import Pieces
-from landscape.results import provenance
+from landscape.results import provenance, read_from
 
 if TYPE_CHECKING:
     from landscape.connectivity.line import Curve, Ends, Plan
@@ -186,10 +186,11 @@ class Pairs:
 
     def _provenance(self, digests: Sequence[str]) -> dict[str, Any]:
         data = {split: self.problem.data_digest(split) for split in self.plan.splits}
+        sources = {f"network {i + 1}": end.checkpoint for i, end in enumerate(self.ends)}
         return provenance(
             seed=self.settings["seed"],
             dtype=self.plan.dtype or "float32",
-            digests={"networks": list(digests), "data": data},
+            digests={"networks": list(digests), "data": data, **read_from(sources)},
         )
 
 

@@ -70,7 +70,15 @@ def dtype_of(name: str) -> np.dtype[Any] | None:
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file without waiting for a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be opened",
+            expected="a file of weights",
+            got=error.strerror,
+            hint="Check the path and its permissions.",
+        ) from error
     with open(descriptor, "rb") as stream:  # noqa: PTH123  a descriptor has no path
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise CheckpointError(

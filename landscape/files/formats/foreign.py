@@ -141,13 +141,16 @@ def _opened(path: str | Path, kind: str | None, step: int | None) -> tuple[Path,
         if not path.is_dir():
             raise ConfigurationError(f"{path}: is no folder with steps", hint="Leave --step out.")
         path = orbax.step_folder(path, step)
-    if kind is None:
-        kind = _kind(path)
-    reader = format_of(kind)
-    if path.is_dir() and kind != "orbax":
-        raise CheckpointError(f"{path}: is a folder", expected="a file of weights", hint="Name a file in it.")
-    if not path.is_dir():
-        _check_content(path, reader)
+    with boundary(path, "it cannot be opened"):
+        if kind is None:
+            kind = _kind(path)
+        reader = format_of(kind)
+        if not path.is_dir():
+            _check_content(path, reader)
+        elif kind != "orbax":
+            raise CheckpointError(
+                f"{path}: is a folder", expected="a file of weights", hint="Name a file in it."
+            )
     return path, kind, reader
 
 
