@@ -15,11 +15,12 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if 
 comma  := ,
 extras  = $(if $(strip $(1)),[$(subst $() ,$(comma),$(strip $(1)))])
 
-.PHONY: help install quickstart test pytest lint types format benchmarks clean
+.PHONY: help install quickstart check test pytest lint types format benchmarks clean
 
 help:
 	@echo "make quickstart   install, train sparse tickets on the built-in digits, draw the barriers (an HTML page)"
-	@echo "make test         install, lint, types, tests"
+	@echo "make check        lint, types, the tests of what has changed; SINCE=REV compares with another revision than main"
+	@echo "make test         install, lint, types, all tests"
 	@echo "make install      into $(VENV); EXTRAS=cuda13 (or cuda12, images, convert) adds what they need"
 	@echo "make benchmarks   what everything costs on this machine; BENCHMARKS=commands measures that one alone"
 	@echo "make lint types pytest format clean"
@@ -44,6 +45,9 @@ install: $(VENV)/.installed
 quickstart: $(VENV)/.installed
 	$(BIN)/landscape quickstart --force -o $(OUTPUT)
 
+check: lint types
+	$(BIN)/python tests/changed.py $(if $(SINCE),--since $(SINCE)) | xargs -r $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
 test: lint types pytest
 
 lint: $(VENV)/.installed-dev
@@ -64,4 +68,4 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -19,8 +19,13 @@ _collecting: dict[int, tuple[int, list[float]]] = {}
 
 # XLA can build the loops of a CPU program by two routes. The newer one, by MLIR, takes half as long again to
 # compile what this package compiles, and what it makes runs no faster: `landscape curvature` of a digits
-# network as a whole takes 1.8 times as long by it, and `landscape flatness` 1.6 times.
-_CPU: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
+# network as a whole takes 1.8 times as long by it, and `landscape flatness` 1.6 times. The level is XLA's
+# default; it is stated because the last bits of results depend on it, so that XLA_FLAGS, which the tests set
+# for what they compile themselves, does not change what the package computes.
+_CPU: dict[str, str | bool | int] = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_backend_optimization_level": 3,
+}
 
 
 @contextlib.contextmanager
@@ -58,7 +63,7 @@ def program(function: Callable[..., Any], **options: Any) -> Any:
 
 
 @functools.cache
-def _compiler_options() -> dict[str, str | bool] | None:
+def _compiler_options() -> dict[str, str | bool | int] | None:
     """Return the options that this compiler knows; names of XLA's options are promised to nobody."""
     if jax.default_backend() != "cpu":
         return None
