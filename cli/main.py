@@ -5,43 +5,31 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import click
 
-from cli import _frame, _streams
-from cli._signals import Signals
+from cli.shared import frame, streams
+from cli.shared.signals import Signals
 
-
-class Entry(NamedTuple):
-    """Where a command is, and what the overview says of it."""
-
-    module: str
-    summary: str
-
-
+# What the overview says of each command; the module `cli.commands.NAME` holds it.
 COMMANDS = {
-    "quickstart": Entry("cli.quickstart", "The whole story on the built-in digits, ending in an HTML page."),
-    "train": Entry("cli.train", "Train sparse tickets: all methods, levels and seeds; resumable."),
-    "transfer": Entry("cli.transfer", "Retrain the tickets of runs by another algorithm or on another task."),
-    "runs": Entry("cli.runs", "List the runs in a folder: what is finished, and how well it does."),
-    "barrier": Entry("cli.barrier", "Loss along the straight path between two checkpoints, and its barrier."),
-    "curvature": Entry(
-        "cli.curvature", "Eigenvalues, trace and spectral density of checkpoints, with errors."
-    ),
-    "flatness": Entry(
-        "cli.flatness", "Sharpness and flatness of checkpoints, by every measure, with errors."
-    ),
-    "report": Entry("cli.report", "Draw stored results again as one HTML page; nothing is computed."),
-    "info": Entry("cli.info", "Say what is in a checkpoint, a result or a run folder."),
-    "diff": Entry("cli.diff", "Say whether two files match, and where they differ."),
-    "verify": Entry("cli.verify", "Check files or whole run folders completely against their digests."),
-    "convert": Entry("cli.convert", "Make a checkpoint of another tool's file; nothing is unpickled."),
-    "completion": Entry("cli.completion", "Print the shell completion script for bash, zsh or fish."),
+    "quickstart": "The whole story on the built-in digits, ending in an HTML page.",
+    "train": "Train sparse tickets: all methods, levels and seeds; resumable.",
+    "transfer": "Retrain the tickets of runs by another algorithm or on another task.",
+    "runs": "List the runs in a folder: what is finished, and how well it does.",
+    "barrier": "Loss along the straight path between two checkpoints, and its barrier.",
+    "curvature": "Eigenvalues, trace and spectral density of checkpoints, with errors.",
+    "flatness": "Sharpness and flatness of checkpoints, by every measure, with errors.",
+    "report": "Draw stored results again as one HTML page; nothing is computed.",
+    "info": "Say what is in a checkpoint, a result or a run folder.",
+    "diff": "Say whether two files match, and where they differ.",
+    "verify": "Check files or whole run folders completely against their digests.",
+    "convert": "Make a checkpoint of another tool's file; nothing is unpickled.",
+    "completion": "Print the shell completion script for bash, zsh or fish.",
 }
 
 
-class LazyGroup(_frame.Helpful, click.Group):
+class LazyGroup(frame.Helpful, click.Group):
     """A group that imports a command's module when that command is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -52,7 +40,7 @@ class LazyGroup(_frame.Helpful, click.Group):
         """Return the command, or None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name].module).command
+        command: click.Command = importlib.import_module(f"cli.commands.{cmd_name}").command
         return command
 
     def resolve_command(
@@ -67,18 +55,18 @@ class LazyGroup(_frame.Helpful, click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the overview from the table, importing nothing."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the exit statuses that all commands share."""
-        _frame.write_exit_codes(formatter)
+        frame.write_exit_codes(formatter)
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from landscape import __version__
 
-        _streams.write_out(f"landscape {__version__}")
+        streams.write_out(f"landscape {__version__}")
         ctx.exit()
 
 
@@ -91,7 +79,7 @@ Examples:
 """
 
 
-@click.group(cls=LazyGroup, context_settings=_frame.CONTEXT_SETTINGS, no_args_is_help=False, help=_HELP)
+@click.group(cls=LazyGroup, context_settings=frame.CONTEXT_SETTINGS, no_args_is_help=False, help=_HELP)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
@@ -101,12 +89,12 @@ def group() -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run one command line and return the exit status; nothing is raised."""
-    return _frame.run(group, args, known=COMMANDS)
+    return frame.run(group, args, known=COMMANDS)
 
 
 def main() -> None:
     """Run the command line of this process and end it."""
     with Signals() as signals:
-        code = _frame.run(group, sys.argv[1:], known=COMMANDS, signals=signals)
+        code = frame.run(group, sys.argv[1:], known=COMMANDS, signals=signals)
         signals.end(code)
     sys.exit(code)

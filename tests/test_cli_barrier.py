@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import landscape
-from cli import _device, _outputs
 from cli.main import run
+from cli.shared import devices, writing
 from landscape.errors import InputError, NonFiniteError
 from landscape.results import Result, load_result
 
@@ -60,9 +60,9 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
 
     monkeypatch.setitem(vars(landscape), "load", lambda path, **_: f"checkpoint {path}")
     monkeypatch.setitem(vars(landscape), "loss_barrier", loss_barrier)
-    monkeypatch.setattr(_device, "configure", lambda *_, **__: None)
-    monkeypatch.setattr(_device, "require", lambda device: device)
-    monkeypatch.setattr(_outputs, "write_page", page)
+    monkeypatch.setattr(devices, "configure", lambda *_, **__: None)
+    monkeypatch.setattr(devices, "require", lambda device: device)
+    monkeypatch.setattr(writing, "write_page", page)
     monkeypatch.chdir(tmp_path)
     return calls
 
@@ -283,7 +283,7 @@ def test_row_33_names_of_files_are_escaped_in_the_result(
 def test_row_32_a_picture_without_kaleido_is_refused_before_computing(
     calls: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_outputs.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(writing.importlib.util, "find_spec", lambda _: None)
     assert run(["barrier", "a.h5", "b.h5", "-o", "x.png"]) == 3
     assert capsys.readouterr().err == (
         "error: pictures need kaleido, which is not installed: pip install 'ticketscape[images]'\n"
@@ -293,11 +293,11 @@ def test_row_32_a_picture_without_kaleido_is_refused_before_computing(
 
 def test_text_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
-    _outputs.write_text(path, "first", force=False)
+    writing.write_text(path, "first", force=False)
     with pytest.raises(InputError, match="there already"):
-        _outputs.write_text(path, "second", force=False)
-    monkeypatch.setattr(_outputs.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space", "x")))
+        writing.write_text(path, "second", force=False)
+    monkeypatch.setattr(writing.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space", "x")))
     with pytest.raises(OSError, match="No space"):
-        _outputs.write_text(path, "third", force=True)
+        writing.write_text(path, "third", force=True)
     assert path.read_text(encoding="utf-8") == "first"
     assert list(tmp_path.iterdir()) == [path]

@@ -10,7 +10,7 @@ import click
 import numpy as np
 import pytest
 
-from cli.flatness import command
+from cli.commands.flatness import command
 from cli.main import run
 from landscape import Checkpoint, load_result, save
 from landscape.flatness import MEASURES

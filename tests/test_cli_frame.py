@@ -14,10 +14,10 @@ from typing import Any
 import click
 import pytest
 
-from cli import _errors
-from cli._frame import Outcome, Session
-from cli._streams import printable
 from cli.main import COMMANDS, group, run
+from cli.shared import explaining
+from cli.shared.frame import Outcome, Session
+from cli.shared.streams import printable
 from landscape.errors import ConfigurationError, InputError, MissingDependencyError
 
 HEAVY = {"jax", "numpy", "h5py", "plotly", "rich", "evosax", "flax", "optax", "scipy"}
@@ -85,8 +85,8 @@ def test_overview_lists_every_command_with_the_summary_of_the_table(
 ) -> None:
     assert run(["--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for name, entry in COMMANDS.items():
-        assert f"{name} {entry.summary}" in text
+    for name, summary in COMMANDS.items():
+        assert f"{name} {summary}" in text
 
 
 def test_the_overview_shows_its_examples_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,7 +252,7 @@ def test_debug_shows_the_traceback_before_the_three_lines(
 
 
 def test_a_file_the_system_refuses_is_not_a_bug_of_ours() -> None:
-    said = _errors.explain(PermissionError(13, "Permission denied", "/root/a.h5"))
+    said = explaining.explain(PermissionError(13, "Permission denied", "/root/a.h5"))
     assert said.exit_code == 3
     assert said.what == "/root/a.h5: Permission denied"
 
@@ -281,7 +281,7 @@ def test_row_32_a_missing_package_is_one_line_with_the_pip_command(
 
 
 def test_a_missing_module_of_our_own_is_a_bug() -> None:
-    assert _errors.explain(ModuleNotFoundError("x", name="landscape.gone")).exit_code == 1
+    assert explaining.explain(ModuleNotFoundError("x", name="landscape.gone")).exit_code == 1
 
 
 def test_json_result_has_the_documented_keys_and_nothing_else_on_standard_output(

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import landscape
-from cli._text import aligned, outline, table
 from cli.main import run
+from cli.shared.text import aligned, outline, table
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from cli._bars import BarProgress
-from cli._progress import PlainProgress, make_progress, on_terminal
+from cli.shared.bars import BarProgress
+from cli.shared.progress import PlainProgress, make_progress, on_terminal
 from landscape.compute import SILENT, Progress
 
 

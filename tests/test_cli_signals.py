@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cli._signals import SAME_REQUEST, Signals, Stopped
+from cli.shared.signals import SAME_REQUEST, Signals, Stopped
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -36,9 +36,9 @@ def train_tickets(config, folder, *, resume, progress, should_stop, **_):
 {body}
 tickets.train_tickets = train_tickets
 sys.modules.update({{"trainers.config.run_config": config, "trainers.tickets.iterative": tickets}})
-from cli import _device
-_device.configure = lambda *_, **__: None
-_device.require = lambda device: device
+from cli.shared import devices
+devices.configure = lambda *_, **__: None
+devices.require = lambda device: device
 from cli.main import main
 sys.argv[1:] = ["train", "mini", "--json"]
 main()
@@ -74,8 +74,8 @@ IMPORTING = """
 # The command line itself, with a line of progress for every chunk.
 WHOLE = """
 import sys
-from cli import _progress
-_progress.make_progress = lambda *, quiet: _progress.PlainProgress(interval=0.0)
+from cli.shared import progress
+progress.make_progress = lambda *, quiet: progress.PlainProgress(interval=0.0)
 from cli.main import main
 sys.argv[1:] = {args!r}
 main()

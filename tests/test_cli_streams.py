@@ -100,7 +100,7 @@ def test_row_29_decoy_modules_in_the_working_folder_are_not_imported(
 @pytest.mark.faults
 def test_row_29_decoys_are_not_imported_when_a_problem_is_loaded(decoys: Path) -> None:
     (decoys / "mine.py").write_text("def problem(): return 3\n", encoding="utf-8")
-    code = "from cli import _problem; _problem.load('mine.py:problem')"
+    code = "from cli.shared import own_problem; own_problem.load('mine.py:problem')"
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=decoys, capture_output=True, text=True, env=environment, check=False

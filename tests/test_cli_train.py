@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cli import _device
 from cli.main import run
+from cli.shared import devices
 from landscape.errors import CheckpointError, InterruptedRunError, OutputExistsError
 from landscape.files.hdf5 import HINT
 
@@ -61,8 +61,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     tickets.plan = lambda config, **_: calls.answer(estimate, planned=config)  # type: ignore[attr-defined]
     for module in (tickets, reports):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(_device, "configure", lambda *_, **__: None)
-    monkeypatch.setattr(_device, "require", lambda device: device)
+    monkeypatch.setattr(devices, "configure", lambda *_, **__: None)
+    monkeypatch.setattr(devices, "require", lambda device: device)
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text('name = "mine"\nseeds = [4]\n', encoding="utf-8")
     return calls

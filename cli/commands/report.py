@@ -6,31 +6,31 @@ from pathlib import Path
 
 import click
 
-from cli import _options, _outputs
-from cli._frame import Outcome, Session
-from cli._text import table
+from cli.shared import option, writing
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import table
 from landscape.errors import ConfigurationError
 
 
-@_options.command(
+@option.command(
     "report",
     examples=(
         "landscape report curvature.h5 -o curvature.html",
         "landscape report barrier.h5 curvature.h5 flatness.h5 -o page.html --force",
     ),
 )
-@click.argument("results", nargs=-1, required=True, type=_options.FilePath(), metavar="RESULT...")
+@click.argument("results", nargs=-1, required=True, type=option.FilePath(), metavar="RESULT...")
 @click.option(
     "-o",
     "--output",
     "output",
-    type=_options.FilePath(),
+    type=option.FilePath(),
     required=True,
     metavar="PAGE.html",
     help="The page to write; its tables lie beside it as CSV.",
 )
-@_options.plotlyjs
-@_options.force
+@option.plotlyjs
+@option.force
 def command(_: Session, *, results: tuple[Path, ...], output: Path, plotlyjs: str, force: bool) -> Outcome:
     """Draw stored results (.h5) again as one HTML page.
 
@@ -41,7 +41,7 @@ def command(_: Session, *, results: tuple[Path, ...], output: Path, plotlyjs: st
         raise ConfigurationError(
             f"-o {output}: a report is a page", expected=".html", got=repr(output.suffix)
         )
-    _outputs.check([output], force=force, inputs=results)
+    writing.check([output], force=force, inputs=results)
     from landscape import load_result
     from landscape.plots import report_page
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import _device, _options, _outputs, _problem
-from cli._frame import Outcome, Session
-from cli._text import cell, strict
+from cli.shared import devices, option, own_problem, writing
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import cell, strict
 from landscape.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ STORED = (
 RENAMED = {"num_points": "points", "num_resamples": "resamples"}
 
 
-@_options.command(
+@option.command(
     "barrier",
     examples=(
         "landscape barrier a.h5 b.h5",
         "landscape barrier a.h5 b.h5 --split test -o barrier.html -o barrier.h5",
     ),
 )
-@click.argument("checkpoints", nargs=-1, type=_options.FilePath(), metavar="A B")
-@_options.points
-@_options.split
+@click.argument("checkpoints", nargs=-1, type=option.FilePath(), metavar="A B")
+@option.points
+@option.split
 @click.option(
     "--refine/--no-refine", default=True, help="Look closer around the maximum, apart from the grid."
 )
@@ -60,10 +60,10 @@ RENAMED = {"num_points": "points", "num_resamples": "resamples"}
     default=0.95,
     help="Level of the interval.",
 )
-@_options.seed
-@_options.batch_size
-@_options.dtype
-@_options.problem
+@option.seed
+@option.batch_size
+@option.dtype
+@option.problem
 @click.option("--allow-nonfinite", is_flag=True, help="Compute with NaN or infinite weights (exit status 4).")
 @click.option(
     "--batch-stats",
@@ -71,11 +71,11 @@ RENAMED = {"num_points": "points", "num_resamples": "resamples"}
     default="recompute",
     help="Batch-norm statistics of the networks on the path.",
 )
-@_options.config("A stored result (.h5): the options not given here, and A and B, are taken from it.")
-@_options.output_files
-@_options.plotlyjs
-@_options.device
-@_options.force
+@option.config("A stored result (.h5): the options not given here, and A and B, are taken from it.")
+@option.output_files
+@option.plotlyjs
+@option.device
+@option.force
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -101,13 +101,13 @@ def command(
         checkpoints, options = _stored(ctx, config_file, checkpoints, options)
     if len(checkpoints) != 2:
         raise click.UsageError(f"two checkpoints are expected, got {len(checkpoints)}", ctx)
-    _outputs.check(outputs, force=force, inputs=checkpoints)
-    _device.configure(device)
+    writing.check(outputs, force=force, inputs=checkpoints)
+    devices.configure(device)
     result = _noting_changes(_compute(session, checkpoints, device, options), before)
     written = [
         file
         for path in outputs
-        for file in _outputs.write_result(result, path, plotlyjs=plotlyjs, force=force)
+        for file in writing.write_result(result, path, plotlyjs=plotlyjs, force=force)
     ]
     return outcome_of(result, written)
 
@@ -117,9 +117,9 @@ def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Ma
     from landscape import load, loss_barrier
 
     a, b = (load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths)
-    session.detail(f"device: {_device.require(device)}")
+    session.detail(f"device: {devices.require(device)}")
     result: Result = loss_barrier(
-        _problem.load(options["problem"]),
+        own_problem.load(options["problem"]),
         a,
         b,
         num_points=options["points"],
@@ -208,7 +208,7 @@ def outcome_of(result: Result, written: list[Path]) -> Outcome:
 
 def text_of(result: Result) -> str:
     """Return ``str(result)`` with the text of each cell escaped for the terminal."""
-    from cli._text import aligned
+    from cli.shared.text import aligned
 
     status = [] if result.trustworthy else [("status", result.status)]
     lines = [aligned([*result.rows(), *status])]

@@ -11,8 +11,8 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from cli import _device, _networks, _options, _outputs, _stored
-from cli._frame import Outcome, Session
+from cli.shared import devices, networks, option, stored, writing
+from cli.shared.frame import Outcome, Session
 from landscape.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Names(click.ParamType[str]):
         ]
 
 
-@_options.command(
+@option.command(
     "flatness",
     examples=(
         "landscape flatness a.h5",
@@ -61,7 +61,7 @@ class Names(click.ParamType[str]):
         "landscape flatness run/*/seed-*/level-*.h5 -o flatness.html -o flatness.h5",
     ),
 )
-@click.argument("checkpoints", nargs=-1, type=_options.FilePath(), metavar="CKPT...")
+@click.argument("checkpoints", nargs=-1, type=option.FilePath(), metavar="CKPT...")
 @click.option(
     "--measures",
     type=Names(after=""),
@@ -94,7 +94,7 @@ class Names(click.ParamType[str]):
     multiple=True,
     metavar="MEASURE.KEY=VALUE",
     show_default="nothing changed",
-    help=_options.SET_HELP,
+    help=option.SET_HELP,
 )
 @click.option(
     "--draws",
@@ -102,21 +102,21 @@ class Names(click.ParamType[str]):
     show_default="32",
     help="Mirrored pairs of random perturbations.",
 )
-@_options.mask
+@option.mask
 @click.option("--both", is_flag=True, help="Measure the ticket's subspace and the full space.")
-@_options.where
-@_options.examples
-@_options.split
-@_options.seed
-@_options.batch_size
-@_options.dtype
-@_options.problem
-@_options.allow_nonfinite
-@_options.config("A stored result (.h5): the options not given here, and the files, are taken from it.")
-@_options.output_files
-@_options.plotlyjs
-@_options.device
-@_options.force
+@option.where
+@option.examples
+@option.split
+@option.seed
+@option.batch_size
+@option.dtype
+@option.problem
+@option.allow_nonfinite
+@option.config("A stored result (.h5): the options not given here, and the files, are taken from it.")
+@option.output_files
+@option.plotlyjs
+@option.device
+@option.force
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -141,13 +141,13 @@ def command(
     if options.pop("listed"):
         return _catalogue()
     if config_file is not None:
-        checkpoints, options = _stored.restored(ctx, config_file, "flatness", checkpoints, **options)
+        checkpoints, options = stored.restored(ctx, config_file, "flatness", checkpoints, **options)
     if not checkpoints:
         raise click.UsageError("at least one checkpoint is expected", ctx)
     _one_space(ctx, options)
-    _outputs.check(outputs, force=force, inputs=checkpoints)
+    writing.check(outputs, force=force, inputs=checkpoints)
     settings = _settings(options)
-    _device.configure(device)
+    devices.configure(device)
 
     def compute(problem: Any, given: list[Checkpoint]) -> Result:
         from landscape import flatness_table
@@ -155,10 +155,10 @@ def command(
         names = [str(path) for path in checkpoints]
         return flatness_table(problem, given, **settings, names=names, progress=session.progress())
 
-    result = _networks.measured(
+    result = networks.measured(
         session, "flatness", checkpoints, device=device, options=options, measure=compute
     )
-    return _networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
+    return networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
 
 
 def _one_space(ctx: click.Context, options: dict[str, Any]) -> None:

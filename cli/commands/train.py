@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import _device, _options
-from cli._frame import Outcome, Session
-from cli._text import aligned, cell, strict
+from cli.shared import devices, option
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import aligned, cell, strict
 from landscape.errors import RunError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Source(click.ParamType[str]):
         return found or [item(incomplete, type="file")]
 
 
-@_options.command(
+@option.command(
     "train",
     examples=(
         "landscape train quickstart -o runs/digits",
@@ -50,13 +50,13 @@ class Source(click.ParamType[str]):
     ),
 )
 @click.argument("source", required=False, type=Source(), metavar="CONFIG|PRESET")
-@_options.output_folder(None, "runs/NAME")
-@_options.set_values
-@_options.config("A TOML file that changes keys of CONFIG or PRESET.")
-@_options.problem
-@_options.resume
-@_options.dry_run
-@_options.device
+@option.output_folder(None, "runs/NAME")
+@option.set_values
+@option.config("A TOML file that changes keys of CONFIG or PRESET.")
+@option.problem
+@option.resume
+@option.dry_run
+@option.device
 @click.pass_context
 def command(  # noqa: PLR0913  one parameter an option
     ctx: click.Context,
@@ -87,10 +87,10 @@ def command(  # noqa: PLR0913  one parameter an option
         own_problem=problem is not None,
     )
     folder = output if output is not None else Path("runs") / config.name
-    _device.configure(device, preallocate=True)
+    devices.configure(device, preallocate=True)
     if dry_run:
         return planned(config, folder, problem)
-    session.detail(f"device: {_device.require(device)}")
+    session.detail(f"device: {devices.require(device)}")
     return _train(session, config, folder, problem=problem, resume=resume)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cli._errors import explain
-from cli._frame import Outcome, Session
-from cli._streams import printable
-from cli._text import outline, strict
+from cli.shared.explaining import explain
+from cli.shared.frame import Outcome, Session
+from cli.shared.streams import printable
+from cli.shared.text import outline, strict
 from landscape.errors import LandscapeError
 
 Look = Callable[[Path], Mapping[str, Any]]

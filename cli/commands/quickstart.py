@@ -5,20 +5,20 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from cli import _device, _options
-from cli._frame import Outcome, Session
-from cli._text import aligned, strict
+from cli.shared import devices, option
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import aligned, strict
 
 
-@_options.command(
+@option.command(
     "quickstart",
     examples=("landscape quickstart", "landscape quickstart -o story --set 'seeds=[0, 1, 2]'"),
 )
-@_options.output_folder("quickstart", "quickstart")
-@_options.set_values
-@_options.plotlyjs
-@_options.device
-@_options.force
+@option.output_folder("quickstart", "quickstart")
+@option.set_values
+@option.plotlyjs
+@option.device
+@option.force
 def command(
     session: Session,
     *,
@@ -33,8 +33,8 @@ def command(
     Takes a few minutes on a laptop, without a network. A quickstart that was stopped goes on when the
     same command is given again.
     """
-    _device.configure(device)
-    session.detail(f"device: {_device.require(device)}")
+    devices.configure(device)
+    session.detail(f"device: {devices.require(device)}")
     again = f"landscape quickstart {'--force ' if force else ''}-o {shlex.quote(str(output))}"
     with session.stoppable(output, lambda: f"Go on with: {again}") as should_stop:
         from trainers.reports import run_quickstart

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import _device, _networks, _options, _outputs, _stored
-from cli._frame import Outcome, Session
+from cli.shared import devices, networks, option, stored, writing
+from cli.shared.frame import Outcome, Session
 
 if TYPE_CHECKING:
     from landscape import Checkpoint
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
 
 
-@_options.command(
+@option.command(
     "curvature",
     examples=(
         "landscape curvature a.h5",
@@ -28,7 +28,7 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
         "landscape curvature run/es-snr/seed-0/level-*.h5 --json",
     ),
 )
-@click.argument("checkpoints", nargs=-1, type=_options.FilePath(), metavar="CKPT...")
+@click.argument("checkpoints", nargs=-1, type=option.FilePath(), metavar="CKPT...")
 @click.option("--top", type=click.IntRange(min=0), default=5, help="Eigenvalues of each checkpoint.")
 @click.option(
     "--which",
@@ -62,20 +62,20 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
     is_flag=True,
     help="Instead: does 1/σ² of an evolution strategy's search distribution follow the Hessian's diagonal?",
 )
-@_options.mask
-@_options.where
-@_options.examples
-@_options.split
-@_options.seed
-@_options.batch_size
-@_options.dtype
-@_options.problem
-@_options.allow_nonfinite
-@_options.config("A stored result (.h5): the options not given here, and the files, are taken from it.")
-@_options.output_files
-@_options.plotlyjs
-@_options.device
-@_options.force
+@option.mask
+@option.where
+@option.examples
+@option.split
+@option.seed
+@option.batch_size
+@option.dtype
+@option.problem
+@option.allow_nonfinite
+@option.config("A stored result (.h5): the options not given here, and the files, are taken from it.")
+@option.output_files
+@option.plotlyjs
+@option.device
+@option.force
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -96,11 +96,11 @@ def command(
     standard error and an interval. Several checkpoints of one network share one compiled program.
     """
     if config_file is not None:
-        checkpoints, options = _stored.restored(ctx, config_file, "curvature", checkpoints, **options)
+        checkpoints, options = stored.restored(ctx, config_file, "curvature", checkpoints, **options)
     if not checkpoints:
         raise click.UsageError("at least one checkpoint is expected", ctx)
-    _outputs.check(outputs, force=force, inputs=checkpoints)
-    _device.configure(device)
+    writing.check(outputs, force=force, inputs=checkpoints)
+    devices.configure(device)
 
     def compute(problem: Any, given: list[Checkpoint]) -> Result:
         if options["scale"]:
@@ -108,10 +108,10 @@ def command(
         names = [str(path) for path in checkpoints]
         return _table(problem, given, options, names=names, progress=session.progress())
 
-    result = _networks.measured(
+    result = networks.measured(
         session, "curvature", checkpoints, device=device, options=options, measure=compute
     )
-    return _networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
+    return networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
 
 
 def _table(

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cli import _device, _outputs, _problem, _stored
-from cli._frame import Outcome, Session
-from cli._text import cell, strict
-from cli.barrier import outcome_of
+from cli.commands.barrier import outcome_of
+from cli.shared import devices, own_problem, stored, writing
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import cell, strict
 
 if TYPE_CHECKING:
     from landscape import Checkpoint
@@ -31,11 +31,11 @@ def measured(
     from landscape import load
 
     given = [load(path, allow_nonfinite=bool(options["allow_nonfinite"])) for path in paths]
-    session.detail(f"device: {_device.require(device)}")
-    result = measure(_problem.load(options["problem"]), given)
+    session.detail(f"device: {devices.require(device)}")
+    result = measure(own_problem.load(options["problem"]), given)
     session.shown.stop()
     session.detail(f"stats: {cell(strict(result.stats))}")
-    return _stored.recorded(result, name, paths, options)
+    return stored.recorded(result, name, paths, options)
 
 
 def written(result: Result, outputs: Sequence[Path], *, plotlyjs: str, force: bool) -> Outcome:
@@ -43,6 +43,6 @@ def written(result: Result, outputs: Sequence[Path], *, plotlyjs: str, force: bo
     files = [
         file
         for path in outputs
-        for file in _outputs.write_result(result, path, plotlyjs=plotlyjs, force=force)
+        for file in writing.write_result(result, path, plotlyjs=plotlyjs, force=force)
     ]
     return outcome_of(result, files)

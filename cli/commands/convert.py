@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from cli import _options
-from cli._frame import Outcome, Session
-from cli._text import aligned, strict
+from cli.shared import option
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import aligned, strict
 from landscape.errors import ConfigurationError
 from landscape.files import FORMATS
 
 
-@_options.command(
+@option.command(
     "convert",
     examples=(
         "landscape convert weights.npz model.h5",
@@ -23,8 +23,8 @@ from landscape.files import FORMATS
         "landscape convert model.pt model.h5 --transpose torch --map names.toml",
     ),
 )
-@click.argument("source", type=_options.FilePath(), metavar="IN")
-@click.argument("target", type=_options.FilePath(), metavar="OUT.h5")
+@click.argument("source", type=option.FilePath(), metavar="IN")
+@click.argument("target", type=option.FilePath(), metavar="OUT.h5")
 @click.option(
     "--format",
     "kind",
@@ -46,11 +46,11 @@ from landscape.files import FORMATS
     show_default="batch_stats beside the params of a train state",
     help="Where the batch statistics are in IN.",
 )
-@_options.step
+@option.step
 @click.option(
     "--map",
     "names",
-    type=_options.FilePath(),
+    type=option.FilePath(),
     default=None,
     show_default="names stay",
     metavar="FILE",
@@ -63,7 +63,7 @@ from landscape.files import FORMATS
     show_default="axes stay",
     help="Turn kernels of linear layers and convolutions from PyTorch's layout to Flax's.",
 )
-@_options.force
+@option.force
 def command(
     _: Session,
     *,

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from cli._signals import Stopped
-from cli._streams import printable, printable_lines, write_err
+from cli.shared.signals import Stopped
+from cli.shared.streams import printable, printable_lines, write_err
 from landscape import __version__
 from landscape.errors import ConfigurationError, LandscapeError, MissingDependencyError
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from cli import _options
-from cli._frame import Outcome, Session
+from cli.shared import option
+from cli.shared.frame import Outcome, Session
 
 SHELLS = ("bash", "zsh", "fish")
 
 
-@_options.command(
+@option.command(
     "completion",
     examples=(
         'eval "$(landscape completion bash)"',

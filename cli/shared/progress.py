@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from cli._streams import printable, write_err
-from cli._text import describe_fields
+from cli.shared.streams import printable, write_err
+from cli.shared.text import describe_fields
 from landscape.compute import SILENT, Progress
 
 INTERVAL = 30.0
@@ -19,7 +19,7 @@ def make_progress(*, quiet: bool) -> Progress:
     if quiet:
         return SILENT
     if on_terminal():
-        from cli._bars import BarProgress
+        from cli.shared.bars import BarProgress
 
         return BarProgress()
     return PlainProgress()

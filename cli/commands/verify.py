@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from cli import _options
-from cli._files import look_at
-from cli._frame import Outcome, Session
+from cli.shared import option
+from cli.shared.frame import Outcome, Session
+from cli.shared.looking import look_at
 
 
-@_options.command("verify", examples=("landscape verify a.h5", "landscape verify runs/digits"))
-@click.argument("paths", nargs=-1, required=True, type=_options.FilePath(), metavar="PATH...")
+@option.command("verify", examples=("landscape verify a.h5", "landscape verify runs/digits"))
+@click.argument("paths", nargs=-1, required=True, type=option.FilePath(), metavar="PATH...")
 def command(session: Session, *, paths: tuple[Path, ...]) -> Outcome:
     """Check checkpoints, results or whole run folders completely against their digests.
 

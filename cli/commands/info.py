@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
-from cli import _options
-from cli._files import look_at
-from cli._frame import Outcome, Session
+from cli.shared import option
+from cli.shared.frame import Outcome, Session
+from cli.shared.looking import look_at
 
 
-@_options.command(
+@option.command(
     "info", examples=("landscape info a.h5", "landscape info runs/digits --json", "landscape info model.pt")
 )
-@click.argument("paths", nargs=-1, required=True, type=_options.FilePath(), metavar="PATH...")
-@_options.step
+@click.argument("paths", nargs=-1, required=True, type=option.FilePath(), metavar="PATH...")
+@option.step
 def command(session: Session, *, paths: tuple[Path, ...], step: int | None) -> Outcome:
     """Say what is in a checkpoint, a result, a run folder or another tool's file of weights.
 

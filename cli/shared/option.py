@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli._frame import Command, Session
+from cli.shared.frame import Command, Session
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import _options
-from cli._frame import Outcome, Session
-from cli._text import aligned, cell, strict
+from cli.shared import option
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import aligned, cell, strict
 
 if TYPE_CHECKING:
     from trainers.reports import RunSummary
 
 
-@_options.command("runs", examples=("landscape runs runs", "landscape runs runs --json"))
-@click.argument("folder", type=_options.FilePath(), default="runs", metavar="[DIR]")
+@option.command("runs", examples=("landscape runs runs", "landscape runs runs --json"))
+@click.argument("folder", type=option.FilePath(), default="runs", metavar="[DIR]")
 def command(session: Session, *, folder: Path) -> Outcome:
     """List the runs in DIR and the folders in it: what is finished, and how well it does.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cli._streams import printable
+from cli.shared.streams import printable
 
 MAX_ROWS = 40
 

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli._errors import OURS
+from cli.shared.explaining import OURS
 from landscape.errors import InputError, LandscapeError
 
 if TYPE_CHECKING:
@@ -61,6 +61,6 @@ def _place(error: Exception) -> str:
 
 def _on_the_way(frame: traceback.FrameSummary) -> bool:
     """Return whether a frame is ours, or of the machinery of imports."""
-    home = Path(__file__).parent.parent
+    home = Path(__file__).parent.parent.parent
     ours = any(Path(frame.filename).is_relative_to(home / name) for name in OURS)
     return ours or frame.filename.startswith("<frozen") or frame.filename == importlib.__file__

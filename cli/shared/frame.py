@@ -22,9 +22,9 @@ from typing import Any
 
 import click
 
-from cli import _errors, _streams
-from cli._signals import Signals, Stopped
-from cli._text import strict
+from cli.shared import explaining, streams
+from cli.shared.signals import Signals, Stopped
+from cli.shared.text import strict
 from landscape import __version__
 from landscape.compute import SILENT, Progress
 from landscape.errors import InterruptedRunError, LandscapeError
@@ -63,7 +63,7 @@ class Helpful(click.Command):
 
 def _show_help(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        _streams.write_out(ctx.get_help().rstrip("\n"))
+        streams.write_out(ctx.get_help().rstrip("\n"))
         ctx.exit()
 
 
@@ -160,7 +160,7 @@ class Session:
     def say(self, text: str) -> None:
         """Write a message for the user to standard error, unless ``-q``."""
         if not self.quiet:
-            _streams.write_err(_streams.printable(text))
+            streams.write_err(streams.printable(text))
 
     def detail(self, text: str) -> None:
         """Write a message that only ``-v`` asks for."""
@@ -169,7 +169,7 @@ class Session:
 
     def progress(self) -> Progress:
         """Return the progress display; it ends with the session."""
-        from cli._progress import make_progress
+        from cli.shared.progress import make_progress
 
         self.shown.stop()
         self.shown = make_progress(quiet=self.quiet)
@@ -226,7 +226,7 @@ def run(
     signals : Signals, optional
         Entered by a caller that ends the process afterwards; by default the handlers are given back.
     """
-    _streams.prepare()
+    streams.prepare()
     arguments = list(args) or ["--help"]
     words = arguments[: arguments.index("--")] if "--" in arguments else arguments
     command = next((word for word in words if word in known), "")
@@ -241,7 +241,7 @@ def run(
             session.signals.settle()
     except (KeyboardInterrupt, Stopped) as error:  # while the result was being printed
         session.signals.settle()
-        return _errors.explain(error).exit_code
+        return explaining.explain(error).exit_code
     else:
         return code
 
@@ -256,7 +256,7 @@ def _guarded(group: click.Group, arguments: list[str], session: Session) -> Outc
     except click.exceptions.Exit as stop:
         return Outcome(exit_code=stop.exit_code) if stop.exit_code else None
     except BrokenPipeError:  # a help page that nobody reads to its end
-        _streams.silence(sys.stdout)
+        streams.silence(sys.stdout)
         return None
     except (Exception, KeyboardInterrupt, Stopped) as error:  # the boundary of the program
         cause: BaseException = error
@@ -264,7 +264,7 @@ def _guarded(group: click.Group, arguments: list[str], session: Session) -> Outc
             session.signals.settle()
             if not isinstance(error, LandscapeError):  # whatever the stop became on its way here
                 cause = Stopped(session.signals.received)
-        return Outcome(error=cause, exit_code=_errors.explain(cause).exit_code)
+        return Outcome(error=cause, exit_code=explaining.explain(cause).exit_code)
 
 
 def _invoke(group: click.Group, arguments: list[str], session: Session) -> Outcome | None:
@@ -285,9 +285,9 @@ def _finish(session: Session, outcome: Outcome) -> int:
     code = outcome.exit_code
     try:
         if session.as_json:
-            _streams.write_out(json.dumps(strict(_envelope(session, outcome)), allow_nan=False))
+            streams.write_out(json.dumps(strict(_envelope(session, outcome)), allow_nan=False))
         elif outcome.text:
-            _streams.write_out(outcome.text)
+            streams.write_out(outcome.text)
     except LandscapeError as error:  # standard output is full: the JSON object cannot say so
         outcome = dataclasses.replace(outcome, error=error, exit_code=error.exit_code)
         code = error.exit_code
@@ -295,8 +295,8 @@ def _finish(session: Session, outcome: Outcome) -> int:
         session.say(f"wrote {path}")
     if outcome.error is not None:
         if session.debug:
-            _errors.write_traceback(outcome.error)
-        _streams.write_err("\n".join(_errors.explain(outcome.error).lines()))
+            explaining.write_traceback(outcome.error)
+        streams.write_err("\n".join(explaining.explain(outcome.error).lines()))
     return code
 
 
@@ -313,7 +313,7 @@ def _envelope(session: Session, outcome: Outcome) -> dict[str, Any]:
         **outcome.extra,
     }
     if outcome.error is not None:
-        envelope["error"] = _errors.explain(outcome.error).to_dict()
+        envelope["error"] = explaining.explain(outcome.error).to_dict()
     return envelope
 
 

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import click
 
-from cli import _options
-from cli._frame import Outcome, Session
-from cli._text import outline, strict
+from cli.shared import option
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import outline, strict
 
 
-@_options.command(
+@option.command(
     "diff",
     examples=("landscape diff a.h5 b.h5", "landscape diff a.h5 b.h5 --json"),
     exit_codes={"0": "the files match", "4": "the files differ"},
 )
-@click.argument("a", type=_options.FilePath(), metavar="A")
-@click.argument("b", type=_options.FilePath(), metavar="B")
+@click.argument("a", type=option.FilePath(), metavar="A")
+@click.argument("b", type=option.FilePath(), metavar="B")
 def command(_: Session, *, a: Path, b: Path) -> Outcome:
     """Say whether two checkpoints or results match, and where they differ.
 

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import _device, _options
-from cli._frame import Outcome, Session
-from cli._text import aligned, strict
+from cli.shared import devices, option
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import aligned, strict
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig
     from trainers.tickets import TransferCell
 
 
-@_options.command(
+@option.command(
     "transfer",
     examples=(
         "landscape transfer runs/digits --to gd -o runs/to-gd",
         "landscape transfer runs/a runs/b --to snes --to pgpe --to gd --dry-run",
     ),
 )
-@click.argument("runs", nargs=-1, required=True, type=_options.FilePath(), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=option.FilePath(), metavar="RUN...")
 @click.option(
     "--to",
     "targets",
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     show_default="those that prune by snr, else by magnitude",
     help="Method of the runs whose tickets move; repeatable.",
 )
-@_options.output_folder(None, "runs/transfer")
-@_options.set_values
-@_options.problem
-@_options.resume
-@_options.dry_run
-@_options.device
+@option.output_folder(None, "runs/transfer")
+@option.set_values
+@option.problem
+@option.resume
+@option.dry_run
+@option.device
 def command(  # noqa: PLR0913  one parameter an option
     session: Session,
     *,
@@ -79,19 +79,19 @@ def command(  # noqa: PLR0913  one parameter an option
         runs, targets, task=task, methods=methods or None, overrides=override_values(overrides)
     )
     folder = output if output is not None else Path("runs") / config.name
-    _device.configure(device, preallocate=True)
+    devices.configure(device, preallocate=True)
     if dry_run:
-        from cli.train import planned
+        from cli.commands.train import planned
 
         return planned(config, folder, problem)
-    session.detail(f"device: {_device.require(device)}")
+    session.detail(f"device: {devices.require(device)}")
     return _train(session, config, folder, problem=problem, resume=resume)
 
 
 def _train(
     session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool
 ) -> Outcome:
-    from cli.train import finished, trained
+    from cli.commands.train import finished, trained
     from trainers.tickets import transfer_table
 
     run = trained(session, config, folder, problem=problem, resume=resume)

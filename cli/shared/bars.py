@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress as RichProgress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from cli._streams import printable
-from cli._text import describe_fields
+from cli.shared.streams import printable
+from cli.shared.text import describe_fields
 
 
 class _Status(ProgressColumn):

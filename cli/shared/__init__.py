@@ -1,0 +1,1 @@
+"""What the commands share: options, frame, errors, output files, progress, signals."""
