@@ -1,27 +1,43 @@
 r"""Estimators of traces and diagonals from products with random vectors.
 
-All take ``products(rows [b, n]) -> [b, n]`` of a symmetric A and return one value a probe, so that errors
-are those of independent values wherever that is what they are.
+All take ``products(rows [b, n]) -> [b, n]`` of a symmetric A and give one value per probe, so that errors are
+those of independent values wherever that is what they are.
+
+*Hutchinson* [1]_: the mean of ``zᵀAz`` over random signs z.
+
+*Hutch++* [2]_, for a budget of products:
+
+1. *Sketch*: Q, an orthonormal basis of ``A S`` for random signs S. What a pilot has multiplied serves as S.
+2. *Exact part*: ``tr(QᵀAQ)``, from one more product per vector of Q.
+3. *Remainder*: Hutchinson for ``(I − QQᵀ) A (I − QQᵀ)``; the traces of the two parts add up to that of A.
+
+*XTrace* and *XDiag* [3]_: the sketch serves as probes too, each for the sketch of all others.
+
+1. *Sketch*: ``A Ω = Q R`` for probes Ω, and the products ``A Q``.
+2. *Leave one out*: without probe i the sketch spans ``Q (I − s_i s_iᵀ) Qᵀ`` with ``s_i`` the normalised i-th
+   column of ``R^{-T}``: no further product.
+3. *Estimate*: the exact part of each such sketch, and its remainder by the probe left out; then their mean.
 
 References
 ----------
-Hutchinson, 1989. A stochastic estimator of the trace of the influence matrix. Comm. Stat. 18(3).
-Meyer et al., 2021. Hutch++: optimal stochastic trace estimation. arXiv:2010.09649.
-Epperly, Tropp and Webber, 2024. XTrace: making the most of every sample in stochastic trace
-estimation. SIAM J. Matrix Anal. Appl. 45(1), arXiv:2301.07825.
+.. [1] Hutchinson, 1989. A stochastic estimator of the trace of the influence matrix. Comm. Stat. 18(3).
+.. [2] Meyer et al., 2021. Hutch++: optimal stochastic trace estimation. arXiv:2010.09649.
+.. [3] Epperly, Tropp and Webber, 2024. XTrace: making the most of every sample in stochastic trace
+   estimation. SIAM J. Matrix Anal. Appl. 45(1), arXiv:2301.07825.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from landscape.curvature.symmetric import SymmetricOperator
-
 Products = Callable[[np.ndarray], np.ndarray]
 Layers = Mapping[str, np.ndarray]
+
+FEW_REPLICATES = 8  # of XTrace: fewer have no standard error
 
 
 def rademacher(rng: np.random.Generator, count: int, dim: int, dtype: np.dtype) -> np.ndarray:
@@ -31,51 +47,64 @@ def rademacher(rng: np.random.Generator, count: int, dim: int, dtype: np.dtype) 
     return signs
 
 
-@dataclasses.dataclass
-class Samples:
-    """Independent values, one a probe, of a total and of its layers, beside an exact part.
+def standard_error(values: list[float] | np.ndarray) -> float:
+    """Return the standard error of the mean of independent values."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExactPart:
+    """What needs no probing: the range of a sketch.
 
     Attributes
     ----------
-    total : list of float
-        Values of the probes.
-    layers : dict of str to list of float
+    total : float
+        ``tr(QᵀAQ)``.
+    layers : dict of str to float
         The share of each layer.
-    squares : list of float
-        ``‖Az‖²`` of each probe, whose mean is the squared Frobenius norm (of the part probed).
-    exact_total, exact_layers
-        What needs no probing.
+    squares : float
+        Its part of the squared Frobenius norm.
     """
 
-    total: list[float] = dataclasses.field(default_factory=list)
-    layers: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-    squares: list[float] = dataclasses.field(default_factory=list)
-    exact_total: float = 0.0
-    exact_layers: dict[str, float] = dataclasses.field(default_factory=dict)
-    exact_squares: float = 0.0
-    failed: bool = False
+    total: float = 0.0
+    layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    squares: float = 0.0
 
-    def add(self, probe: np.ndarray, image: np.ndarray, layers: Layers) -> None:
-        """Count ``zᵀAz`` and its layers' shares."""
-        each = probe.astype(np.float64) * image
-        self.total.append(float(each.sum()))
-        self.squares.append(float(np.sum(image.astype(np.float64) ** 2)))
-        for path, where in layers.items():
-            self.layers.setdefault(path, []).append(float(each[where].sum()))
 
-    def fail(self) -> None:
-        """Note that a product was not finite: the values before it stand."""
-        self.failed = True
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Independent values, one per probe, beside an exact part.
 
-    @property
-    def finite(self) -> bool:
-        """Whether every product was."""
-        return not self.failed and bool(np.isfinite(self.total).all() and np.isfinite(self.exact_total))
+    Attributes
+    ----------
+    total : numpy.ndarray [m]
+        ``zᵀAz`` of each probe.
+    layers : dict of str to numpy.ndarray [m]
+        The share of each layer.
+    squares : numpy.ndarray [m]
+        ``‖Az‖²`` of each probe, whose mean is the squared Frobenius norm (of the part probed).
+    entries : numpy.ndarray [n]
+        Sample variance of the entries of ``z ∘ Az``; NaN for fewer than two probes.
+    exact : ExactPart
+        What is added.
+    finite : bool
+        Whether every product was; after one that was not there are no more values.
+    """
+
+    total: np.ndarray
+    layers: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    squares: np.ndarray
+    entries: np.ndarray
+    exact: ExactPart = ExactPart()
+    finite: bool = True
+
+    def __len__(self) -> int:
+        return len(self.total)
 
     @property
     def value(self) -> float:
         """The estimate; NaN without a value."""
-        return self.exact_total + float(np.mean(self.total)) if self.total else float("nan")
+        return self.exact.total + float(np.mean(self.total)) if len(self) else float("nan")
 
     @property
     def standard_error(self) -> float:
@@ -83,88 +112,141 @@ class Samples:
         return standard_error(self.total)
 
     @property
+    def foretold_variance(self) -> float:
+        """The variance of one probe, known better than from the few values themselves.
+
+        ``Var(zᵀAz) = 2 Σ_{i≠j} A_ij²``, and ``Var(z_i (Az)_i) = Σ_{j≠i} A_ij²``: twice the sum of the
+        sample variances of all entries, which are many more than the probes.
+        """
+        return 2 * float(np.sum(self.entries))
+
+    @property
     def frobenius(self) -> float:
         """Estimate of the Frobenius norm; NaN without a value."""
-        if not self.squares:
+        if not len(self):
             return float("nan")
-        return float(np.sqrt(max(self.exact_squares + float(np.mean(self.squares)), 0.0)))
+        return float(np.sqrt(max(self.exact.squares + float(np.mean(self.squares)), 0.0)))
 
 
-def standard_error(values: list[float] | np.ndarray) -> float:
-    """Return the standard error of the mean of independent values."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+class Recorder:
+    """The values of probes as they come in."""
+
+    def __init__(self, dim: int, layers: Layers) -> None:
+        self.where = layers
+        self.rows: list[tuple[float, float]] = []
+        self.shares: dict[str, list[float]] = {}
+        self._mean, self._spread = np.zeros(dim), np.zeros(dim)
+
+    def add(self, signs: np.ndarray, probe: np.ndarray, image: np.ndarray) -> None:
+        """Count one probe: the signs drawn, what was multiplied, and its product."""
+        image = image.astype(np.float64)
+        each = probe.astype(np.float64) * image
+        self.rows.append((float(each.sum()), float(np.sum(image**2))))
+        for path, where in self.where.items():
+            self.shares.setdefault(path, []).append(float(each[where].sum()))
+        entry = signs.astype(np.float64) * image
+        off = entry - self._mean
+        self._mean += off / len(self.rows)
+        self._spread += off * (entry - self._mean)  # Welford's sum of squared deviations
+
+    def samples(self, exact: ExactPart, *, finite: bool) -> Samples:
+        """Return what came in."""
+        count = len(self.rows)
+        totals, squares = np.array(self.rows).reshape(count, 2).T
+        return Samples(
+            total=totals,
+            squares=squares,
+            layers={path: np.array(shares) for path, shares in self.shares.items()},
+            entries=self._spread / (count - 1) if count > 1 else np.full(len(self._spread), np.nan),
+            exact=exact,
+            finite=finite,
+        )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Hutchinson:
     """``zᵀAz`` for random signs z: unbiased, variance ``2(‖A‖_F² − Σ A_ii²)``."""
 
-    def __init__(
-        self, products: Products, dim: int, *, dtype: np.dtype, rng: np.random.Generator, layers: Layers
-    ) -> None:
-        self.products = products
-        self.dim = dim
-        self.dtype = dtype
-        self.rng = rng
-        self.layers = layers
-        self.samples = Samples()
+    products: Products
+    dim: int
+    dtype: np.dtype
+    rng: np.random.Generator
+    layers: Layers
 
     def run(self, count: int) -> Samples:
-        """Add `count` probes, stopping after one that is not finite."""
+        """Return the values of `count` fresh probes, stopping after one that is not finite."""
+        return self.kept_run(count)[0]
+
+    def kept_run(self, count: int) -> tuple[Samples, np.ndarray, np.ndarray]:
+        """Return the values, and the probes [count, n] with their products: a sketch to be."""
+        recorder = Recorder(self.dim, self.layers)
+        probes: list[np.ndarray] = []
+        images: list[np.ndarray] = []
         for _ in range(count):
             probe = rademacher(self.rng, 1, self.dim, self.dtype)
-            image = self.products(probe)[0]
+            image = self.products(probe)
             if not np.isfinite(image).all():
-                self.samples.fail()
-                break
-            self.samples.add(probe[0], image, self.layers)
-        return self.samples
+                return recorder.samples(ExactPart(), finite=False), np.array(probes), np.array(images)
+            recorder.add(probe[0], probe[0], image[0])
+            probes.append(probe[0])
+            images.append(image[0])
+        return recorder.samples(ExactPart(), finite=True), np.array(probes), np.array(images)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class HutchPP(Hutchinson):
     """Exact on the range of a sketch, Hutchinson on what is orthogonal to it.
 
-    With Q an orthonormal basis of ``A S`` for random S, ``tr A = tr(QᵀAQ) + tr((I−QQᵀ)A(I−QQᵀ))``; a
-    layer's share gets the cross term ``(I−QQᵀ)AQQᵀ`` too, which is known from the same products and
-    sums to zero over all coordinates.
+    A layer's share gets the cross term ``(I−QQᵀ)AQQᵀ`` too, which is known from the same products and sums
+    to zero over all coordinates.
+
+    Attributes
+    ----------
+    basis : numpy.ndarray [s, n]
+        Qᵀ, orthonormal rows.
+    exact : ExactPart
+        Of its range.
     """
 
-    def sketch(self, count: int) -> None:
-        """Make Q of `count` vectors: twice as many products."""
-        probes = rademacher(self.rng, count, self.dim, self.dtype)
-        first = self.products(probes)
-        images = np.full((1, 1), np.nan)
-        if np.isfinite(first).all():
-            self.basis = np.linalg.qr(first.astype(np.float64).T)[0].T
-            images = self.products(self.basis.astype(self.dtype)).astype(np.float64)
-        if not np.isfinite(images).all():
-            self._without_sketch(probes, first)
-            return
-        inner = self.basis @ images.T
-        across = images - inner.T @ self.basis
-        shares = np.sum(self.basis * images, axis=0) + np.sum(self.basis * across, axis=0)
-        self.samples.exact_total = float(np.trace(inner))
-        self.samples.exact_layers = {path: float(shares[where].sum()) for path, where in self.layers.items()}
-        self.samples.exact_squares = float(np.sum(inner**2) + 2 * np.sum(across**2))
+    basis: np.ndarray
+    exact: ExactPart
 
-    def _without_sketch(self, probes: np.ndarray, images: np.ndarray) -> None:
-        """Keep what a failed sketch gives nevertheless: values of Hutchinson's estimator."""
-        good = np.isfinite(images).all(axis=1)
-        for probe, image in zip(probes[good], images[good], strict=True):
-            self.samples.add(probe, image, self.layers)
-        self.samples.fail()
+    @classmethod
+    def sketched(cls, plain: Hutchinson, images: np.ndarray) -> HutchPP | None:
+        """Do steps 1 and 2 with the products [s, n] of some probes; None if a further one is not finite."""
+        if not np.isfinite(images).all():
+            return None
+        basis = np.linalg.qr(images.astype(np.float64).T)[0].T
+        again = plain.products(basis.astype(plain.dtype)).astype(np.float64)
+        if not np.isfinite(again).all():
+            return None
+        inner = basis @ again.T
+        across = again - inner.T @ basis
+        shares = np.sum(basis * again, axis=0) + np.sum(basis * across, axis=0)
+        exact = ExactPart(
+            total=float(np.trace(inner)),
+            layers={path: float(shares[where].sum()) for path, where in plain.layers.items()},
+            squares=float(np.sum(inner**2) + 2 * np.sum(across**2)),
+        )
+        fields: dict[str, Any] = {
+            field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)
+        }
+        return cls(**fields, basis=basis, exact=exact)
 
     def run(self, count: int) -> Samples:
-        """Add `count` probes of the part orthogonal to Q."""
-        for _ in range(count if self.samples.finite else 0):
-            probe = self._outside(rademacher(self.rng, 1, self.dim, self.dtype)[0].astype(np.float64))
+        """Do step 3: return the values of `count` fresh probes of the remainder beside the exact part."""
+        recorder = Recorder(self.dim, self.layers)
+        for _ in range(count):
+            signs = rademacher(self.rng, 1, self.dim, self.dtype)[0].astype(np.float64)
+            probe = self._outside(signs)
             image = self.products(probe.astype(self.dtype)[None])[0].astype(np.float64)
             if not np.isfinite(image).all():
-                self.samples.fail()
-                break
-            self.samples.add(probe, self._outside(image), self.layers)
-        return self.samples
+                return recorder.samples(self.exact, finite=False)
+            recorder.add(signs, probe, self._outside(image))
+        return recorder.samples(self.exact, finite=True)
 
     def _outside(self, row: np.ndarray) -> np.ndarray:
+        # Twice: once leaves parts along Q as large as the rounding of what it took out.
         row = row - (self.basis @ row) @ self.basis
         left: np.ndarray = row - (self.basis @ row) @ self.basis
         return left
@@ -172,10 +254,18 @@ class HutchPP(Hutchinson):
 
 @dataclasses.dataclass(frozen=True)
 class LeaveOneOut:
-    """What both leave-one-out estimators share: a basis, its image, and the left-out directions.
+    """Steps 1 and 2 of XTrace and XDiag.
 
-    Without the i-th probe the sketch spans ``Q(I − s_i s_iᵀ)Qᵀ`` with ``s_i`` the normalised i-th column
-    of ``R^{-T}``, so that no further product is needed.
+    Attributes
+    ----------
+    probes : numpy.ndarray [k, n]
+        Ωᵀ.
+    basis, images : numpy.ndarray [k, n]
+        Qᵀ and its products.
+    triangle : numpy.ndarray [k, k]
+        R.
+    left_out : numpy.ndarray [k, k]
+        The directions s_i as columns.
     """
 
     probes: np.ndarray
@@ -201,6 +291,52 @@ class LeaveOneOut:
         return cls(
             probes.astype(np.float64), basis.T, images, triangle, inverse / np.linalg.norm(inverse, axis=0)
         )
+
+
+@dataclasses.dataclass
+class Replicates:
+    """Independent repetitions of XTrace.
+
+    Attributes
+    ----------
+    means, spreads : list of float
+        Mean and error estimate of the leave-one-out values of each.
+    squares : list of float
+        Estimates of the squared Frobenius norm.
+    failed : bool
+        Whether a product was not finite.
+    """
+
+    means: list[float] = dataclasses.field(default_factory=list)
+    spreads: list[float] = dataclasses.field(default_factory=list)
+    squares: list[float] = dataclasses.field(default_factory=list)
+    failed: bool = False
+
+    @property
+    def value(self) -> float:
+        """The estimate; NaN without a replicate."""
+        return float(np.mean(self.means)) if self.means else float("nan")
+
+    @property
+    def frobenius(self) -> float:
+        """Estimate of the Frobenius norm."""
+        return float(np.sqrt(np.mean(self.squares))) if self.squares else float("nan")
+
+    @property
+    def error_estimate(self) -> float:
+        """Spread of the leave-one-out values, over all replicates."""
+        return float(np.mean(self.spreads) / np.sqrt(len(self.means))) if self.means else float("nan")
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error over replicates; None for too few."""
+        return standard_error(self.means) if len(self.means) >= FEW_REPLICATES else None
+
+    @property
+    def error(self) -> float:
+        """What is compared with the error asked for: the standard error where there is one."""
+        error = self.standard_error
+        return self.error_estimate if error is None else error
 
 
 def xtrace(products: Products, probes: np.ndarray) -> np.ndarray:
@@ -235,17 +371,3 @@ def xdiag(products: Products, probes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rest = directions * (weights[:, None] * sketch.probes - images)
     spread = np.std(rest, axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.full(len(whole), np.nan)
     return whole + rest.sum(axis=0) / count, spread
-
-
-def status_of(
-    operator: SymmetricOperator, warnings: list[str], *, finite: bool, kept: str, reached: bool, most: int
-) -> str:
-    """Return the status of an estimate, and warn unless it is ok; `kept` says what stands of a bad one."""
-    subject = getattr(operator, "subject", None)
-    if not finite or (subject is not None and not subject.finite):
-        warnings.append(f"a product held NaN or infinity{kept}")
-        return "non-finite"
-    if not reached:
-        warnings.append(f"the error asked for was not reached within {most} products")
-        return "not-converged"
-    return "ok"

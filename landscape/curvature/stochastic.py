@@ -267,8 +267,6 @@ def diagonal(
     check_choice("method", method, DIAGONAL_METHODS)
     check_whole("num_probes", num_probes, 2)
     operator, started = as_operator(operator), time.perf_counter()
-    if method == "auto":
-        method = "exact" if operator.dim <= num_probes else "hutchinson"
     run = DiagonalRun(
         operator,
         num_probes=num_probes,
@@ -289,7 +287,6 @@ def diagonal(
     }
     return Diagonal(
         **fields,
-        method=method,
         confidence=confidence,
         dim=operator.dim,
         num_matvecs=run.num_matvecs,

@@ -12,6 +12,7 @@ from landscape.errors import ConfigurationError, InputError
 # Columns of the identity that go through one block, and the largest matrix that is formed.
 _BLOCK = 64
 MOST_DENSE = 20_000
+_KEPT = 1_000  # rows up to which a matrix once formed is kept: nothing is estimated that it says exactly
 
 
 class SymmetricOperator:
@@ -25,12 +26,15 @@ class SymmetricOperator:
         Of the products.
     num_matvecs : int
         Products with one vector so far.
+    formed : numpy.ndarray [dim, dim] or None
+        The matrix, where `dense` has computed it, it is small, and finite.
     """
 
     def __init__(self, dim: int, dtype: np.dtype) -> None:
         self.dim = int(dim)
         self.dtype = np.dtype(dtype)
         self.num_matvecs = 0
+        self.formed: np.ndarray | None = None
 
     def __repr__(self) -> str:
         name = getattr(self, "kind", type(self).__name__)
@@ -95,6 +99,8 @@ class SymmetricOperator:
         for start in range(0, self.dim, _BLOCK):
             stop = min(start + _BLOCK, self.dim)
             out[start:stop] = self.rows(np.eye(stop - start, self.dim, start, dtype=self.dtype))
+        if self.dim <= _KEPT and np.isfinite(out).all():
+            self.formed = out.T.copy()
         return out.T
 
     def to_scipy(self) -> Any:

@@ -1,4 +1,20 @@
-"""How a trace is estimated: which method, how many probes, and what may be said of the error."""
+"""How a trace is estimated: which method, how many probes, and what may be said of the error.
+
+With an error asked for instead of a number of probes:
+
+1. *Pilot*: ten probes foretell how many the error takes (`Samples.foretold_variance`, `probes_needed`).
+2. *Sketch* (Hutch++ [1]_): where ``"auto"`` foretells many, the pilot's products become the sketch, and a
+   second pilot is made of what remains.
+3. *Exact*: where ``"auto"`` still foretells more than one product per dimension, the diagonal is computed.
+4. *Answer*: so many fresh probes. No value of a pilot is part of it: averaged in, or stopped on its own
+   error, it would be biased where mean and spread of probes go together (see `landscape.results.probes`).
+
+With fewer products allowed than a pilot and an answer take, all of them are the answer.
+
+References
+----------
+.. [1] Meyer et al., 2021. Hutch++: optimal stochastic trace estimation. arXiv:2010.09649.
+"""
 
 from __future__ import annotations
 
@@ -10,72 +26,16 @@ import numpy as np
 
 from landscape.compute import Progress
 from landscape.curvature import estimators
-from landscape.curvature.estimators import Hutchinson, HutchPP, Samples
+from landscape.curvature.estimators import FEW_REPLICATES, Hutchinson, HutchPP, Replicates, Samples
+from landscape.curvature.probe_status import Asked, status_of
 from landscape.curvature.symmetric import SymmetricOperator
 from landscape.errors import ConfigurationError
+from landscape.results import FEWEST_PROBES, error_reached, probe_interval, probes_needed, too_few_probes
 
-PILOT = 10  # fewest probes, and those from whose variance the number needed is foretold
+PILOT = 10  # probes from which the number needed is foretold
 MANY = 60  # Hutchinson probes from which a sketch is worth its products
 SKETCH = 10
-FEW_REPLICATES = 8
-_MORE = 1.15  # for a variance that the pilot underestimated
 _GROUP_PROBES = 10
-
-
-def t_interval(mean: float, error: float, freedom: int, confidence: float) -> tuple[float, float] | None:
-    """Return Student's t interval; None without degrees of freedom or with a value that is not finite."""
-    if freedom < 1 or not math.isfinite(mean) or not math.isfinite(error):
-        return None
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
-    return mean - half, mean + half
-
-
-@dataclasses.dataclass
-class _Replicates:
-    """Independent repetitions of XTrace.
-
-    Attributes
-    ----------
-    means, spreads : list of float
-        Mean and error estimate of the leave-one-out values of each.
-    squares : list of float
-        Estimates of the squared Frobenius norm.
-    failed : bool
-        Whether a product was not finite.
-    """
-
-    means: list[float] = dataclasses.field(default_factory=list)
-    spreads: list[float] = dataclasses.field(default_factory=list)
-    squares: list[float] = dataclasses.field(default_factory=list)
-    failed: bool = False
-
-    @property
-    def value(self) -> float:
-        """The estimate; NaN without a replicate."""
-        return float(np.mean(self.means)) if self.means else float("nan")
-
-    @property
-    def frobenius(self) -> float:
-        """Estimate of the Frobenius norm."""
-        return math.sqrt(float(np.mean(self.squares))) if self.squares else float("nan")
-
-    @property
-    def error_estimate(self) -> float:
-        """Spread of the leave-one-out values, over all replicates."""
-        return float(np.mean(self.spreads)) / math.sqrt(len(self.means)) if self.means else float("nan")
-
-    @property
-    def standard_error(self) -> float | None:
-        """Standard error over replicates; None for too few."""
-        return estimators.standard_error(self.means) if len(self.means) >= FEW_REPLICATES else None
-
-    @property
-    def error(self) -> float:
-        """What is compared with the error asked for: the standard error where there is one."""
-        error = self.standard_error
-        return self.error_estimate if error is None else error
 
 
 class TraceRun:
@@ -112,7 +72,8 @@ class TraceRun:
 
     def run(self, method: str, *, num_probes: int | None, num_replicates: int) -> dict[str, Any]:
         """Return the fields that depend on the method."""
-        if method == "auto" and num_probes is None and self.operator.dim <= min(MANY, self.max_matvecs):
+        known = self.operator.formed is not None or self.operator.dim <= min(MANY, self.max_matvecs)
+        if method == "auto" and num_probes is None and known:
             method = "exact"
         self._check_means(method, num_probes, num_replicates)
         self.progress.start("trace", total=None)
@@ -150,112 +111,141 @@ class TraceRun:
     def _exact(self) -> dict[str, Any]:
         diagonal = np.full(self.operator.dim, np.nan)
         for i in range(self.operator.dim):
-            product = self.products(np.eye(1, self.operator.dim, i, dtype=self.operator.dtype))[0]
-            if not np.isfinite(product).all():
-                self.warnings.append(f"the diagonal is known for the first {i} coordinates: no trace")
+            entry = self._entry(i)
+            if not math.isfinite(entry):
                 break
-            diagonal[i] = product[i]
+            diagonal[i] = entry
         value = float(diagonal.sum())
+        finite = math.isfinite(value)
         layers = {
             path: _layer(float(diagonal[where].sum()), 0.0, len(where), None)
             for path, where in self.layers.items()
         }
+        known = int(np.isfinite(diagonal).sum())
         return {
             "value": value,
-            "standard_error": 0.0 if math.isfinite(value) else float("nan"),
-            "interval": (value, value) if math.isfinite(value) else None,
+            "standard_error": 0.0 if finite else float("nan"),
+            "interval": (value, value) if finite else None,
             "method": "exact",
-            "num_probes": self.operator.dim,
+            "num_probes": known,
             "per_layer": layers,
-            "status": self._status(math.isfinite(value), reached=True),
+            "status": self._status(
+                finite, kept=f"known are {known:,} of {len(diagonal):,} entries: no trace"
+            ),
         }
+
+    def _entry(self, i: int) -> float:
+        """Return an entry of the diagonal; NaN where its product is not finite."""
+        if self.operator.formed is not None:
+            return float(self.operator.formed[i, i])
+        product = self.products(np.eye(1, self.operator.dim, i, dtype=self.operator.dtype))[0]
+        return float(product[i]) if np.isfinite(product).all() else float("nan")
+
+    # -- independent probes ------------------------------------------------------------------------
 
     def _independent(self, method: str, num_probes: int | None) -> dict[str, Any]:
         """Estimate from independent probes: Hutchinson, or Hutch++ around a sketch."""
-        operator, fixed = self.operator, num_probes is not None
-        settings: dict[str, Any] = {"dtype": operator.dtype, "rng": self.rng, "layers": self.layers}
-        estimator: Hutchinson = Hutchinson(self.products, operator.dim, **settings)
-        chosen = "hutchinson" if method == "auto" else method
-        if method == "auto":
-            pilot = estimator.run(min(PILOT, self.max_matvecs, num_probes or PILOT))
-            if pilot.finite and self._needed(pilot) > MANY and self._sketch_pays(num_probes):
-                chosen = "hutch++"
-                self.extra["pilot_matvecs"] = len(pilot.total)
-        if chosen == "hutch++":
-            estimator = HutchPP(self.products, operator.dim, **settings)
+        operator, fresh = self.operator, num_probes or FEWEST_PROBES
+        plain = Hutchinson(
+            products=self.products,
+            dim=operator.dim,
+            dtype=operator.dtype,
+            rng=self.rng,
+            layers=self.layers,
+        )
+        wants_pilot = (method == "auto" or num_probes is None) and method != "hutch++"
+        pilot, images = None, np.empty((0, operator.dim))
+        if wants_pilot and self._left >= PILOT + fresh:
+            pilot, _, images = plain.kept_run(PILOT)
+            self.extra["pilot_matvecs"] = len(pilot)
+            if not pilot.finite:
+                return self._fields(pilot, "hutchinson", fixed=True)
+        many = pilot is not None and self._needed(pilot) > MANY
+        if method == "hutch++" or (method == "auto" and many and self._sketch_pays(fresh)):
+            return self._with_sketch(plain, pilot, images, num_probes=num_probes, auto=method == "auto")
+        count = num_probes or (self._left if pilot is None else self._needed(pilot))
+        return self._answer(plain, "hutchinson", count, fixed=num_probes is not None)
+
+    def _sketch_pays(self, fresh: int) -> bool:
+        """Return whether there are dimensions, and products for a basis, behind it a pilot and an answer."""
+        return self.operator.dim > 4 * SKETCH and self._left >= SKETCH + PILOT + fresh
+
+    def _with_sketch(
+        self,
+        plain: Hutchinson,
+        pilot: Samples | None,
+        images: np.ndarray,
+        *,
+        num_probes: int | None,
+        auto: bool,
+    ) -> dict[str, Any]:
+        """Estimate by Hutch++: sketch, exact part, and probes of the remainder."""
+        if pilot is None:
             size = min(SKETCH, self._left // 4) if num_probes is None else max(2, num_probes // 3)
-            estimator.sketch(min(size, operator.dim // 3))
-            self.extra["sketch_matvecs"] = 2 * len(getattr(estimator, "basis", ()))
-        if method == "auto" and not fixed and self._dearer_than_exact(estimator):
+            pilot, _, images = plain.kept_run(max(1, min(size, self.operator.dim // 3)))
+        estimator = HutchPP.sketched(plain, images) if pilot.finite else None
+        if estimator is None:  # what a failed sketch gives nevertheless: values of Hutchinson's estimator
+            pilot = dataclasses.replace(pilot, finite=False)
+            return self._fields(pilot, "hutchinson", fixed=True)
+        self.extra["sketch_matvecs"] = len(images) + len(estimator.basis)
+        if num_probes is not None:
+            return self._answer(estimator, "hutch++", num_probes, fixed=True)
+        if self._left < PILOT + FEWEST_PROBES:
+            return self._answer(estimator, "hutch++", self._left, fixed=False)
+        pilot = estimator.run(PILOT)
+        if not pilot.finite:
+            return self._fields(pilot, "hutch++", fixed=True)
+        count = self._needed(pilot)
+        if auto and count > self.operator.dim <= self._left:
             self.extra["abandoned_matvecs"] = self.num_matvecs
             return self._exact()
-        samples = self._enough(estimator, num_probes)
-        return self._fields(samples, chosen, fixed=fixed)
+        return self._answer(estimator, "hutch++", count, fixed=False)
 
-    def _sketch_pays(self, num_probes: int | None) -> bool:
-        """Whether there are dimensions and products left for a sketch and probes behind it."""
-        probes = PILOT if num_probes is None else num_probes
-        sketch = SKETCH if num_probes is None else max(2, num_probes // 3)
-        return self.operator.dim > 4 * SKETCH and self._left >= 2 * sketch + probes
+    def _answer(self, estimator: Hutchinson, method: str, count: int, *, fixed: bool) -> dict[str, Any]:
+        """Make the fresh probes that are the answer."""
+        return self._fields(estimator.run(max(0, min(count, self._left))), method, fixed=fixed)
 
-    def _dearer_than_exact(self, estimator: Hutchinson) -> bool:
-        """Whether the probes still needed cost more than one product a dimension."""
-        samples = self._first(estimator, PILOT)
-        left = self._left
-        more = self._needed(samples) - len(samples.total) if samples.finite else 0
-        return more > self.operator.dim <= left
-
-    def _enough(self, estimator: Hutchinson, num_probes: int | None) -> Samples:
-        """Probe until the standard error is what was asked for, in few looks."""
-        samples = self._first(estimator, num_probes or PILOT)
-        while num_probes is None and samples.finite and not self._reached(samples) and self._left > 0:
-            samples = estimator.run(min(self._left, max(2, self._needed(samples) - len(samples.total))))
-        return samples
-
-    def _first(self, estimator: Hutchinson, count: int) -> Samples:
-        """Bring an estimator to so many probes, within the products that are left."""
-        samples = estimator.samples
-        return (
-            estimator.run(max(0, min(count - len(samples.total), self._left))) if samples.finite else samples
-        )
-
-    def _goal(self, samples: Samples | _Replicates) -> float:
+    def _goal(self, samples: Samples | Replicates) -> float:
         relative = self.relative_error * max(abs(samples.value), samples.frobenius)
         return max(relative, self.absolute_error)
 
-    def _reached(self, samples: Samples) -> bool:
-        return samples.standard_error <= self._goal(samples)
-
-    def _needed(self, samples: Samples) -> int:
-        goal = self._goal(samples)
-        if not goal:
-            return 0
-        spread = samples.standard_error * math.sqrt(len(samples.total))
-        return math.ceil(_MORE * (spread / goal) ** 2) if math.isfinite(spread / goal) else self.max_matvecs
+    def _needed(self, pilot: Samples) -> int:
+        return probes_needed(pilot.foretold_variance, self._goal(pilot))
 
     def _fields(self, samples: Samples, method: str, *, fixed: bool) -> dict[str, Any]:
-        count = len(samples.total)
-        value, error = samples.value, samples.standard_error
+        count, value, error = len(samples), samples.value, samples.standard_error
+        interval = self._interval(samples.total, samples.exact.total)
         layers = {}
         for path, where in self.layers.items():
-            values = samples.layers.get(path, [])
-            if not values:
+            values = samples.layers.get(path, np.empty(0))
+            if not len(values):
                 continue
-            mean = samples.exact_layers.get(path, 0.0) + float(np.mean(values))
-            spread = estimators.standard_error(values)
-            ends = t_interval(mean, spread, len(values) - 1, self.confidence)
-            layers[path] = _layer(mean, spread, len(where), ends)
+            exact = samples.exact.layers.get(path, 0.0)
+            mean, spread = exact + float(np.mean(values)), estimators.standard_error(values)
+            layers[path] = _layer(mean, spread, len(where), self._interval(values, exact))
+        if interval is None and samples.finite:
+            self.warnings.append(too_few_probes(count))
         return {
             "value": value,
             "standard_error": error,
-            "interval": t_interval(value, error, count - 1, self.confidence),
+            "interval": interval,
             "method": method,
             "num_probes": count,
             "per_layer": layers,
             "status": self._status(
-                samples.finite, reached=fixed or self._reached(samples), kept=f"{count} finite probes"
+                samples.finite,
+                reached=fixed or error_reached(error, self._goal(samples)),
+                kept=f"the value is that of the {count} finite probes before it" if count else "no trace",
             ),
         }
+
+    def _interval(self, values: np.ndarray, exact: float) -> tuple[float, float] | None:
+        """Return the interval of a mean of probes and an exact part, which is known up to its rounding."""
+        ends = probe_interval(values, confidence=self.confidence)
+        rounding = 10 * float(np.finfo(self.operator.dtype).eps) * abs(exact)
+        return None if ends is None else (exact + ends[0] - rounding, exact + ends[1] + rounding)
+
+    # -- replicates of XTrace ----------------------------------------------------------------------
 
     def _xtrace(self, num_probes: int | None, num_replicates: int) -> dict[str, Any]:
         """Estimate from leave-one-out values; an interval only from enough replicates of all."""
@@ -264,31 +254,42 @@ class TraceRun:
             return self._exact()
         if self.layers:
             self.warnings.append("XTrace gives no values by layer: hutchinson and hutch++ do")
-        replicates = _Replicates()
-        while len(replicates.means) < num_replicates or self._another(replicates, count, num_probes):
-            if not self._replicate(replicates, count):
-                break
-        made = len(replicates.means)
-        error = replicates.standard_error
-        reached = num_probes is not None or self._goal(replicates) >= replicates.error
+        wanted, pilot = num_replicates, Replicates()
+        if num_probes is None and self._left >= 2 * count * (1 + num_replicates):
+            pilot = self._replicates(count, 1)
+            self.extra["pilot_matvecs"] = 2 * count
+            variance, goal = pilot.error_estimate**2, self._goal(pilot)
+            wanted = max(num_replicates, probes_needed(variance, goal, fewest=1))
+        made = pilot if pilot.failed else self._replicates(count, min(wanted, self._left // (2 * count)))
+        number, interval = len(made.means), None
+        if number >= FEW_REPLICATES:
+            interval = probe_interval(made.means, confidence=self.confidence, fewest=FEW_REPLICATES)
+        elif not made.failed:
+            self.warnings.append(too_few_probes(number, what="replicates", fewest=FEW_REPLICATES))
         return {
-            "value": replicates.value,
-            "standard_error": error,
-            "error_estimate": replicates.error_estimate,
-            "interval": None
-            if error is None
-            else t_interval(replicates.value, error, made - 1, self.confidence),
+            "value": made.value,
+            "standard_error": made.standard_error,
+            "error_estimate": made.error_estimate,
+            "interval": interval,
             "method": "xtrace",
             "num_probes": count,
-            "status": self._status(not replicates.failed, reached=reached, kept=f"{made} finite replicates"),
+            "status": self._status(
+                not made.failed,
+                reached=num_probes is not None or error_reached(made.error, self._goal(made)),
+                kept=f"the value is that of the {number} finite replicates before it"
+                if number
+                else "no trace",
+            ),
         }
 
-    def _another(self, replicates: _Replicates, count: int, num_probes: int | None) -> bool:
-        """Whether an error was asked for that is not reached, and there are products to get closer."""
-        wanted = num_probes is None and replicates.error > self._goal(replicates)
-        return wanted and self._left >= 2 * count
+    def _replicates(self, count: int, number: int) -> Replicates:
+        """Return independent estimates, up to one whose products are not finite."""
+        made = Replicates()
+        while len(made.means) < number and self._replicate(made, count):
+            pass
+        return made
 
-    def _replicate(self, replicates: _Replicates, count: int) -> bool:
+    def _replicate(self, replicates: Replicates, count: int) -> bool:
         """Make one estimate from a sketch of its own; return whether its products were finite."""
         probes, images = self._sphere(count), []
 
@@ -313,11 +314,14 @@ class TraceRun:
         rows *= math.sqrt(self.operator.dim) / np.linalg.norm(rows, axis=1, keepdims=True)
         return rows.astype(self.operator.dtype)
 
-    def _status(self, finite: bool, *, reached: bool, kept: str = "") -> str:
-        said = f": the value is that of the {kept} before it" if kept and not kept.startswith("0 ") else ""
-        return estimators.status_of(
-            self.operator, self.warnings, finite=finite, kept=said, reached=reached, most=self.max_matvecs
+    # -- what is said ------------------------------------------------------------------------------
+
+    def _status(self, finite: bool, *, kept: str, reached: bool = True) -> str:
+        status, warnings = status_of(
+            self.operator, Asked(finite=finite, reached=reached, most=self.max_matvecs, kept=kept)
         )
+        self.warnings += warnings
+        return status
 
     def data_error(self, num_groups: int) -> float | None:
         """Return the standard error from the choice of examples: the same probes on groups of them.
@@ -351,5 +355,7 @@ class TraceRun:
 
 
 def _layer(value: float, error: float, size: int, ends: tuple[float, float] | None) -> dict[str, Any]:
+    if not math.isfinite(value):  # an exact layer of which an entry is not known
+        return {"value": value, "standard_error": float("nan"), "interval": None, "size": size}
     interval = [value, value] if error == 0 else (None if ends is None else list(ends))
     return {"value": value, "standard_error": error, "interval": interval, "size": size}
