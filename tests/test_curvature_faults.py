@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from curvature_samples import INPUTS, LABELS, linear_problem, tanh_params, tanh_problem
+from curvature_samples import INPUTS, LABELS, NaN, linear_problem, tanh_params, tanh_problem
 
 import landscape
 from landscape import (
@@ -273,3 +274,61 @@ def test_notes_on_the_parameters_reach_every_result() -> None:
         assert "nothing is left of x" in text
         assert "the loss ignores idle, x: exact zeros" in text
     assert not hessian(tanh_problem(), tanh_params()).notes
+
+
+def bad_problem() -> Problem:
+    """Return a problem whose loss is finite and whose derivatives are not."""
+
+    def loss(params: Any, batch: Any) -> Any:
+        return jnp.sqrt(jnp.abs(params["w"][0] * 0.0)) + (batch @ params["w"]) ** 2
+
+    return Problem(loss, train=np.eye(3, dtype=np.float32))
+
+
+def numbers_in(value: Any) -> list[float]:
+    """Return every number of a JSON form."""
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in numbers_in(item)]
+    if isinstance(value, list):
+        return [number for item in value for number in numbers_in(item)]
+    return [value] if isinstance(value, float) else []
+
+
+@pytest.mark.parametrize("measure", ["pairs", "trace", "diagonal", "norm", "density", "table", "alignment"])
+def test_products_that_are_not_finite_leave_no_value_bound_or_text_that_pretends(measure: str) -> None:
+    operator = hessian(bad_problem(), W)
+    results: dict[str, Callable[[], Any]] = {
+        "pairs": lambda: top_eigenpairs(operator, 1),
+        "trace": lambda: trace(operator, method="exact", num_groups=3),
+        "diagonal": lambda: diagonal(operator),
+        "norm": lambda: frobenius_norm(operator),
+        "density": lambda: spectral_density(operator, num_steps=2),
+        "table": lambda: landscape.curvature_table(bad_problem(), [W], k=1, density=True),
+        "alignment": lambda: gradient_alignment(bad_problem(), W, k=1),
+    }
+    found = results[measure]()
+    assert found.status == "non-finite"
+    text = str(found)
+    for pretence in ("nan", "exactly", "inf ", "0 pairs", "first 0", "0 finite"):
+        assert pretence not in f"{text} {' '.join(found.warnings)}"
+    data = found.to_dict()["data"]
+    for name in ("value", "interval", "standard_error", "eigenvalues", "residuals", "scale", "values"):
+        assert not numbers_in(data.get(name)), name
+    assert data.get("num_probes", 0) == 0
+
+
+def test_the_probes_before_a_bad_product_are_not_printed_as_the_whole() -> None:
+    found = trace(NaN(8), method="hutchinson")
+    assert "from the 8 before a product that was not finite" in str(found)
+    some = diagonal(NaN(8), method="exact")
+    assert "8 of 200 entries" in str(some)
+    assert "nan" not in str(some)
+
+
+def test_a_scale_of_bad_products_has_no_correlation() -> None:
+    std = {"w": np.array([1.0, 2.0, 3.0], np.float32)}
+    given = landscape.Checkpoint(params=W, std=std)
+    found = landscape.scale_curvature(bad_problem(), given)
+    assert found.status == "non-finite"
+    assert all(record["rank"] is None and record["linear_corrected"] is None for record in found.records)
+    assert "not defined" in str(found)

@@ -352,6 +352,17 @@ def test_networks_without_densities_are_drawn_one_after_the_other() -> None:
     assert all(symbol.endswith("-open") for symbol in fig.data[0].marker.symbol)  # not converged
 
 
+def test_a_trace_is_not_estimated_where_the_whole_spectrum_was_computed() -> None:
+    problem = landscape.Problem(lambda p, b: 0.5 * (b @ p["w"]) ** 2, train=np.eye(100, dtype=np.float32))
+    params = {"w": np.ones(100, np.float32)}
+    found = landscape.curvature_table(problem, [params], k=2)
+    record = found.records[0]
+    assert record["complete_probe"]["exact"]
+    assert record["trace"]["method"] == "exact"
+    assert record["trace"]["value"] == pytest.approx(1.0)
+    assert record["trace"]["interval"] == [record["trace"]["value"]] * 2
+
+
 def test_intervals_are_over_networks_and_only_from_two(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     curvatures = np.linspace(0.1, 10, 40)

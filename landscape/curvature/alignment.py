@@ -64,7 +64,7 @@ class Alignment(Result):
         rows = [
             ("top eigenvalues", ", ".join(format_value(value) for value in self.eigenvalues[:5])),
             ("outliers", f"{self.num_outliers} before the largest ratio of neighbours"),
-            ("gradient in the top space", f"{self.gradient_overlap[-1]:.1%} of its square in {k} directions"),
+            ("gradient in the top space", self._share()),
             ("a random vector", f"{k / self.dim:.1%}"),
         ]
         if self.update_overlap is not None:
@@ -75,8 +75,14 @@ class Alignment(Result):
             rows.append(("Gauss-Newton part", f"{part:.1%} of the top eigenvalues"))
         return rows
 
+    def _share(self) -> str:
+        if not np.isfinite(self.gradient_norm):
+            return "unknown: the gradient is not finite"
+        return f"{self.gradient_overlap[-1]:.1%} of its square in {len(self.eigenvalues)} directions"
+
     def _norm(self) -> list[tuple[str, str]]:
-        return [("gradient norm", format_value(self.gradient_norm))]
+        known = np.isfinite(self.gradient_norm)
+        return [("gradient norm", format_value(self.gradient_norm) if known else "unknown: not finite")]
 
 
 def gradient_alignment(
@@ -139,8 +145,8 @@ def gradient_alignment(
         residual_part=None if newton is None else pairs.eigenvalues - newton,
         dim=operator.dim,
         num_matvecs=pairs.num_matvecs + spent,
-        status=pairs.status,
-        warnings=pairs.warnings,
+        status=pairs.status if np.isfinite(gradient).all() else "non-finite",
+        warnings=(*pairs.warnings, *(() if np.isfinite(gradient).all() else ("the gradient is not finite",))),
         config={**operator.config, "k": k, "tolerance": tolerance, "seed": seed},
         stats={**operator.stats, "seconds": time.perf_counter() - started},
         provenance=provenance(seed=seed, dtype=operator.dtype.name, digests=operator.digests()),

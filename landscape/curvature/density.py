@@ -11,6 +11,7 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress
 from landscape.curvature.eigenpairs import Eigenpairs
+from landscape.curvature.estimates import NOT_FINITE
 from landscape.curvature.estimators import rademacher, standard_error
 from landscape.curvature.lanczos import Lanczos, NonFiniteProductError
 from landscape.curvature.symmetric import SymmetricOperator, as_operator
@@ -78,6 +79,8 @@ class SpectralDensity(Result):
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
         checks, low, high = self.checks, self.nodes.min(), self.nodes.max()
+        if not self.num_probes:
+            return [("density", NOT_FINITE), ("method", f"{self.num_matvecs} products")]
         return [
             ("Ritz values", f"from {format_value(low)} to {format_value(high)}"),
             ("mean eigenvalue", _with_error(checks, "mean_eigenvalue")),
@@ -192,18 +195,26 @@ def spectral_density(
         checks=_checks(nodes, weights, grid, values.mean(axis=0), width=width),
         outliers=np.empty(0) if outliers is None else outliers.eigenvalues,
         outlier_residuals=np.empty(0) if outliers is None else outliers.residuals,
-        num_probes=len(nodes),
+        num_probes=int(np.isfinite(nodes).all(axis=1).sum()),
         num_steps=steps,
         dim=operator.dim,
         num_matvecs=operator.num_matvecs - before,
         status="ok" if finite and (subject is None or subject.finite) else "non-finite",
         warnings=(
             *operator.notes,
-            *(() if finite else ("a product held NaN or infinity: the probes before it stand",)),
+            *(() if finite else (_what_stands(nodes),)),
+            *(("one probe does not know its own error: no band",) if probes == 1 else ()),
         ),
         config={**operator.config, **config},
         stats={**operator.stats, "seconds": time.perf_counter() - started},
         provenance=provenance(seed=seed, dtype=operator.dtype.name, digests=operator.digests()),
+    )
+
+
+def _what_stands(nodes: np.ndarray) -> str:
+    known = int(np.isfinite(nodes).all(axis=1).sum())
+    return (
+        f"a product held NaN or infinity: {f'the {known} probes before it stand' if known else 'no density'}"
     )
 
 

@@ -232,7 +232,10 @@ class DiagonalRun(ProbeRun):
             "standard_errors": np.where(known, 0.0, np.nan),
             "num_probes": number,
             "method": "exact",
-            "status": self.status(reached=True, kept=f"the first {number:,} of {dim:,} entries stand"),
+            "status": self.status(
+                reached=True,
+                kept=f"the first {number:,} of {dim:,} entries stand" if number else "no entries",
+            ),
         }
 
     def _hutchinson(self, *, may_be_exact: bool) -> dict[str, Any]:

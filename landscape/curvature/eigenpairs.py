@@ -11,6 +11,7 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress
 from landscape.curvature.eigensolver import solve
+from landscape.curvature.estimates import NOT_FINITE
 from landscape.curvature.locked_pairs import Settings, State
 from landscape.curvature.symmetric import SymmetricOperator, as_operator
 from landscape.files import jsonable
@@ -110,7 +111,10 @@ class Eigenpairs(Result):
             )
             for i, (value, residual, relative, ok) in enumerate(pairs)
         ]
-        rows.append(("which", f"{self.which} of {self.dim:,}; ± is the residual ‖Hv − λv‖ with its rounding"))
+        if not rows:
+            rows.append(("eigenvalues", NOT_FINITE if self.status == NON_FINITE else "none"))
+        kind = "of the recurrence, up to a bad product" if self.status == NON_FINITE else "with its rounding"
+        rows.append(("which", f"{self.which} of {self.dim:,}; ± is the residual ‖Hv − λv‖ {kind}"))
         rows.append(("none missed", self._probe()))
         rows.append(("products", format_value(self.num_matvecs)))
         return rows

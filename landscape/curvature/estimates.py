@@ -10,7 +10,35 @@ import numpy as np
 
 from landscape.results import Result, format_value
 
-__all__ = ["Diagonal", "FrobeniusNorm", "Trace"]
+__all__ = ["NOT_FINITE", "Diagonal", "FrobeniusNorm", "Trace", "estimate_text"]
+
+NOT_FINITE = "unknown: a product was not finite"
+
+
+def estimate_text(
+    value: float,
+    standard_error: float | None,
+    interval: Any,
+    *,
+    method: str,
+    confidence: float = 0.95,
+    error_estimate: float | None = None,
+) -> str:
+    """Return an estimate with what is known of its error, and only that."""
+    if not np.isfinite(value):
+        return NOT_FINITE
+    text = format_value(value)
+    if method == "exact":
+        return f"{text} exactly"
+    known = standard_error is not None and np.isfinite(standard_error)
+    if known:
+        text += f" ± {format_value(standard_error)} (standard error)"
+    if interval is not None:
+        low, high = (format_value(end) for end in interval)
+        return f"{text}, {format_value(100 * confidence)} % interval [{low}, {high}]"
+    if error_estimate is not None and np.isfinite(error_estimate):
+        text += f", error estimate {format_value(error_estimate)}"
+    return f"{text} (no interval)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -26,13 +54,14 @@ class _Estimated(Result):
     error_estimate : float or None
         Of XTrace: the spread of its leave-one-out values, which is not a standard error.
     interval : tuple of float, or None
-        Student's t; None where nothing honest can be given.
+        Hull of Student's and Hall's (see `landscape.results.probes`); None, with the reason among the
+        warnings, where too few probes were made to know their own error.
     confidence : float
         Its coverage.
     method : str
         The estimator used.
     num_probes : int
-        Independent values behind the standard error.
+        Independent values behind the standard error; those of a pilot are not among them.
     dim : int
         Size of the matrix.
     num_matvecs : int
@@ -50,16 +79,16 @@ class _Estimated(Result):
     num_matvecs: int
 
     def _line(self) -> str:
-        text = format_value(self.value)
-        if self.method == "exact":
-            return f"{text} exactly"
-        if self.interval is not None:
-            low, high = (format_value(end) for end in self.interval)
-            return (
-                f"{text} ± {format_value(self.standard_error)} (standard error), "
-                f"{format_value(100 * self.confidence)} % interval [{low}, {high}]"
-            )
-        return f"{text}, error estimate {format_value(self.error_estimate)} (no interval)"
+        text = estimate_text(
+            self.value,
+            self.standard_error,
+            self.interval,
+            method=self.method,
+            confidence=self.confidence,
+            error_estimate=self.error_estimate,
+        )
+        before = self.status == "non-finite" and np.isfinite(self.value) and self.method != "exact"
+        return f"{text}, from the {self.num_probes} before a product that was not finite" if before else text
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Any:
@@ -90,10 +119,13 @@ class Trace(_Estimated):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
-        rows = [("trace", self._line()), ("mean eigenvalue", format_value(self.value / self.dim))]
+        rows = [("trace", self._line())]
+        if np.isfinite(self.value):
+            rows.append(("mean eigenvalue", format_value(self.value / self.dim)))
         if self.data_standard_error is not None:
             rows.append(("from the examples", f"± {format_value(self.data_standard_error)} (standard error)"))
-        for path, found in list(self.per_layer.items())[:6]:
+        known = [(path, found) for path, found in self.per_layer.items() if np.isfinite(found["value"])]
+        for path, found in known[:6]:
             error = found.get("standard_error")
             rows.append((path, format_value(found["value"]) + (f" ± {format_value(error)}" if error else "")))
         rows.append(("method", f"{self.method}, {self.num_matvecs} products"))
@@ -147,11 +179,17 @@ class Diagonal(Result):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
-        spread = np.quantile(self.values, [0, 0.25, 0.5, 0.75, 1])
+        known = self.values[np.isfinite(self.values)]
+        method = ("method", f"{self.method}, {self.num_matvecs} products")
+        if not len(known):
+            return [("entries", NOT_FINITE), method]
+        spread = np.quantile(known, [0, 0.25, 0.5, 0.75, 1])
         rows = [("quartiles", ", ".join(map(format_value, spread)))]
-        rows.append(("negative entries", f"{np.mean(self.values < 0):.1%} of {self.dim:,}"))
+        if len(known) < self.dim:
+            rows.insert(0, ("known", f"{len(known):,} of {self.dim:,} entries: {NOT_FINITE}"))
+        rows.append(("negative entries", f"{np.mean(known < 0):.1%} of {len(known):,}"))
         if self.standard_errors is not None and self.method != "exact":
             rows.append(("median standard error", format_value(float(np.median(self.standard_errors)))))
         if self.error_estimates is not None:
             rows.append(("median error estimate", format_value(float(np.median(self.error_estimates)))))
-        return [*rows, ("method", f"{self.method}, {self.num_matvecs} products")]
+        return [*rows, method]

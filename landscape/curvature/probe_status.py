@@ -35,5 +35,6 @@ def status_of(operator: SymmetricOperator, ended: Asked) -> tuple[str, list[str]
     if not ended.finite or (subject is not None and not subject.finite):
         return "non-finite", [f"a product held NaN or infinity: {ended.kept}"]
     if not ended.reached:
-        return "not-converged", [f"the error asked for was not reached within {ended.most} products"]
+        most = f"at most {ended.most} products, and the number that a pilot foretold"
+        return "not-converged", [f"the error asked for was not reached within {most}"]
     return "ok", []

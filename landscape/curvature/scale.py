@@ -38,7 +38,8 @@ class ScaleCurvature(Result):
     records : list of dict
         One a network and group of parameters: ``name``, ``method``, ``seed``, ``level``, ``layer``
         (``"all"`` or a path), ``size``, ``rank`` (Spearman's), ``linear`` (Pearson's), ``attenuation``
-        (reliability of an estimated diagonal; 1 if exact), ``linear_corrected`` (clipped to ±1), and
+        (reliability of an estimated diagonal; 1 if exact), ``linear_corrected`` (clipped to ±1), all None
+        where a product was not finite, and
         ``spread`` (the standard deviation of log σ: 0 for a distribution that has not adapted).
     summary : list of dict
         One a method and layer, over seeds at the same level: means of ``rank``, ``linear`` and
@@ -154,6 +155,8 @@ def scale_curvature(
     records: list[dict[str, Any]] = []
     points: list[tuple[np.ndarray, np.ndarray]] = []
     methods, digests = set(), []
+    statuses: list[str] = []
+    warnings: list[str] = []
     progress.start("scale against curvature", total=len(given))
     try:
         for i, checkpoint in enumerate(given):
@@ -170,6 +173,8 @@ def scale_curvature(
                 "name": str(checkpoint.path) if checkpoint.path else f"network {i + 1}",
                 **facts_of(checkpoint),
             }
+            statuses.append(found.status)
+            warnings += [f"{facts['name']}: {note}" for note in found.warnings]
             records += [
                 {**facts, "layer": layer, **_correlations(precision[at], found.values[at], _noise(found, at))}
                 for layer, at in groups.items()
@@ -186,6 +191,8 @@ def scale_curvature(
         precision=[pair[0] for pair in points],
         curvature=[pair[1] for pair in points],
         method=" and ".join(sorted(methods)),
+        status=next((status for status in statuses if status != "ok"), "ok"),
+        warnings=tuple(dict.fromkeys(warnings)),
         config={**operator.config, **config, "checkpoints": sorted({record["name"] for record in records})},
         stats={**operator.stats, "seconds": time.perf_counter() - started, "networks": len(given)},
         provenance=provenance(seed=seed, dtype=operator.dtype.name, digests=digests[0]),
@@ -217,6 +224,12 @@ def _noise(found: Any, at: np.ndarray) -> float:
 
 
 def _correlations(precision: np.ndarray, curvature: np.ndarray, noise: float) -> dict[str, Any]:
+    spread = float(np.std(-0.5 * np.log(precision)))
+    if not np.isfinite(
+        curvature
+    ).all():  # of what is left of a diagonal no correlation is that of the network
+        unknown = dict.fromkeys(("rank", "linear", "attenuation", "linear_corrected"))
+        return {"size": len(precision), **unknown, "spread": spread}
     linear, rank = _pearson(precision, curvature), _pearson(_ranks(precision), _ranks(curvature))
     variance = float(np.var(curvature))
     reliability = max(1 - noise / variance, 0.0) if variance else 0.0
@@ -229,7 +242,7 @@ def _correlations(precision: np.ndarray, curvature: np.ndarray, noise: float) ->
         "linear_corrected": _clipped(linear / reliability**0.5)
         if attenuated and linear is not None
         else None,
-        "spread": float(np.std(-0.5 * np.log(precision))),
+        "spread": spread,
     }
 
 

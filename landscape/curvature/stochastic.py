@@ -37,8 +37,9 @@ def trace(  # noqa: PLR0913  one keyword a setting
 
     Hutchinson: the mean of :math:`z^\top A z` over random signs. Hutch++ [1]_ computes the part in the
     range of a sketch exactly and probes the rest. XTrace [2]_ leaves out one probe of its sketch at a
-    time. ``"auto"`` makes ten Hutchinson probes, and goes over to Hutch++ (keeping none of them) where
-    they foretell more than 60; where one product a dimension costs no more, the trace is exact.
+    time. ``"auto"`` makes a pilot of ten Hutchinson probes, and goes over to Hutch++ (with the pilot as its
+    sketch) where they foretell more than 60; where one product per dimension costs no more, or the matrix
+    has been formed already, the trace is exact.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def trace(  # noqa: PLR0913  one keyword a setting
         ``"exact"`` takes one product a dimension; ``"auto"`` does so where that costs no more.
     relative_error : float
         Standard error asked for, relative to the larger of the trace's size and the Frobenius norm:
-        the trace of an indefinite matrix may be 0.
+        the trace of an indefinite matrix may be 0. What comes out may be up to a quarter more.
     absolute_error : float, optional
         A floor in the trace's units: a smaller standard error is never asked for.
     max_matvecs : int
@@ -57,8 +58,8 @@ def trace(  # noqa: PLR0913  one keyword a setting
     num_probes : int, optional
         A fixed number of probes instead of a requested error (probes of the sketch for XTrace).
     num_replicates : int
-        Fewest independent repetitions of XTrace, which makes more until the error asked for is reached:
-        from 8 on they give a standard error and an interval, before that its error estimate is compared.
+        Fewest independent repetitions of XTrace, which makes as many as a first one, not part of the
+        answer, foretells: 8 or more give a standard error and an interval.
     num_groups : int, optional
         Groups of examples, on which the same probes measure how the trace varies with the data
         (`data_standard_error`); ten more passes over the data. By default none, 8 on a subset.
@@ -78,18 +79,22 @@ def trace(  # noqa: PLR0913  one keyword a setting
     Raises
     ------
     ConfigurationError
-        If a setting cannot be meant, or `max_matvecs` is less than the probes asked for take.
+        If a setting is invalid, or `max_matvecs` is less than the probes asked for take.
 
     Notes
     -----
-    After ten probes the number needed is foretold from their variance and taken at once; looking at
-    every probe would stop on lucky ones. Hutch++'s guarantee is for semi-definite matrices; on others
-    its interval is still that of independent probes.
+    A pilot of ten probes foretells how many the error takes, and as many fresh ones, at least ten, are the
+    answer: stopped on its own error, or averaged with the pilot, it would be biased and its interval too
+    short. Intervals are the hull of Student's and of Hall's for skewed values [3]_; fewer than ten probes give
+    none, and a warning says so. The simulated coverage of .95 is .936 to .965 over flat, decaying, spiked,
+    indefinite and low-rank spectra. Hutch++'s guarantee is for semi-definite matrices; on others its interval
+    is still that of independent probes.
 
     References
     ----------
     .. [1] Meyer et al., 2021. Hutch++: optimal stochastic trace estimation. arXiv:2010.09649.
     .. [2] Epperly, Tropp and Webber, 2024. XTrace. arXiv:2301.07825.
+    .. [3] Hall, 1992. On the removal of skewness by transformation. J. Royal Statistical Society B 54(1).
 
     Examples
     --------
@@ -170,7 +175,8 @@ def frobenius_norm(
 ) -> FrobeniusNorm:
     r"""Estimate :math:`\|A\|_F` from :math:`E\|Az\|^2 = \|A\|_F^2` over random signs z.
 
-    The interval is Student's t for the square, and its root.
+    The interval is that of the mean square, the hull of Student's and Hall's for skewed values, and its root:
+    :math:`\|Az\|^2` is distributed like a sum of weighted :math:`\chi^2_1`. Fewer than ten probes give none.
 
     Parameters
     ----------
@@ -179,7 +185,8 @@ def frobenius_norm(
     num_probes : int
         Products, at least 2; as many as the matrix has dimensions make it exact.
     relative_error : float, optional
-        Standard error asked for, relative to the norm: more probes follow until it is reached.
+        Standard error asked for, relative to the norm, within a quarter: a pilot of 20 probes foretells how
+        many it takes, if more than `num_probes`, and as many fresh ones answer.
     max_matvecs : int
         Most products; the status is ``"not-converged"`` where they did not suffice.
     confidence : float
@@ -244,7 +251,8 @@ def diagonal(
         Products (XDiag takes half of them for its sketch).
     relative_error : float, optional
         Length of the vector of standard errors asked for (error estimates for XDiag), relative to the
-        length of the diagonal. Hutchinson adds probes until it is reached.
+        length of the diagonal, within a quarter. For Hutchinson a pilot of ten probes foretells how many it
+        takes, if more than `num_probes`, and as many fresh ones answer.
     max_matvecs : int
         Most products then; the status is ``"not-converged"`` where they did not suffice.
     confidence : float

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from landscape.curvature.estimates import NOT_FINITE, estimate_text
 from landscape.results import format_value
 
 _SHOWN = 8
@@ -109,14 +111,17 @@ def probe_text(record: Mapping[str, Any]) -> str:
 
 def _trace(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = record["trace"]
-    text = f"{format_value(found['value'])} ± {format_value(found['standard_error'])} (standard error)"
-    if found.get("interval") is not None:
-        low, high = (format_value(end) for end in found["interval"])
-        text += f", 95 % interval [{low}, {high}]"
-    rows = [("trace", f"{text}, {found['method']}")]
+    text = estimate_text(
+        found["value"], found["standard_error"], found.get("interval"), method=found["method"]
+    )
+    rows = [("trace", text if found["method"] == "exact" else f"{text}, {found['method']}")]
     if found.get("data_standard_error") is not None:
         rows.append(("from the examples", f"± {format_value(found['data_standard_error'])} (standard error)"))
-    layers = list((record.get("per_layer") or {}).items())
+    layers = [
+        (path, layer)
+        for path, layer in (record.get("per_layer") or {}).items()
+        if math.isfinite(layer["value"])
+    ]
     rows += [
         (path, f"{format_value(layer['value'])} ± {format_value(layer['standard_error'])}")
         for path, layer in layers[:_SHOWN]
@@ -128,6 +133,8 @@ def _trace(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def check_texts(checks: Mapping[str, float]) -> list[tuple[str, str]]:
     """Return the checks of a density: its mass, and its moments beside those of the probes."""
+    if not math.isfinite(checks["mass"]):
+        return [("density", NOT_FINITE)]
     rows = [("density: mass", f"{checks['mass']:.6f} as drawn (1 if none is lost)")]
     for name in _CHECKS[1:]:
         value, error, drawn = (format_value(checks[f"{name}{end}"]) for end in ("", "_error", "_drawn"))
@@ -152,13 +159,21 @@ def line(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None) -> str:
         parts.append(f"{names} {shown} (residuals up to {format_value(float(max(record['residuals'])))})")
     if record.get("trace") is not None:
         found = record["trace"]
-        text = f"trace {format_value(found['value'])} ± {format_value(found['standard_error'])}"
+        text = f"trace {_short(found)}"
         if found.get("data_standard_error") is not None:
             text += f" (from the examples ± {format_value(found['data_standard_error'])})"
         parts.append(text)
     if spectrum is not None:
-        parts.append(f"density of mass {spectrum['checks']['mass']:.4f}")
+        mass = spectrum["checks"]["mass"]
+        parts.append(f"density of mass {mass:.4f}" if math.isfinite(mass) else f"density {NOT_FINITE}")
     return "; ".join([*parts, *_doubts(record)])
+
+
+def _short(found: Mapping[str, Any]) -> str:
+    """Return a value with its standard error, for a line among others."""
+    if not math.isfinite(found["value"]):
+        return NOT_FINITE
+    return f"{format_value(found['value'])} ± {format_value(found['standard_error'])}"
 
 
 def _doubts(record: Mapping[str, Any]) -> list[str]:

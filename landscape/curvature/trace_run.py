@@ -130,7 +130,8 @@ class TraceRun:
             "num_probes": known,
             "per_layer": layers,
             "status": self._status(
-                finite, kept=f"known are {known:,} of {len(diagonal):,} entries: no trace"
+                finite,
+                kept=f"{known:,} of {len(diagonal):,} entries are known: no trace" if known else "no trace",
             ),
         }
 
@@ -341,6 +342,9 @@ class TraceRun:
             ]
         )
         self.extra["data_passes"] = _GROUP_PROBES
+        if not np.isfinite(values).all():
+            self.warnings.append("a product with a group of the examples was not finite: no error from them")
+            return None
         means = values.mean(axis=1)
         both = values - means[:, None] - values.mean(axis=0)[None] + values.mean()
         freedom = (num_groups - 1) * (_GROUP_PROBES - 1)
