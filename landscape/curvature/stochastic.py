@@ -85,10 +85,10 @@ def trace(  # noqa: PLR0913  one keyword a setting
     -----
     A pilot of ten probes foretells how many the error takes, and as many fresh ones, at least ten, are the
     answer: stopped on its own error, or averaged with the pilot, it would be biased and its interval too
-    short. Intervals are the hull of Student's and of Hall's for skewed values [3]_; fewer than ten probes give
-    none, and a warning says so. The simulated coverage of .95 is .936 to .965 over flat, decaying, spiked,
-    indefinite and low-rank spectra. Hutch++'s guarantee is for semi-definite matrices; on others its interval
-    is still that of independent probes.
+    short. Intervals are the hull of Student's and of Hall's for skewed values [3]_; fewer than ten probes
+    give none, and a warning says so. The simulated coverage of .95 is .936 to .965 over flat, decaying,
+    spiked, indefinite and low-rank spectra. Hutch++'s guarantee is for semi-definite matrices; on others its
+    interval is still that of independent probes.
 
     References
     ----------
