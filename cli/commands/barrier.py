@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import devices, option, own_problem, writing
+from cli.shared import devices, estimates, option, own_problem, writing
 from cli.shared.frame import Outcome, Session
 from cli.shared.text import cell, strict
 from landscape.errors import ConfigurationError
@@ -76,6 +76,7 @@ RENAMED = {"num_points": "points", "num_resamples": "resamples"}
 @option.plotlyjs
 @option.device
 @option.force
+@option.dry_run
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -95,6 +96,7 @@ def command(
     The barrier is given above the chord (Entezari et al. 2022) and above the mean of the endpoints
     (git-re-basin), with a 95 % interval over examples, for every split and metric.
     """
+    dry_run = options.pop("dry_run")
     before: Mapping[str, Any] = {}
     if config_file is not None:
         before = {} if checkpoints else _digests(config_file)
@@ -103,6 +105,8 @@ def command(
         raise click.UsageError(f"two checkpoints are expected, got {len(checkpoints)}", ctx)
     writing.check(outputs, force=force, inputs=checkpoints)
     devices.configure(device)
+    if dry_run:
+        return _planned(checkpoints, device, options)
     result = _noting_changes(_compute(session, checkpoints, device, options), before)
     written = [
         file
@@ -110,6 +114,19 @@ def command(
         for file in writing.write_result(result, path, plotlyjs=plotlyjs, force=force)
     ]
     return outcome_of(result, written)
+
+
+def _planned(paths: tuple[Path, ...], device: str, options: Mapping[str, Any]) -> Outcome:
+    """Return what a dry run says."""
+    same = ("split", "refine", "batch_size", "dtype", "batch_stats", "allow_nonfinite")
+    given = {"num_points": options["points"], **{key: options[key] for key in same}}
+
+    def estimate(problem: Any, networks: list[Any]) -> Any:
+        from landscape.connectivity import barrier_cost
+
+        return barrier_cost(problem, *networks, **given)
+
+    return estimates.planned(paths, device=device, options=options, estimate=estimate)
 
 
 def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Mapping[str, Any]) -> Result:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import devices, networks, option, stored, writing
+from cli.shared import devices, estimates, networks, option, stored, writing
 from cli.shared.frame import Outcome, Session
 
 if TYPE_CHECKING:
     from landscape import Checkpoint
     from landscape.compute import Progress
+    from landscape.network import Estimate
     from landscape.results import Result
 
 # Options that the library takes under another name; all others are spelt alike.
@@ -76,6 +77,7 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
 @option.plotlyjs
 @option.device
 @option.force
+@option.dry_run
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -95,12 +97,15 @@ def command(
     Every eigenvalue comes with its residual (an eigenvalue lies within it), every estimate with a
     standard error and an interval. Several checkpoints of one network share one compiled program.
     """
+    dry_run = options.pop("dry_run")
     if config_file is not None:
         checkpoints, options = stored.restored(ctx, config_file, "curvature", checkpoints, **options)
     if not checkpoints:
         raise click.UsageError("at least one checkpoint is expected", ctx)
     writing.check(outputs, force=force, inputs=checkpoints)
     devices.configure(device)
+    if dry_run:
+        return estimates.planned(checkpoints, device=device, options=options, estimate=_estimate(options))
 
     def compute(problem: Any, given: list[Checkpoint]) -> Result:
         if options["scale"]:
@@ -112,6 +117,21 @@ def command(
         session, "curvature", checkpoints, device=device, options=options, measure=compute
     )
     return networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
+
+
+def _estimate(options: Mapping[str, Any]) -> Callable[[Any, list[Checkpoint]], Estimate]:
+    """Return what estimates a measurement with these options."""
+    wanted = ("which", "trace", "relative_error", "density", "scale")
+    evaluated = ("split", "batch_size", "dtype", "allow_nonfinite")
+    given = {key: options[key] for key in (*wanted, *evaluated)}
+    given |= {"k": options["top"], "subset": options["examples"], "mask": None if options["mask"] else False}
+
+    def estimate(problem: Any, checkpoints: list[Checkpoint]) -> Estimate:
+        from landscape.curvature import curvature_cost
+
+        return curvature_cost(problem, checkpoints, **given, where=tuple(options["where"]) or None)
+
+    return estimate
 
 
 def _table(

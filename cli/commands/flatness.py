@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from cli.shared import devices, networks, option, stored, writing
+from cli.shared import devices, estimates, networks, option, stored, writing
 from cli.shared.frame import Outcome, Session
 from landscape.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from landscape import Checkpoint
+    from landscape.network import Estimate
     from landscape.results import Result
 
 
@@ -56,6 +57,7 @@ class Names(click.ParamType[str]):
     "flatness",
     examples=(
         "landscape flatness a.h5",
+        "landscape flatness a.h5 --measures all --dry-run",
         "landscape flatness a.h5 --measures sam,adaptive_l2 --radius sam=0.1 --set sam.m=64",
         "landscape flatness a.h5 --measures gaussian --radius 0.05,0.01,0.2",
         "landscape flatness run/*/seed-*/level-*.h5 -o flatness.html -o flatness.h5",
@@ -117,6 +119,7 @@ class Names(click.ParamType[str]):
 @option.plotlyjs
 @option.device
 @option.force
+@option.dry_run
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -138,6 +141,7 @@ def command(
     Keys of --set are settings of a measure, such as local_entropy.reference=1e5; a wrong one is answered
     with those there are.
     """
+    dry_run = options.pop("dry_run")
     if options.pop("listed"):
         return _catalogue()
     if config_file is not None:
@@ -148,6 +152,8 @@ def command(
     writing.check(outputs, force=force, inputs=checkpoints)
     settings = _settings(options)
     devices.configure(device)
+    if dry_run:
+        return estimates.planned(checkpoints, device=device, options=options, estimate=_estimate(settings))
 
     def compute(problem: Any, given: list[Checkpoint]) -> Result:
         from landscape import flatness_table
@@ -159,6 +165,18 @@ def command(
         session, "flatness", checkpoints, device=device, options=options, measure=compute
     )
     return networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
+
+
+def _estimate(settings: Mapping[str, Any]) -> Callable[[Any, list[Checkpoint]], Estimate]:
+    """Return what estimates a measurement with these settings."""
+
+    def estimate(problem: Any, given: list[Checkpoint]) -> Estimate:
+        from landscape.flatness import flatness_cost
+
+        wanted = {key: value for key, value in settings.items() if key != "seed"}
+        return flatness_cost(problem, given, **wanted)
+
+    return estimate
 
 
 def _one_space(ctx: click.Context, options: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Barrier as Barrier,
         loss_barrier as loss_barrier,
     )
+    from landscape.connectivity.cost import barrier_cost as barrier_cost
     from landscape.connectivity.curves import ConnectingCurve as ConnectingCurve, connect as connect
     from landscape.connectivity.line import RECOMPUTE as RECOMPUTE, treatment as treatment
     from landscape.connectivity.matrix import BarrierMatrix as BarrierMatrix, barrier_matrix as barrier_matrix
@@ -23,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Barrier",
             "loss_barrier",
         ),
+        "cost": ("barrier_cost",),
         "matrix": ("BarrierMatrix", "barrier_matrix"),
         "relations": ("PATTERNS",),
         "curves": ("ConnectingCurve", "connect"),

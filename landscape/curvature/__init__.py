@@ -11,6 +11,9 @@ if TYPE_CHECKING:
         Alignment as Alignment,
         gradient_alignment as gradient_alignment,
     )
+    from landscape.curvature.cost import (
+        curvature_cost as curvature_cost,
+    )
     from landscape.curvature.density import (
         SpectralDensity as SpectralDensity,
         spectral_density as spectral_density,
@@ -69,6 +72,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Alignment",
             "gradient_alignment",
         ),
+        "cost": ("curvature_cost",),
         "density": (
             "SpectralDensity",
             "spectral_density",

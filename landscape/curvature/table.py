@@ -11,6 +11,7 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress
 from landscape.curvature import table_rows
+from landscape.curvature.cost import curvature_cost
 from landscape.curvature.density import spectral_density
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.operators import fisher, gauss_newton, hessian
@@ -209,7 +210,12 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
     wanted = _Wanted(k, which, tolerance, trace, relative_error, density, per_layer, matrix, seed)
     records, spectra, stats, warnings, digests = [], [], [], [], []
     config: Mapping[str, Any] = {}
-    progress.start("curvature", total=len(given))
+    label = "curvature"
+    if progress is not SILENT:  # who is not shown the estimate does not pay for it
+        wishes: dict[str, Any] = {"k": k, "which": which, "trace": trace, "density": density, **options}
+        wishes |= {"relative_error": relative_error, "mask": None if use_mask else False}
+        label = curvature_cost(problem, given, order=2, **wishes).label
+    progress.start(label, total=len(given))
     try:
         for i, item in enumerate(given):
             name = names[i] if names else _name(item, i)

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from landscape.flatness.entropy import (
         local_entropy as local_entropy,
     )
+    from landscape.flatness.forecast import (
+        flatness_cost as flatness_cost,
+    )
     from landscape.flatness.gaussian import (
         average_sharpness as average_sharpness,
         gaussian_robustness as gaussian_robustness,
@@ -58,6 +61,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "entropy": ("local_entropy",),
+        "forecast": ("flatness_cost",),
         "gaussian": (
             "average_sharpness",
             "gaussian_robustness",

@@ -1,66 +1,16 @@
-"""What a measure costs, in units that a network sets the price of. No jax.
+"""What each measure costs at one network, with its settings. No jax.
 
-The counts are those of a network's own loss over all its data: forward passes, gradients, products with a
-curvature matrix, and vectors as long as the parameters that are held at once. Where a measure stops by
-itself they are what it usually takes (`Cost.most` says so).
+Where a measure stops by itself the counts are what it usually takes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Cost", "Costing"]
-
-# Prices where none was measured, in gradients: one reverse sweep costs two forward passes beside its own
-# (Griewank and Walther, 2008. Evaluating derivatives, section 4.4), and a product about three gradients
-# (up to four on the transformer of benchmarks/RESULTS.md).
-GRADIENTS_PER_PASS, GRADIENTS_PER_PRODUCT = 1 / 3, 4.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a measure costs at one network.
-
-    Attributes
-    ----------
-    passes, gradients, products : float
-        Evaluations of the whole data: of the loss, of its gradient, of a curvature matrix.
-    vectors : int
-        Vectors of the parameters' length that are held at once.
-    stops : bool
-        Whether the measure stops by itself, so that the counts are typical ones.
-    """
-
-    passes: float = 0
-    gradients: float = 0
-    products: float = 0
-    vectors: int = 4
-    stops: bool = False
-
-    def __add__(self, other: Cost) -> Cost:
-        """Return the cost of both, one after the other."""
-        return Cost(
-            passes=self.passes + other.passes,
-            gradients=self.gradients + other.gradients,
-            products=self.products + other.products,
-            vectors=max(self.vectors, other.vectors),
-            stops=self.stops or other.stops,
-        )
-
-    @property
-    def in_gradients(self) -> float:
-        """The whole cost in gradients, at the usual prices."""
-        return self.gradients + GRADIENTS_PER_PASS * self.passes + GRADIENTS_PER_PRODUCT * self.products
-
-    def __str__(self) -> str:
-        """Return the counts in words."""
-        counts = (("passes", self.passes), ("gradients", self.gradients), ("products", self.products))
-        shown = [f"{count:,.0f} {name}" for name, count in counts if count]
-        text = ", ".join(text.removesuffix("s") if text.startswith("1 ") else text for text in shown)
-        return f"about {text}" if self.stops else text
-
+from landscape.network import Cost
 
 # What a measure costs with these settings: its keywords, `draws`, `num_radii` and `dim`.
 Costing = Callable[[Mapping[str, Any]], Cost]
@@ -117,7 +67,7 @@ def of_eigenpair(settings: Mapping[str, Any]) -> Cost:
 def of_trace(settings: Mapping[str, Any]) -> Cost:
     """Return the cost of a trace with an error of five per cent, which follows from the spectrum."""
     error = settings.get("relative_error", 0.05)
-    return _krylov(settings, max(20.0, 200 * (0.05 / error) ** 2))
+    return _krylov(settings, max(20.0, 120 * (0.05 / error) ** 2))
 
 
 def of_quadrature(settings: Mapping[str, Any]) -> Cost:
@@ -133,4 +83,7 @@ def _krylov(settings: Mapping[str, Any], products: float) -> Cost:
 def of_chains(settings: Mapping[str, Any]) -> Cost:
     """Return the cost of Langevin chains: burn-in and samples at six stiffnesses or more."""
     samples, chains = settings["samples"], settings["chains"]
-    return Cost(gradients=6 * chains * (samples + max(samples // 3, 10) + 1), vectors=8 * chains)
+    nodes = max(4, math.ceil(math.log(settings["reference"] / settings["radius"])))
+    pilots = 5 * max(3, math.ceil(samples / 15))  # three blocks of turns or more
+    gradients = 33 + chains * nodes * (pilots + samples + 1)
+    return Cost(gradients=gradients, vectors=(nodes + 8) * chains + 48, stops=True)

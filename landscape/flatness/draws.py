@@ -70,11 +70,11 @@ def rises_of_draws(
             for name, values in _along(around, rays, temperature).items():
                 whole = rises.setdefault(name, np.empty((draws, len(steps))))
                 whole[row : row + height, column : column + width] = values
+            around.worked(passes=height * width)
             column += width
             if column == len(steps):
                 row, column = row + height, 0
                 done(height)
-    around.num_evaluations += draws * len(steps)
     return rises
 
 

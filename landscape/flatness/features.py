@@ -47,7 +47,7 @@ def feature_spreads(around: Neighbourhood, kernels: Mapping[str, tuple[int, ...]
         near = _moments(around, features, {path: np.zeros(size) for path, size in sizes.items()})
         means = {path: mean for path, (mean, _) in near.items()}
         found = _moments(around, features, means)
-    around.num_evaluations += 2
+    around.worked(passes=2)
     spreads = {}
     for path, (shift, square) in found.items():
         spread = np.sqrt(np.maximum(square - shift**2, 0.0))

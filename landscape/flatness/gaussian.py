@@ -62,7 +62,7 @@ def gaussian_robustness(
     seed : int
         Of the draws.
     progress : Progress, optional
-        Is told of every pair.
+        Is told of every evaluation of the data.
     **options
         ``mask``, ``where``, ``split``, ``subset``, ``batch_size``, ``dtype``, ``allow_nonfinite``: see
         `Options`.
@@ -274,7 +274,6 @@ def mirrored(
         draws=draws,
         seed=seed,
         temperature=temperature,
-        done=around.progress.advance,
     )
     return {name: values.reshape(draws, -1, 2).mean(2) for name, values in found.items()}
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from landscape.compute import SILENT, Progress
+
 _DENSE_UP_TO = 256
 _STEPS, _MOST_STEPS = 30, 150  # of the quadrature; the error falls as exp(-4 steps / √condition)
 FINEST = {"float32": 1e-6, "float64": 1e-13}  # tolerances that eigenpairs can still reach
@@ -28,7 +30,13 @@ class Spectrum:
 
 
 def spectrum_beside(
-    operator: Any, slope: np.ndarray, stiffness: tuple[float, float], *, probes: int, seed: int
+    operator: Any,
+    slope: np.ndarray,
+    stiffness: tuple[float, float],
+    *,
+    probes: int,
+    seed: int,
+    progress: Progress = SILENT,
 ) -> Spectrum:
     """Return the differences of log det(I + H/γ) over probes, and of ½ gᵀ(H + γI)⁻¹g, between two γ."""
     gamma, reference = stiffness
@@ -55,13 +63,13 @@ def spectrum_beside(
 
     # Ritz values say nothing of what lies beyond them; a pair with its residual and probe does. One
     # below -γ is proof enough; one above it needs a residual that γ is large beside.
-    ends = top_eigenpairs(operator, 1, which="both", tolerance=1e-3, seed=seed)
+    ends = top_eigenpairs(operator, 1, which="both", tolerance=1e-3, seed=seed, progress=progress)
     if not len(ends.eigenvalues):
         return Spectrum(determinants=np.array([]), status=ends.status)
     below = ends.eigenvalues - ends.residuals
     if np.min(below) <= -gamma < np.min(ends.eigenvalues):
         finer = max(0.25 * gamma / ends.scale, FINEST[np.dtype(operator.dtype).name])
-        ends = top_eigenpairs(operator, 1, which="both", tolerance=finer, seed=seed)
+        ends = top_eigenpairs(operator, 1, which="both", tolerance=finer, seed=seed, progress=progress)
         below = ends.eigenvalues - ends.residuals
     lowest = float(np.min(ends.eigenvalues))
     undecided = float(np.min(below)) <= -gamma
@@ -71,8 +79,11 @@ def spectrum_beside(
     rng = np.random.default_rng(seed)
     starts = rng.choice((-1.0, 1.0), (probes, operator.dim))
     square = float(slope @ slope)
-    runs = [_projected(operator, start, rng, steps) for start in starts]
-    toward = _projected(operator, slope if square else starts[0], rng, steps)
+    projections = []
+    for start in (*starts, slope if square else starts[0]):
+        projections.append(_projected(operator, start, rng, steps))
+        progress.advance(steps)
+    runs, toward = projections[:-1], projections[-1]
 
     def totals(size: int) -> tuple[np.ndarray, float]:
         each = [_form(run[:size, :size], logarithm) for run in runs]

@@ -58,7 +58,7 @@ def keskar_sharpness(  # noqa: PLR0913  one keyword a setting
     seed : int
         Of subspace and starts.
     progress : Progress, optional
-        Is told of every start.
+        Is told of every evaluation of the data.
     **options
         ``mask``, ``where``, ``split``, ``subset``, ``batch_size``, ``dtype``, ``allow_nonfinite``: see
         `Options`.
@@ -127,7 +127,7 @@ def keskar_of(
         count = check_whole("subspaces", subspaces, 4)
         balls = (_subspace(around, used, subspace, rng) for _ in range(count))  # type: ignore[assignment]
         settings |= {"subspace": subspace, "subspaces": count}
-    around.progress.note("maximising")
+    around.meter.progress.note("maximising")
     best, first, bad = _boxes_worst(around, balls, settings)
     found = known_rises(best)
     highs = np.array([np.nanmax(row) if np.isfinite(row).any() else np.nan for row in found])
@@ -169,8 +169,7 @@ def _boxes_worst(
             begins = make_starts(ball, settings["starts"], settings["seed"], number)
             climbed = ascend(programs, around.place, ball, begins, parts=parts)[:3]
             rows.append([np.asarray(part, np.float64) for part in climbed])
-            around.num_evaluations += settings["starts"] * (settings["steps"] + 1)
-            around.progress.advance(settings["starts"])
+            around.worked(gradients=settings["starts"] * (settings["steps"] + 1))
     return np.array(rows).transpose(1, 0, 2)
 
 

@@ -24,7 +24,8 @@ from landscape.flatness.evaluations import (
     plain,
     programs_of,
 )
-from landscape.network import Subject, differentiable, make_subject, network_of
+from landscape.flatness.meter import Meter, Products
+from landscape.network import Cost, Subject, differentiable, make_subject, network_of
 from landscape.problem import Problem, checked_outputs, example_numbers, problem_for, stated, subset_of
 from landscape.results import check_choice, read_from
 from landscape.trees import by_path, check_same_architecture
@@ -94,7 +95,7 @@ class Neighbourhood:
         )
         self.given = params
         self.options = options
-        self.progress = progress or SILENT
+        self.meter = Meter(progress or SILENT)
         self.dtype = np.dtype(options.dtype or "float32")
         self.layout = self.subject.layout
         self.size, self.dim = self.layout.size, self.subject.dim
@@ -229,6 +230,16 @@ class Neighbourhood:
 
     # -- what measures ask -------------------------------------------------------------------------
 
+    def worked(self, *, passes: int = 0, gradients: int = 0) -> None:
+        """Count evaluations of the data, and move the bar."""
+        self.num_evaluations += passes + gradients
+        self.meter.spend(Cost(passes=passes, gradients=gradients))
+
+    @property
+    def products(self) -> Products:
+        """The progress to give to functions of curvature."""
+        return Products(self.meter)
+
     @functools.cached_property
     def base(self) -> dict[str, float]:
         """The mean of the loss and of every metric at the network itself."""
@@ -239,7 +250,7 @@ class Neighbourhood:
                 for name, value in values.items():
                     total = np.sum(np.asarray(value)[real], dtype=np.float64)
                     totals[name] = totals.get(name, 0.0) + float(total)
-        self.num_evaluations += 1
+        self.worked(passes=1)
         return {name: total / self.count for name, total in totals.items()}
 
     def rises(
@@ -251,22 +262,23 @@ class Neighbourhood:
         for part in parts:
             for found, step in zip(pending, steps, strict=True):
                 found.append(programs.rise(self.place, direction, np.asarray(step, self.dtype), part))
-        self.num_evaluations += len(steps)
+        self.worked(passes=len(steps))
         names = pending[0][0]
         return {
             name: np.array([math.fsum(float(one[name]) for one in found) for found in pending])
             for name in names
         }
 
-    def gradient(self) -> np.ndarray:
-        """Return the gradient [size] of the mean loss at the network, zero where not free."""
+    def gradient(self, offset: np.ndarray | None = None) -> np.ndarray:
+        """Return the gradient [size] of the mean loss at an offset from the network, zero where not free."""
+        place = self.place if offset is None else self.place.moved(self.on_device(offset))
         total = np.zeros(self.size)
         with self.computing(), differentiable():
             programs, parts = self.parts()
             for part in parts:
-                slope = programs.gradient(self.place, part)
+                slope = programs.gradient(place, part)
                 total += np.asarray(slope, np.float64)
-        self.num_evaluations += 1
+        self.worked(gradients=1)
         total[~self.free] = 0
         return total
 

@@ -109,7 +109,7 @@ def relative_of(
             at = around.layout.slices[path]
             values.append(float(probe[at] @ product[at]))
         totals.append(float(probe @ product))
-        around.progress.advance(1)
+        around.products.advance(1)
     return estimate(
         around,
         "relative_flatness" if feature_std is None else "relative_flatness_normalised",
@@ -225,7 +225,7 @@ def fisher_rao_of(around: Neighbourhood, *, labels: str = "data", seed: int | No
     vector = operator.subject.gather(around.weights[None].astype(around.dtype))
     product = operator.rows(vector)[0].astype(np.float64)
     value = float(vector[0].astype(np.float64) @ product)
-    around.progress.advance(1)
+    around.products.advance(1)
     return measured(
         around,
         "fisher_rao" if labels == "data" else "fisher_rao_model",

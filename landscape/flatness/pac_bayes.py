@@ -81,7 +81,7 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     seed : int
         Of the draws and starts.
     progress : Progress, optional
-        Is told of every σ that is tried.
+        Is told of every evaluation of the data.
     **options
         As for `gaussian_robustness`.
 
@@ -206,7 +206,7 @@ def sharpness_of(
     check_real("target", target, most=1)
     check_real("tolerance", tolerance, most=1)
     check_ascent({**settings, "radius": 1.0})
-    around.progress.note("maximising")
+    around.meter.progress.note("maximising")
     search = _Box(around, name, sign, settings=settings)
     found = search.crossing(lambda drop: float(np.nanmax(drop)) if np.isfinite(drop).any() else math.nan)
     label = "pac_bayes_sharpness_magnitude" if magnitude else "pac_bayes_sharpness"
@@ -294,7 +294,6 @@ class _Search(abc.ABC):
         """Return the drops at a size, computed once."""
         if size not in self.known:
             self.known[size] = self.sign * self._drops(size)
-            self.around.progress.advance(1)
         return self.known[size]
 
     @abc.abstractmethod
@@ -366,7 +365,7 @@ class _Box(_Search):
                 _, _, bad, points = ascend(around.parts()[0], around.place, ball, begins, parts=self.parts)
             offsets = np.asarray(ball.scale) * points
             drops = np.array([around.rises(offset, (1.0,))[self.metric][0] for offset in offsets])
-        around.num_evaluations += settings["starts"] * (settings["steps"] + 1)
+        around.worked(gradients=settings["starts"] * (settings["steps"] + 1))
         self.bad[size] = int(np.sum(np.asarray(bad)))
         return drops
 

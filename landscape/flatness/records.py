@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landscape.compute import Progress
 from landscape.errors import InputError, LandscapeError, ProblemError
+from landscape.flatness.forecast import costs_of, lacking
+from landscape.flatness.meter import Meter
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.ranks import correlations
 from landscape.flatness.request import Request
@@ -34,7 +35,7 @@ class Rows:
         self.config: Mapping[str, Any] = {}
         self.files: list[str | None] = []
 
-    def add(self, name: str, space: str, around: Neighbourhood, progress: Progress) -> None:
+    def add(self, name: str, space: str, around: Neighbourhood, meter: Meter) -> None:
         """Measure one network in one space."""
         checkpoint = around.subject.checkpoint
         facts = {
@@ -44,12 +45,17 @@ class Rows:
             "space": space,
         }
         self.networks.append({**facts, **_network(around)})
-        for measure in self.request.measures:
-            progress.note(measure.replace("_", " "))
+        around.meter = meter
+        for measure, cost in costs_of(around, self.request).items():
+            meter.begin(measure, cost)
             found = self._measured(around, measure, f"{name}: ")
             if found is not None:
                 self._record(facts, measure, found)
-            progress.advance(1)
+            meter.end()
+        for measure in self.request.measures:
+            missing = lacking(around, measure)
+            if missing and measure not in self.request.chosen:
+                self.left_out.setdefault(measure, []).append(f"give {missing}")
         self.stats.append(around.stats)
         self.digests.append(around.digests())
         self.config = around.config
@@ -87,16 +93,21 @@ class Rows:
         if curve is not None and len(curve["radii"]) > 1:
             self.curves.append({**facts, "measure": measure, "units": details.get("units"), **curve})
 
-    def _note(self, name: str, reasons: Sequence[str]) -> str:
+    def _left_out(self) -> list[str]:
+        """Return one line that names what was left out, and what to give for it."""
         total = len(self.networks)
-        which = "" if len(reasons) == total else f" for {len(reasons)} of {total} networks"
-        return f"{name} is left out{which}: {reasons[0]}"
+        groups: dict[str, list[str]] = {}
+        for name, reasons in self.left_out.items():
+            which = "" if len(reasons) == total else f" (for {len(reasons)} of {total} networks)"
+            groups.setdefault(reasons[0], []).append(name + which)
+        listed = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in groups.items())
+        return [f"left out, {len(self.left_out)} measures: {listed}"] if groups else []
 
     def result(self, spaces: Sequence[str], *, seconds: float) -> Flatness:
         """Return the table."""
         answers = ("ok", *UNDEFINED)
         bad = [record["status"] for record in self.records if record["status"] not in answers]
-        notes = [self._note(name, reasons) for name, reasons in self.left_out.items()]
+        notes = self._left_out()
         params = [found["params"] for found in self.digests]
         digest = params[0] if len(params) == 1 else text_digest("".join(params))
         return Flatness(

@@ -12,11 +12,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from landscape.flatness import costs
-from landscape.flatness.costs import Cost, Costing
+from landscape.flatness.costs import Costing
+from landscape.network import Cost
 
 __all__ = ["GROUPS", "MEASURES", "SYNONYMS", "Entry", "invariances", "measures_of", "title_of"]
 
 GROUPS = ("quick", "standard", "all")
+# What a measure may need beside a loss and a network, and how it is given.
+NEEDS = {
+    "outputs": "Problem(outputs=Outputs(model, loss))",
+    "likelihood": "Problem(outputs=Outputs(model, loss, likelihood=…))",
+    "accuracy": "Problem(metrics={'accuracy': Metric(fn, higher_is_better=True)})",
+    "features": "Problem(features=…)",
+    "std": "a checkpoint of an evolution strategy, with std",
+    "kernels": "a network with kernels",
+}
 # Another name in the literature for the same number, which is computed once: the average-case sharpness of
 # Andriushchenko et al. 2023 (arXiv:2302.07011) is Gaussian robustness, whose noise is absolute or relative.
 SYNONYMS = {"average": "gaussian", "average_adaptive": "gaussian_relative"}
@@ -46,6 +56,8 @@ class Entry:
         Whether it draws mirrored pairs, so that `draws` is one of its keywords.
     cost : callable
         Returns its `Cost` with given settings.
+    needs : str
+        What the problem or the network must have, a key of `NEEDS`; empty for nothing.
     group : {"quick", "standard", "all"}
         The smallest group that it is in.
     flat : int
@@ -64,6 +76,7 @@ class Entry:
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     radius: float | None = None
     draws: bool = False
+    needs: str = ""
     group: str = "all"
     flat: int = -1
     layer_wise: bool = False
@@ -108,7 +121,13 @@ def _bayes(title: str, *, magnitude: bool, worst: bool = False, **more: Any) -> 
     )
     fixed |= {"magnitude": magnitude}
     return Entry(
-        title=title, family="pac-bayes", function=f"pac_bayes:{function}", cost=cost, fixed=fixed, **more
+        title=title,
+        family="pac-bayes",
+        function=f"pac_bayes:{function}",
+        cost=cost,
+        fixed=fixed,
+        needs="accuracy",
+        **more,
     )
 
 
@@ -152,6 +171,7 @@ MEASURES: dict[str, Entry] = {
         "gaussian:average_of",
         costs.of_draws,
         fixed=_AVERAGE,
+        needs="outputs",
         radius=0.25,
         draws=True,
         group="quick",
@@ -160,6 +180,7 @@ MEASURES: dict[str, Entry] = {
         title="search-distribution sharpness",
         family="gaussian",
         function="gaussian:search_of",
+        needs="std",
         cost=costs.of_curve,
         radius=1.0,
         draws=True,
@@ -200,10 +221,16 @@ MEASURES: dict[str, Entry] = {
     "adaptive_l2": _ascent("adaptive worst-case sharpness, ℓ2", "l2", group="standard"),
     "adaptive_linf": _ascent("adaptive worst-case sharpness, ℓ∞", "linf", group="standard"),
     "adaptive_normalised": _ascent(
-        "adaptive worst-case sharpness, ℓ∞, normalised logits", "linf", fixed={"temperature": 1.0}
+        "adaptive worst-case sharpness, ℓ∞, normalised logits",
+        "linf",
+        fixed={"temperature": 1.0},
+        needs="outputs",
     ),
     "adaptive_l2_normalised": _ascent(
-        "adaptive worst-case sharpness, ℓ2, normalised logits", "l2", fixed={"temperature": 1.0}
+        "adaptive worst-case sharpness, ℓ2, normalised logits",
+        "l2",
+        fixed={"temperature": 1.0},
+        needs="outputs",
     ),
     "pac_bayes": _bayes("PAC-Bayes 1/σ²", magnitude=False, counterpart="pac_bayes_magnitude"),
     "pac_bayes_magnitude": _bayes("PAC-Bayes 1/σ′², magnitude-aware", magnitude=True),
@@ -217,6 +244,7 @@ MEASURES: dict[str, Entry] = {
         title="relative flatness, summed over layers",
         family="norm",
         function="norms:relative_of",
+        needs="kernels",
         cost=costs.of_products,
         fixed=_PER_DRAW,
         layer_wise=True,
@@ -227,6 +255,7 @@ MEASURES: dict[str, Entry] = {
         "norms:relative_of",
         costs.of_products,
         fixed={"feature_std": "measured", **_PER_DRAW},
+        needs="features",
     ),
     "fisher_rao": _invariant(
         "Fisher-Rao norm, squared", "norm", "norms:fisher_rao_of", costs.of_one_product, group="quick"
@@ -237,10 +266,11 @@ MEASURES: dict[str, Entry] = {
         "norms:fisher_rao_of",
         costs.of_one_product,
         fixed={"labels": "model"},
+        needs="likelihood",
         group="quick",
     ),
     "local_entropy": _entropy(
-        "local entropy against a reference", "entropy:entropy_of", costs.of_chains, chains=4, samples=60
+        "local entropy against a reference", "entropy:entropy_of", costs.of_chains, chains=4, samples=40
     ),
     "local_entropy_gaussian": _entropy(
         "local entropy, Gaussian", "entropy:gaussian_entropy_of", costs.of_quadrature, probes=10
@@ -261,7 +291,7 @@ def cost_of(measure: str, settings: Mapping[str, Any] | None = None) -> Cost:
     """Return what a measure costs at one network, with these settings instead of its own."""
     entry = MEASURES[measure]
     drawn = {"draws": 32} if entry.draws else {}
-    return entry.cost({**drawn, **entry.fixed, **(settings or {})})
+    return entry.cost({"radius": entry.radius, **drawn, **entry.fixed, **(settings or {})})
 
 
 def title_of(measure: str) -> str:

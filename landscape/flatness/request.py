@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from landscape.errors import ConfigurationError
-from landscape.flatness.costs import Cost
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.register import GROUPS, MEASURES, SYNONYMS, cost_of, measures_of
 from landscape.flatness.results import FlatnessMeasure
+from landscape.network import Cost
 from landscape.results import check_real, check_seed, check_whole
 
 Compute = Callable[..., Any]
@@ -92,7 +92,7 @@ class Request:
         """Return what a measure costs at a network with so many free parameters."""
         if name == "mean_eigenvalue" and "trace" in self.measures:
             return Cost()  # they share their products
-        given: dict[str, Any] = {"dim": dim, **self.settings.get(name, {})}
+        given: dict[str, Any] = {"dim": dim, "radius": self.radius(name), **self.settings.get(name, {})}
         radii = self.radii.get(name)
         if isinstance(radii, list):
             given["num_radii"] = len(radii)

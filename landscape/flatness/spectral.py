@@ -64,8 +64,7 @@ def hessian_of(
     settings = {"seed": seed, "summary": summary}
     operator = around.operator("hessian")
     if summary == "top_eigenvalue":
-        pairs = top_eigenpairs(operator, 1, tolerance=tolerance, seed=seed)
-        around.progress.advance(1)
+        pairs = top_eigenpairs(operator, 1, tolerance=tolerance, seed=seed, progress=around.products)
         settings = {**settings, "tolerance": tolerance}
         if not len(pairs.eigenvalues):
             return measured(
@@ -83,7 +82,7 @@ def hessian_of(
             if residual <= tolerance * abs(value) or value == 0:
                 break
             finer = max(0.5 * tolerance * abs(value) / pairs.scale, FINEST[around.dtype.name])
-            pairs = top_eigenpairs(operator, 1, tolerance=finer, seed=seed)
+            pairs = top_eigenpairs(operator, 1, tolerance=finer, seed=seed, progress=around.products)
         value, residual = float(pairs.eigenvalues[0]), float(pairs.residuals[0])
         warnings = list(pairs.warnings)
         if residual > 0.1 * abs(value):
@@ -104,10 +103,9 @@ def hessian_of(
         )
     found = around.shared(
         f"trace {relative_error} {seed}",
-        lambda: trace(operator, relative_error=relative_error, seed=seed),
+        lambda: trace(operator, relative_error=relative_error, seed=seed, progress=around.products),
     )
     by = operator.dim if summary == "mean_eigenvalue" else 1
-    around.progress.advance(1)
     return measured(
         around,
         summary,

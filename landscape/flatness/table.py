@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from landscape.compute import SILENT, Progress
 from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint
+from landscape.flatness.forecast import forecast
+from landscape.flatness.meter import Meter, passes_of
 from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.flatness.records import Rows
 from landscape.flatness.request import Request
@@ -190,16 +193,27 @@ def _table(
     problem = problem_for_all(problem, given)
     shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     spaces = list(dict.fromkeys(spaces))
-    rows = Rows(request)
-    progress.start("flatness", total=len(given) * len(spaces) * len(request.measures))
+    rows, meter = Rows(request), Meter(progress)
     try:
         for name, item in zip(shown, given, strict=True):
             for space in spaces:
                 full = dataclasses.replace(options, mask=False) if space == "full" else options
-                rows.add(name, space, Neighbourhood(problem, item, full), progress)
+                around = Neighbourhood(problem, item, full)
+                if not rows.networks:
+                    _announce(around, request, networks=len(given) * len(spaces), progress=progress)
+                rows.add(name, space, around, meter)
     finally:
         progress.stop()
     return rows.result(spaces, seconds=time.perf_counter() - started)
+
+
+def _announce(around: Neighbourhood, request: Request, *, networks: int, progress: Progress) -> None:
+    """Start the bar, with the estimate before it; who is not shown one does not pay for it."""
+    if progress is SILENT:
+        return
+    estimate = forecast(around, request, networks=networks)
+    total = networks * sum(math.floor(passes_of(cost)) for cost in estimate.parts.values())
+    progress.start(estimate.label, total=total)
 
 
 def _name(item: Any, position: int) -> str:

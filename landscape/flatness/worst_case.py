@@ -17,7 +17,7 @@ from landscape.flatness.measurement import measured
 from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.flatness.register import ADAPTIVE_RADII
 from landscape.flatness.results import LOWER_BOUND, FlatnessMeasure
-from landscape.network import differentiable
+from landscape.network import Cost, differentiable
 from landscape.results import check_choice, check_real, check_whole
 
 __all__ = ["adaptive_sharpness", "sam_sharpness"]
@@ -218,6 +218,7 @@ def _batches_worst(
     """Maximise on every batch of m examples apart, and average."""
     check_ascent(settings)
     m = min(check_whole("m", settings["m"], 1), around.count)
+    gradients = settings["starts"] * (settings["steps"] + 1)
     best, first, bad, sizes = [], [], [], []
     with around.computing(), differentiable():
         ball = make_ball(around, scale, None, settings, norm=settings["norm"])
@@ -229,8 +230,8 @@ def _batches_worst(
             first.append(found[1])
             bad.append(found[2])
             sizes.append(real)
-            around.progress.advance(1)
-    around.num_evaluations += settings["starts"] * (settings["steps"] + 1)
+            around.meter.spend(Cost(gradients=gradients * real / around.count))
+    around.num_evaluations += gradients
     highs = known_rises(np.array([np.asarray(values, np.float64).max() for values in best]))
     ones = np.array([float(np.asarray(values)[0]) for values in first])
     share = np.array(sizes) / sum(sizes)

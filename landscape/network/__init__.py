@@ -14,6 +14,16 @@ if TYPE_CHECKING:
         nudged as nudged,
         used_inputs as used_inputs,
     )
+    from landscape.network.costs import (
+        PASSES_PER_GRADIENT as PASSES_PER_GRADIENT,
+        Cost as Cost,
+        Estimate as Estimate,
+        Pace as Pace,
+        duration_text as duration_text,
+    )
+    from landscape.network.pace import (
+        measure_pace as measure_pace,
+    )
     from landscape.network.subject import (
         Subject as Subject,
         facts_of as facts_of,
@@ -30,6 +40,14 @@ __getattr__, __dir__, __all__ = lazy_names(
             "nudged",
             "used_inputs",
         ),
+        "costs": (
+            "Cost",
+            "Estimate",
+            "PASSES_PER_GRADIENT",
+            "Pace",
+            "duration_text",
+        ),
+        "pace": ("measure_pace",),
         "subject": (
             "Subject",
             "facts_of",
