@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import program_cache
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from trainers.runs import Run
 
 # Two thirds of the time of the tests is compilation, and most programs are compiled by many of them: what one
 # process compiled, the other workers, the commands that tests start and the next runs read from a folder.
@@ -39,3 +43,13 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("LANDSCAPE_DATA is not set: this test needs real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Three methods, two seeds and three levels, trained once for every test that only reads them."""
+    from small_runs import smoke
+
+    from trainers import train_tickets
+
+    return train_tickets(smoke(), tmp_path_factory.mktemp("runs") / "whole")

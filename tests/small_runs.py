@@ -9,11 +9,9 @@ import numpy as np
 from trainers import resolve
 from trainers.config import RunConfig
 
-SMALL = [
+SIZES = [
     "runtime.chunk_seconds=0.02",
     "network={kind='mlp', widths=[8]}",
-    "methods=['es-snr', 'es-random', 'gd-magnitude']",
-    "seeds=[0, 1]",
     "pruning.levels=3",
     "pruning.ratio=0.5",
     "evolution.population_size=16",
@@ -23,6 +21,7 @@ SMALL = [
     "gradient.epochs=1",
     "gradient.batch_size=128",
 ]
+SMALL = [*SIZES, "methods=['es-snr', 'es-random', 'gd-magnitude']", "seeds=[0, 1]"]
 
 
 def smoke(*overrides: str) -> RunConfig:

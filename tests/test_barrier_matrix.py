@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stopping import Stopped, Stopping
 
 from landscape import Checkpoint, Metric, Problem, barrier_matrix, load_result, loss_barrier, save
 from landscape.connectivity import PATTERNS
@@ -135,40 +136,17 @@ def test_pairs_that_mean_nothing_are_refused() -> None:
     assert "all" in PATTERNS
 
 
-class Stopped(Exception):
-    """Ends a computation half way."""
-
-
-class _Stopping:
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def start(self, label: str, total: int | None = None) -> None:
-        pass
-
-    def advance(self, n: int = 1, **fields: float | str) -> None:
-        self.left -= n
-        if self.left < 0:
-            raise Stopped
-
-    def note(self, text: str) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
-
-
 def test_a_stopped_matrix_goes_on_and_is_the_uninterrupted_one(tmp_path: Path) -> None:
     folder, options = tmp_path / "kept", {"num_points": 5, "num_resamples": 50}
     with pytest.raises(Stopped):
-        barrier_matrix(_problem(), NETWORKS, resume=folder, progress=_Stopping(12), **options)
+        barrier_matrix(_problem(), NETWORKS, resume=folder, progress=Stopping(12), **options)
     assert len(list(folder.iterdir())) == 2
     resumed = barrier_matrix(_problem(), NETWORKS, resume=folder, **options)
     whole = barrier_matrix(_problem(), NETWORKS, **options)
     assert resumed.to_dict()["data"] == whole.to_dict()["data"]
     assert not folder.exists()
     with pytest.raises(Stopped):
-        barrier_matrix(_problem(), NETWORKS, resume=folder, progress=_Stopping(12), **options)
+        barrier_matrix(_problem(), NETWORKS, resume=folder, progress=Stopping(12), **options)
     with pytest.raises(CheckpointError, match="another computation"):
         barrier_matrix(_problem(), NETWORKS[:3], resume=folder, **options)
 

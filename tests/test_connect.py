@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from stopping import Stopped, Stopping
 
 from landscape import Checkpoint, Problem, Stream, connect, load_result, loss_barrier
 from landscape.connectivity.curve_form import arc_mean, length_of, weights_at
@@ -100,33 +101,10 @@ def test_bends_of_two_tickets_stay_within_the_union_of_their_masks() -> None:
     assert found.barrier_above_chord < 0.1
 
 
-class Stopped(Exception):
-    """Ends a computation half way."""
-
-
-class _Stopping:
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def start(self, label: str, total: int | None = None) -> None:
-        pass
-
-    def advance(self, n: int = 1, **fields: float | str) -> None:
-        self.left -= n
-        if self.left < 0:
-            raise Stopped
-
-    def note(self, text: str) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
-
-
 def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     options: dict[str, Any] = {"bends": 2, "steps": 60, "num_points": 5}
     with pytest.raises(Stopped):
-        connect(RING, WEST, EAST, resume=tmp_path / "kept", progress=_Stopping(3), **options)
+        connect(RING, WEST, EAST, resume=tmp_path / "kept", progress=Stopping(3), **options)
     resumed = connect(RING, WEST, EAST, resume=tmp_path / "kept", **options)
     whole = connect(RING, WEST, EAST, **options)
     np.testing.assert_array_equal(resumed.controls, whole.controls)

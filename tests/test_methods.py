@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from small_runs import SIZES
 
 from landscape import Problem
 from landscape.errors import (
@@ -25,23 +26,10 @@ from trainers.pruning import CONTROLS
 from trainers.runs import Run
 from trainers.training import Engine
 
-SMALL = [
-    "runtime.chunk_seconds=0.02",
-    "network={kind='mlp', widths=[8]}",
-    "pruning.levels=3",
-    "pruning.ratio=0.5",
-    "evolution.population_size=16",
-    "evolution.generations=12",
-    "evolution.batch_size=128",
-    "evolution.eval_every=5",
-    "gradient.epochs=1",
-    "gradient.batch_size=128",
-]
-
 
 def small(*overrides: str) -> RunConfig:
     lists_densities = any(text.startswith("pruning.densities") for text in overrides)
-    base = [text for text in SMALL if not (lists_densities and text.startswith("pruning."))]
+    base = [text for text in SIZES if not (lists_densities and text.startswith("pruning."))]
     return resolve("smoke", overrides=[*base, *overrides])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stopping import Stopped, Stopping
 
 from landscape import (
     Checkpoint,
@@ -198,35 +199,12 @@ def test_the_standard_error_is_that_of_paired_differences() -> None:
     assert line.standard_error[0, 1] == pytest.approx(difference.std(ddof=1) / np.sqrt(40), rel=1e-5)
 
 
-class Stopped(Exception):
-    """Ends a computation half way."""
-
-
-class _Stopping:
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def start(self, label: str, total: int | None = None) -> None:
-        pass
-
-    def advance(self, n: int = 1, **fields: float | str) -> None:
-        self.left -= n
-        if self.left < 0:
-            raise Stopped
-
-    def note(self, text: str) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
-
-
 def test_a_stopped_surface_goes_on_and_is_the_uninterrupted_one(tmp_path: Path) -> None:
     problem, params = _problem(), _params(0)
     grids: dict[str, Any] = {"x": (-1, 1, 4), "y": (-1, 1, 3), "num_planes": 2}
     folder = tmp_path / "kept"
     with pytest.raises(Stopped):
-        loss_surface(problem, params, resume=folder, progress=_Stopping(7), **grids)
+        loss_surface(problem, params, resume=folder, progress=Stopping(7), **grids)
     assert list(folder.iterdir())
     resumed = loss_surface(problem, params, resume=folder, **grids)
     whole = loss_surface(problem, params, **grids)
@@ -239,7 +217,7 @@ def test_a_stopped_surface_goes_on_and_is_the_uninterrupted_one(tmp_path: Path) 
 def test_pieces_of_another_computation_are_refused(tmp_path: Path) -> None:
     problem, folder = _problem(), tmp_path / "kept"
     with pytest.raises(Stopped):
-        loss_surface(problem, _params(0), x=(-1, 1, 4), resume=folder, progress=_Stopping(3))
+        loss_surface(problem, _params(0), x=(-1, 1, 4), resume=folder, progress=Stopping(3))
     with pytest.raises(CheckpointError, match="another computation"):
         loss_surface(problem, _params(1), x=(-1, 1, 4), resume=folder)
     assert list(folder.iterdir())

@@ -25,9 +25,9 @@ from trainers.tickets import plan
 from trainers.tickets.iterative import _Session
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train_tickets(smoke(), tmp_path_factory.mktemp("runs") / "whole")
+@pytest.fixture
+def run(small_run: Run) -> Run:
+    return small_run
 
 
 def test_every_level_of_every_seed_and_method_is_on_disk(run: Run) -> None:

@@ -23,9 +23,9 @@ from trainers.runs import Run
 from trainers.training import LevelRunner
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train_tickets(smoke(), tmp_path_factory.mktemp("runs") / "whole")
+@pytest.fixture
+def run(small_run: Run) -> Run:
+    return small_run
 
 
 def assert_same_run(first: Path, second: Path) -> None:
