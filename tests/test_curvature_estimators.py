@@ -10,7 +10,15 @@ import pytest
 from curvature_samples import NaN, prescribed, tanh_params, tanh_problem
 
 import landscape
-from landscape import diagonal, frobenius_norm, hessian, spectral_density, top_eigenpairs, trace
+from landscape import (
+    MatrixOperator,
+    diagonal,
+    frobenius_norm,
+    hessian,
+    spectral_density,
+    top_eigenpairs,
+    trace,
+)
 from landscape.curvature import estimators
 from landscape.curvature.estimators import Hutchinson, HutchPP, rademacher, xdiag, xtrace
 from landscape.results import probe_interval
@@ -270,6 +278,28 @@ def test_weights_are_squared_first_components_not_plain_ones() -> None:
     found = spectral_density(matrix, num_probes=30, num_steps=5)
     heavy = np.where(found.nodes > 3, found.weights, 0).sum(axis=1)
     assert heavy.mean() == pytest.approx(0.25, abs=4 * heavy.std() / np.sqrt(30))
+
+
+def test_the_density_of_a_formed_matrix_is_that_of_its_eigenvalues() -> None:
+    values = np.random.default_rng(3).normal(size=80)
+    operator = MatrixOperator(prescribed(values))
+    top_eigenpairs(operator, 2)  # forms it
+    spent = operator.num_matvecs
+    found = spectral_density(operator)
+    assert operator.num_matvecs == spent
+    assert found.exact
+    np.testing.assert_allclose(found.nodes[0], np.sort(values), atol=1e-12)
+    assert not found.standard_error.any()
+    assert found.checks["mean_eigenvalue"] == pytest.approx(values.mean())
+    assert found.checks["mass"] == pytest.approx(1, abs=1e-4)
+    assert "exact: all 80 eigenvalues" in str(found)
+    assert not found.warnings
+
+
+def test_a_band_over_few_probes_says_so() -> None:
+    matrix = prescribed(np.random.default_rng(3).normal(size=80))
+    assert "3 probes are too few" in spectral_density(matrix, num_probes=3, num_steps=9).warnings[0]
+    assert not spectral_density(matrix, num_probes=10, num_steps=9).warnings
 
 
 @pytest.mark.parametrize("values", [np.zeros(40), np.ones(40), np.r_[1.0, np.zeros(39)]])

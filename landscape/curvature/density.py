@@ -1,4 +1,23 @@
-"""The density of a spectrum by stochastic Lanczos quadrature, with a band over its probes."""
+r"""The density of a spectrum by stochastic Lanczos quadrature, with a band over its probes.
+
+The steps [1]_ [2]_, for a symmetric A of n rows:
+
+1. *Probe*: a vector of random signs, of length √n.
+2. *Lanczos* from it, with full reorthogonalisation: the projected matrix T, its Ritz values θ_i and their
+   coefficients s_i.
+3. *Gauss quadrature*: :math:`z^\top f(A) z / n \approx \sum_i \omega_i f(\theta_i)` with the weights
+   :math:`\omega_i = (e_1^\top s_i)^2`, the squared first components; exact for polynomials of degree below
+   twice the steps.
+4. *Smooth*: a Gaussian kernel around every node, and the mean over probes; their spread is the band.
+
+Where the matrix has been formed, its eigenvalues are the nodes, each of weight 1/n, and nothing is estimated.
+
+References
+----------
+.. [1] Ubaru, Chen and Saad, 2017. Fast estimation of tr(f(A)) via stochastic Lanczos quadrature.
+   SIAM J. Matrix Anal. Appl. 38(4).
+.. [2] Golub and Welsch, 1969. Calculation of Gauss quadrature rules. Math. Comp. 23(106).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +34,15 @@ from landscape.curvature.estimates import NOT_FINITE
 from landscape.curvature.estimators import rademacher, standard_error
 from landscape.curvature.lanczos import Lanczos, NonFiniteProductError
 from landscape.curvature.symmetric import SymmetricOperator, as_operator
-from landscape.results import Result, check_real, check_seed, check_whole, format_value, provenance
+from landscape.results import (
+    FEWEST_PROBES,
+    Result,
+    check_real,
+    check_seed,
+    check_whole,
+    format_value,
+    provenance,
+)
 
 __all__ = ["SpectralDensity", "spectral_density"]
 
@@ -53,6 +80,8 @@ class SpectralDensity(Result):
         Exact extreme eigenvalues, if they were given.
     num_probes, num_steps, dim, num_matvecs : int
         Sizes.
+    exact : bool
+        Whether the nodes are all eigenvalues: standard errors are 0, and no probe was made.
     """
 
     kind: ClassVar[str] = "spectral_density"
@@ -75,11 +104,12 @@ class SpectralDensity(Result):
     num_steps: int
     dim: int
     num_matvecs: int
+    exact: bool = False
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
         checks, low, high = self.checks, self.nodes.min(), self.nodes.max()
-        if not self.num_probes:
+        if not np.isfinite(self.nodes).all():
             return [("density", NOT_FINITE), ("method", f"{self.num_matvecs} products")]
         return [
             ("Ritz values", f"from {format_value(low)} to {format_value(high)}"),
@@ -87,8 +117,22 @@ class SpectralDensity(Result):
             ("mean square", _with_error(checks, "mean_square")),
             ("mass drawn", f"{checks['mass']:.6f}"),
             ("kernel width", format_value(self.sigma)),
-            ("method", f"{self.num_probes} probes of {self.num_steps} steps, {self.num_matvecs} products"),
+            ("method", self._method()),
         ]
+
+    def _method(self) -> str:
+        if self.exact:
+            return f"exact: all {self.dim:,} eigenvalues"
+        return f"{self.num_probes} probes of {self.num_steps} steps, {self.num_matvecs} products"
+
+
+def _few(probes: int) -> tuple[str, ...]:
+    """Return the reason why the band over few probes is no measure of its error."""
+    if probes == 1:
+        return ("one probe does not know its own error: no band",)
+    if probes < FEWEST_PROBES:
+        return (f"the band is rough: {probes} probes are too few to know their own error",)
+    return ()
 
 
 def _with_error(checks: Mapping[str, float], name: str) -> str:
@@ -112,6 +156,7 @@ def spectral_density(
     :math:`\varphi_\sigma(t) = \frac{1}{n_v} \sum_k \sum_i \omega_i^{(k)} N(t; \theta_i^{(k)}, \sigma^2)`
     with Ritz values :math:`\theta_i` of Lanczos from a random vector and
     :math:`\omega_i = (e_1^\top s_i)^2`, the squared first components of their coefficients [1]_ [2]_.
+    Of a small matrix that has been formed already the eigenvalues are used instead.
 
     Parameters
     ----------
@@ -159,8 +204,12 @@ def spectral_density(
     rng = np.random.default_rng(check_seed(seed))
     progress = progress or SILENT
     progress.start("spectral density", total=probes * steps)
+    exact = operator.formed is not None
     try:
-        nodes, weights, finite = _quadrature(operator, probes, steps, rng=rng, progress=progress)
+        if operator.formed is not None:
+            nodes, weights, finite = *_whole_spectrum(operator.formed), True
+        else:
+            nodes, weights, finite = _quadrature(operator, probes, steps, rng=rng, progress=progress)
     finally:
         progress.stop()
     span, size = float(nodes.max() - nodes.min()), float(np.abs(nodes).max())
@@ -183,32 +232,41 @@ def spectral_density(
     return SpectralDensity(
         grid=grid,
         density=values.mean(axis=0),
-        standard_error=_spread(values),
+        standard_error=np.zeros(len(grid)) if exact else _spread(values),
         log_grid=log_grid,
         log_density=log_values.mean(axis=0),
-        log_standard_error=_spread(log_values),
+        log_standard_error=np.zeros(len(log_grid)) if exact else _spread(log_values),
         nodes=nodes,
         weights=weights,
         sigma=width,
         log_sigma=log_width,
         floor=floor,
-        checks=_checks(nodes, weights, grid, values.mean(axis=0), width=width),
+        checks=_checks(nodes, weights, grid, values.mean(axis=0), width=width)
+        | (dict.fromkeys(("mean_eigenvalue_error", "mean_square_error"), 0.0) if exact else {}),
         outliers=np.empty(0) if outliers is None else outliers.eigenvalues,
         outlier_residuals=np.empty(0) if outliers is None else outliers.residuals,
-        num_probes=int(np.isfinite(nodes).all(axis=1).sum()),
-        num_steps=steps,
+        num_probes=0 if exact else int(np.isfinite(nodes).all(axis=1).sum()),
+        num_steps=nodes.shape[1],
+        exact=exact,
         dim=operator.dim,
         num_matvecs=operator.num_matvecs - before,
         status="ok" if finite and (subject is None or subject.finite) else "non-finite",
         warnings=(
             *operator.notes,
             *(() if finite else (_what_stands(nodes),)),
-            *(("one probe does not know its own error: no band",) if probes == 1 else ()),
+            *(() if exact else _few(probes)),
         ),
         config={**operator.config, **config},
         stats={**operator.stats, "seconds": time.perf_counter() - started},
         provenance=provenance(seed=seed, dtype=operator.dtype.name, digests=operator.digests()),
     )
+
+
+def _whole_spectrum(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the eigenvalues of a matrix as nodes [1, n], and their weights."""
+    wide = matrix.astype(np.float64)
+    nodes = np.linalg.eigvalsh((wide + wide.T) / 2)[None]
+    return nodes, np.full(nodes.shape, 1 / nodes.size)
 
 
 def _what_stands(nodes: np.ndarray) -> str:

@@ -36,13 +36,13 @@ class ScaleCurvature(Result):
     Attributes
     ----------
     records : list of dict
-        One a network and group of parameters: ``name``, ``method``, ``seed``, ``level``, ``layer``
+        One per network and group of parameters: ``name``, ``method``, ``seed``, ``level``, ``layer``
         (``"all"`` or a path), ``size``, ``rank`` (Spearman's), ``linear`` (Pearson's), ``attenuation``
         (reliability of an estimated diagonal; 1 if exact), ``linear_corrected`` (clipped to ±1), all None
         where a product was not finite, and
         ``spread`` (the standard deviation of log σ: 0 for a distribution that has not adapted).
     summary : list of dict
-        One a method and layer, over seeds at the same level: means of ``rank``, ``linear`` and
+        One per method and layer, over seeds at the same level: means of ``rank``, ``linear`` and
         ``linear_corrected``, with Student's t intervals on Fisher's scale (None below 2 networks).
     precision, curvature : list of numpy.ndarray
         ``1/σ²`` and the diagonal of each network, thinned to 2,000 points for the figure.

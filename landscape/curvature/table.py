@@ -1,4 +1,4 @@
-"""Curvature of one or many checkpoints: a row each, from programs compiled once."""
+"""Curvature of one or many checkpoints: one row per checkpoint, from programs compiled once."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class CurvatureTable(Result):
     Attributes
     ----------
     records : list of dict
-        One a checkpoint: ``name``, ``method``, ``seed``, ``level``, ``density`` (of weights), ``dim``,
+        One per checkpoint: ``name``, ``method``, ``seed``, ``level``, ``density`` (of weights), ``dim``,
         ``eigenvalues``, ``residuals``, ``converged``, ``multiplicity``, ``none_missed`` and
         ``complete_probe`` (see `Eigenpairs`), ``trace`` (``value``, ``standard_error`` of its probes,
         ``interval``, ``data_standard_error`` of its examples where they are a subset, ``method``),
         ``per_layer``, ``status``, ``num_matvecs``, and ``data_passes``: passes over the examples for the
         error from them.
     spectra : list of dict
-        One a checkpoint where densities were asked for: ``grid``, ``density``, ``standard_error``, the
+        One per checkpoint where densities were asked for: ``grid``, ``density``, ``standard_error``, the
         same with ``log_`` before, and ``checks``.
     matrix : str
         Which curvature matrix.
@@ -186,7 +186,7 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
     ------
     ConfigurationError
         If nothing is asked for, there are no checkpoints, they name different tasks and `problem` is
-        None, or `names` are not one a checkpoint.
+        None, or `names` are not one per checkpoint.
     """
     check_whole("k", k, 0)
     check_choice("matrix", matrix, MATRICES)
