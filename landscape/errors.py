@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     "ArchitectureMismatchError",
     "CheckpointError",
+    "CodeRefusedError",
     "ConfigurationError",
     "DataError",
     "DeviceMemoryError",
@@ -94,6 +95,10 @@ class InputError(LandscapeError, ValueError):
 
 class CheckpointError(InputError):
     """A file that is not a valid checkpoint or result, or one that could not be written."""
+
+
+class CodeRefusedError(InputError):
+    """A function that a file names, and the user does not: it is neither imported nor run."""
 
 
 class ArchitectureMismatchError(InputError):

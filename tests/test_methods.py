@@ -14,6 +14,7 @@ from small_runs import SIZES
 from landscape import Problem
 from landscape.errors import (
     ArchitectureMismatchError,
+    CodeRefusedError,
     ConfigurationError,
     DeviceMemoryError,
     InterruptedRunError,
@@ -303,25 +304,27 @@ def test_a_score_and_an_optimiser_of_ones_own(tmp_path: Path) -> None:
     )
     table = f"method={{mine={{algorithm='gd', score='{tmp_path}/mine.py:late'}}}}"
     config = small("methods=['mine']", table, "seeds=[0]", "pruning.levels=2", "pruning.ratio=0.25")
-    found = train_tickets(config, tmp_path / "own", optimizer=optax.lion(1e-3))
+    allowed = [f"{tmp_path}/mine.py:late", f"{tmp_path}/mine.py:short"]
+    found = train_tickets(config, tmp_path / "own", optimizer=optax.lion(1e-3), allow_code=allowed)
     mask = by_path(loaded(found, "mine", 0, 1).mask)
     kept = np.concatenate([mask["Dense_0/kernel"].reshape(-1), mask["Dense_1/kernel"].reshape(-1)])
     assert kept[-148:].all()
     assert not kept[:-148].any()
-    adam = train_tickets(config, tmp_path / "adam")
+    adam = train_tickets(config, tmp_path / "adam", allow_code=allowed)
     assert loaded(adam, "mine", 0, 0).digest != loaded(found, "mine", 0, 0).digest
     wrong = small("methods=['mine']", table.replace("late", "short"), "seeds=[0]", "pruning.levels=2")
     with pytest.raises(ConfigurationError, match="must give one score a weight"):
-        train_tickets(wrong, tmp_path / "wrong")
+        train_tickets(wrong, tmp_path / "wrong", allow_code=allowed)
 
 
 @pytest.mark.faults
 def test_no_hdf5_file_says_what_score_to_run(tmp_path: Path) -> None:
     table = "method={mine={algorithm='gd', score='os.path:join'}}"
     config = small("methods=['mine']", table, "seeds=[0]", "pruning.levels=1")
-    run = train_tickets(config, tmp_path / "own")
-    with pytest.raises(ConfigurationError, match="no HDF5 file says what code to run"):
-        resolve(run.checkpoints()[0].path)
+    run = train_tickets(config, tmp_path / "own", allow_code=["os.path:join"])
+    with pytest.raises(CodeRefusedError, match=r"a file names the function os\.path:join"):
+        train_tickets(resolve(run.checkpoints()[0].path), tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 @pytest.mark.faults

@@ -178,6 +178,7 @@ def test_a_network_of_your_own_has_every_diagnostic_once_its_chain_is_known(tmp_
     )
     config = smoke("methods=['mine', 'joined']", tables, "gradient.batch_size=32", "seeds=[0]")
     own: dict[str, Any] = {"problem": Problem(loss, train=(x, x[:, 0])), "init": init}
+    own["allow_code"] = [f"{tmp_path}/mine.py:size"]
     with pytest.raises(ConfigurationError, match="layers are not known"):
         train_tickets(config, tmp_path / "own", **own)
     backwards = [ChainLayer(path="b"), ChainLayer(path="a")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import devices, estimates, option, own_problem, writing
+from cli.shared import devices, estimates, option, own_problem, stored as stored_options, writing
 from cli.shared.frame import Outcome, Session
 from cli.shared.text import cell, strict
 from landscape.errors import ConfigurationError
@@ -154,10 +154,7 @@ def _compute(session: Session, paths: tuple[Path, ...], device: str, options: Ma
     )
     session.shown.stop()
     session.detail(f"stats: {cell(strict(result.stats))}")
-    names = [str(path.absolute()) for path in paths]
-    command = {"name": "barrier", "checkpoints": names, "options": dict(options)}
-    recorded: Result = dataclasses.replace(result, config={**result.config, "command": command})
-    return recorded
+    return stored_options.recorded(result, "barrier", paths, options)
 
 
 def _digests(path: Path) -> Mapping[str, Any]:
@@ -189,7 +186,7 @@ def _stored(
     result = load_result(path)
     command = result.config.get("command")
     if isinstance(command, Mapping) and command.get("name") == "barrier":
-        stored, names = dict(command["options"]), command["checkpoints"]
+        stored, names = command.get("options"), command.get("checkpoints")
     elif result.kind == "barrier":  # measured by a program, not by this command
         stored = {RENAMED.get(key, key): value for key, value in result.config.items()}
         stored = {key: value for key, value in stored.items() if isinstance(value, (int, float, str))}
@@ -201,11 +198,10 @@ def _stored(
             got=f"a result of kind {result.kind!r}",
             hint=f"Give it to the command that wrote it: landscape {result.kind} --config …",
         )
-    default = click.core.ParameterSource.DEFAULT
-    taken = {key: stored[key] for key in STORED if key in stored and ctx.get_parameter_source(key) == default}
-    if taken.get("batch_stats") == "none":  # what it came to, not what was asked for
-        del taken["batch_stats"]
-    return checkpoints or tuple(Path(name) for name in names if name), {**options, **taken}
+    if isinstance(stored, Mapping):  # "none" is what became of the option, not what was asked for
+        stored = {key: value for key, value in stored.items() if (key, value) != ("batch_stats", "none")}
+    taken = stored_options.taken(ctx, path, stored, STORED)
+    return checkpoints or stored_options.files(path, names), {**options, **taken}
 
 
 def outcome_of(result: Result, written: list[Path]) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 5  # warnings printed; all are in the JSON object
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Code:
+    """The functions that the command line names: the problem, and what scores may be."""
+
+    problem: str | None
+    allowed: tuple[str, ...]
+
+    def options(self) -> str:
+        """Return the options that name them, to be put behind a command."""
+        named = [("--problem", self.problem)] if self.problem else []
+        named += [("--allow-code", name) for name in dict.fromkeys(self.allowed)]
+        return "".join(f" {option} {shlex.quote(str(name))}" for option, name in named)
 
 
 class Source(click.ParamType[str]):
@@ -54,6 +69,7 @@ class Source(click.ParamType[str]):
 @option.set_values
 @option.config("A TOML file that changes keys of CONFIG or PRESET.")
 @option.problem
+@option.allow_code
 @option.resume
 @option.dry_run
 @option.device
@@ -68,6 +84,7 @@ def command(  # noqa: PLR0913  one parameter an option
     overrides: tuple[str, ...],
     config_file: Path | None,
     problem: str | None,
+    allow_code: tuple[str, ...],
     resume: bool,
     dry_run: bool,
     device: str,
@@ -78,7 +95,7 @@ def command(  # noqa: PLR0913  one parameter an option
     Values come from defaults, then CONFIG, then --config, then --set. With --resume and -o the
     configuration can be left out: the folder has it.
     """
-    from trainers.config import resolve
+    from trainers.config import named_code, resolve
 
     config = resolve(
         _source(ctx, source, output, resume),
@@ -91,7 +108,8 @@ def command(  # noqa: PLR0913  one parameter an option
     if dry_run:
         return planned(config, folder, problem)
     session.detail(f"device: {devices.require(device)}")
-    return _train(session, config, folder, problem=problem, resume=resume)
+    code = Code(problem=problem, allowed=(*allow_code, *named_code(overrides)))
+    return _train(session, config, folder, code=code, resume=resume)
 
 
 def _source(ctx: click.Context, source: str | None, output: Path | None, resume: bool) -> str | Path:
@@ -132,18 +150,15 @@ def own_problem(spec: str | None) -> tuple[Any, Any, Any]:
     return load_trainable(spec)
 
 
-def _train(
-    session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool
-) -> Outcome:
-    run = trained(session, config, folder, problem=problem, resume=resume)
+def _train(session: Session, config: RunConfig, folder: Path, *, code: Code, resume: bool) -> Outcome:
+    run = trained(session, config, folder, code=code, resume=resume)
     rows = run.summary_rows()
     return finished(run, text=aligned(rows), data={"summary": strict(dict(rows)), "run": str(folder)})
 
 
-def trained(session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool) -> Run:
+def trained(session: Session, config: RunConfig, folder: Path, *, code: Code, resume: bool) -> Run:
     """Train a run, stoppable; what is left on disk if it ends early comes with how to go on."""
-    own_part = f" --problem {shlex.quote(problem)}" if problem else ""
-    again = f"landscape train --resume -o {shlex.quote(str(folder))}{own_part}"
+    again = f"landscape train --resume -o {shlex.quote(str(folder))}{code.options()}"
 
     def hint() -> str:
         if (folder / "run.toml").exists():
@@ -153,7 +168,7 @@ def trained(session: Session, config: RunConfig, folder: Path, *, problem: str |
     with session.stoppable(folder, hint) as should_stop:
         from trainers.tickets import train_tickets
 
-        own, init, chain = own_problem(problem)
+        own, init, chain = own_problem(code.problem)
         with _damage_explained(folder, again):
             run = train_tickets(
                 config,
@@ -162,6 +177,7 @@ def trained(session: Session, config: RunConfig, folder: Path, *, problem: str |
                 init=init,
                 chain=chain,
                 resume=resume,
+                allow_code=code.allowed,
                 progress=session.progress(),
                 should_stop=should_stop,
             )

@@ -12,6 +12,7 @@ from cli.shared.frame import Outcome, Session
 from cli.shared.text import aligned, strict
 
 if TYPE_CHECKING:
+    from cli.commands.train import Code
     from trainers.config import RunConfig
     from trainers.tickets import TransferCell
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 @option.output_folder(None, "runs/transfer")
 @option.set_values
 @option.problem
+@option.allow_code
 @option.resume
 @option.dry_run
 @option.device
@@ -59,6 +61,7 @@ def command(  # noqa: PLR0913  one parameter an option
     output: Path | None,
     overrides: tuple[str, ...],
     problem: str | None,
+    allow_code: tuple[str, ...],
     resume: bool,
     dry_run: bool,
     device: str,
@@ -68,7 +71,8 @@ def command(  # noqa: PLR0913  one parameter an option
     Each target also trains its own tickets and random ones of the same densities. Several runs and
     several targets make a matrix. The result is a run folder like that of train.
     """
-    from trainers.config import override_values
+    from cli.commands.train import Code
+    from trainers.config import named_code, override_values
     from trainers.tickets import refuse_own_problem, transfer_config
 
     if problem is not None and task is not None:
@@ -85,16 +89,15 @@ def command(  # noqa: PLR0913  one parameter an option
 
         return planned(config, folder, problem)
     session.detail(f"device: {devices.require(device)}")
-    return _train(session, config, folder, problem=problem, resume=resume)
+    code = Code(problem=problem, allowed=(*allow_code, *named_code(overrides)))
+    return _train(session, config, folder, code=code, resume=resume)
 
 
-def _train(
-    session: Session, config: RunConfig, folder: Path, *, problem: str | None, resume: bool
-) -> Outcome:
+def _train(session: Session, config: RunConfig, folder: Path, *, code: Code, resume: bool) -> Outcome:
     from cli.commands.train import finished, trained
     from trainers.tickets import transfer_table
 
-    run = trained(session, config, folder, problem=problem, resume=resume)
+    run = trained(session, config, folder, code=code, resume=resume)
     split, metric = run.headline
     cells = transfer_table(run, metric=metric, split=split)
     data = {"cells": [strict({**vars(cell), "mean": cell.mean}) for cell in cells], "run": str(folder)}

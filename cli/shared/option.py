@@ -107,6 +107,14 @@ problem = click.option(
     help="A function that returns a landscape.Problem, for training with its init(seed): "
     "package.module:function or file.py:function.",
 )
+allow_code = click.option(
+    "--allow-code",
+    metavar="FILE.py:FUNCTION",
+    multiple=True,
+    show_default="none",
+    help="A function that the configuration or the run may name as a pruning score; one that is named there "
+    "and not here is not run. Repeatable.",
+)
 mask = click.option("--mask/--no-mask", default=True, help="Measure a ticket in its own subspace.")
 where = click.option(
     "--where",

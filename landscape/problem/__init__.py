@@ -8,6 +8,8 @@ from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
     from landscape.problem.functions import (
+        check_allowed as check_allowed,
+        load_allowed_function as load_allowed_function,
         load_function as load_function,
     )
     from landscape.problem.output_check import (
@@ -41,7 +43,11 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "functions": ("load_function",),
+        "functions": (
+            "check_allowed",
+            "load_allowed_function",
+            "load_function",
+        ),
         "output_check": ("checked_outputs",),
         "outputs": ("Outputs",),
         "probing": ("users_errors",),

@@ -1,16 +1,23 @@
-"""Functions of the user's, named by where they are."""
+"""Functions of the user's, named by where they are.
+
+A name runs code. The user's own command line, or an argument of a Python call, may name a function. What a
+file says (a result, a checkpoint, a run folder, a configuration) is data, and a function that it names is
+loaded only if the user names the same one as well.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import importlib.util
+import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from landscape.errors import ConfigurationError
+from landscape.errors import CodeRefusedError, ConfigurationError
 
 
 def load_function(spec: str, *, option: str) -> Callable[..., Any]:
@@ -54,6 +61,56 @@ def load_function(spec: str, *, option: str) -> Callable[..., Any]:
         )
     found: Callable[..., Any] = function
     return found
+
+
+def load_allowed_function(spec: str, *, option: str, allowed: Iterable[str]) -> Callable[..., Any]:
+    """Return the function that a file names, if the user names the same one.
+
+    Parameters
+    ----------
+    spec : str
+        What the file says.
+    option : str
+        Where it says so, for messages.
+    allowed : iterable of str
+        The functions that the user names. Two paths of one file are the same name.
+
+    Raises
+    ------
+    CodeRefusedError
+        If `spec` is not one of them; nothing has been imported then.
+    ConfigurationError
+        As `load_function`.
+    """
+    check_allowed(spec, option=option, allowed=allowed)
+    return load_function(spec, option=option)
+
+
+def check_allowed(spec: str, *, option: str, allowed: Iterable[str]) -> None:
+    """Refuse a function that a file names and the user does not.
+
+    Raises
+    ------
+    CodeRefusedError
+        With the option by which the user can name it.
+    """
+    names = list(allowed)
+    if _identity(spec) not in map(_identity, names):
+        raise CodeRefusedError(
+            f"{option}: a file names the function {spec}, which would run code",
+            expected="the same name on the command line",
+            got=", ".join(names) or "none",
+            hint=f"Read that code; if you trust it, give --allow-code {shlex.quote(spec)} "
+            f"(in Python: allow_code=[{spec!r}]).",
+        )
+
+
+def _identity(spec: str) -> str:
+    """Return a name that is the same for every path of one file."""
+    target, separator, attribute = spec.rpartition(":")
+    if not target.endswith(".py"):
+        return spec
+    return f"{os.path.realpath(target)}{separator}{attribute}"
 
 
 def _example(spec: str) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from trainers.config.sources import (
         layered as layered,
+        named_code as named_code,
         override_values as override_values,
     )
     from trainers.config.strategy_table import (
@@ -85,6 +86,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "sources": (
             "layered",
+            "named_code",
             "override_values",
         ),
         "strategy_table": (

@@ -40,6 +40,23 @@ def override_values(overrides: Sequence[str]) -> dict[str, Any]:
     return layer
 
 
+def named_code(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the functions that overrides name as scores: who names one on the command line allows it.
+
+    Parameters
+    ----------
+    overrides : sequence of str
+        ``key=value``, as `override_values` reads them.
+    """
+    tables = override_values(overrides).get("method")
+    found = [table.get("score") for table in _tables(tables) if isinstance(table, Mapping)]
+    return tuple(score for score in found if isinstance(score, str) and ":" in score)
+
+
+def _tables(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, Mapping) else []
+
+
 def extra_values(path: Path) -> dict[str, Any]:
     """Return the values of a file that changes another configuration."""
     values = read_toml(Path(path))
@@ -86,12 +103,6 @@ def _stored(path: Path) -> dict[str, Any]:
     if not config or "evolution" not in config:
         raise ConfigurationError(
             f"{path}: holds no configuration of a run", hint="Give a preset or a .toml file."
-        )
-    tables = config.get("method") or {}
-    if any(":" in str(table.get("score") or "") for table in tables.values()):
-        raise ConfigurationError(
-            f"{path}: names a pruning score in a Python file, and no HDF5 file says what code to run",
-            hint="Give the configuration as a .toml file that you have read.",
         )
     return modernised(config)
 

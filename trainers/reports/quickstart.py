@@ -11,7 +11,7 @@ from typing import Any
 from landscape import Problem, loss_barrier
 from landscape.compute import SILENT, Progress
 from landscape.errors import InterruptedRunError, OutputExistsError
-from trainers.config import RunConfig, resolve
+from trainers.config import RunConfig, named_code, resolve
 from trainers.reports.quickstart_page import write_page
 from trainers.reports.story import BarrierRow, Quickstart, barrier_record
 from trainers.runs import Run, RunCheckpoint
@@ -64,7 +64,14 @@ def run_quickstart(
         )
     config = resolve("quickstart", overrides=overrides)
     started = (folder / "run" / "run.toml").exists()
-    run = train_tickets(config, folder / "run", resume=started, progress=progress, should_stop=should_stop)
+    run = train_tickets(
+        config,
+        folder / "run",
+        resume=started,
+        allow_code=named_code(overrides),
+        progress=progress,
+        should_stop=should_stop,
+    )
     problem = _problem(config)
     barriers = measure_barriers(run, problem, progress=progress, should_stop=should_stop)
     write_csv(folder / "barriers.csv", [barrier_record(row) for row in barriers])

@@ -56,7 +56,9 @@ class RankCorrelation:
         return mean_interval(self.known) if len(self.known) >= FEW_SEEDS else None
 
 
-def final_rank_correlations(run: Run, method: str) -> list[RankCorrelation]:
+def final_rank_correlations(
+    run: Run, method: str, *, allow_code: Sequence[str] = ()
+) -> list[RankCorrelation]:
     r"""Return how scores at each level rank beside those of the first, over the weights left at the end.
 
     With $s_k$ the scores of a trained level and $A$ the prunable weights that survive to the last level,
@@ -69,12 +71,19 @@ def final_rank_correlations(run: Run, method: str) -> list[RankCorrelation]:
     run : Run
         A run, or what is there of it.
     method : str
-        A method that prunes by snr, magnitude, movement or a score of the user's, whose file is called.
+        A method that prunes by snr, magnitude, movement or a function of the user's.
+    allow_code : sequence of str
+        Functions that may be run: a run folder is data, so a score that it names has to be named again.
 
     Returns
     -------
     list of RankCorrelation
         By layer and level; empty for other methods, and until all seeds have finished the last level.
+
+    Raises
+    ------
+    CodeRefusedError
+        If the method's score is a function that `allow_code` does not name.
 
     References
     ----------
@@ -85,7 +94,7 @@ def final_rank_correlations(run: Run, method: str) -> list[RankCorrelation]:
     finished = all(set(range(last + 1)) <= set(run.levels(method, seed)) for seed in run.seeds)
     if not finished or last == 0 or resolved.source is not None or not is_compared(resolved.score):
         return []
-    found = [_of_seed(run, resolved, index, last) for index in range(len(run.seeds))]
+    found = [_of_seed(run, resolved, index, last, allow_code=allow_code) for index in range(len(run.seeds))]
     layers = list(dict.fromkeys(layer for seed in found for level in seed for layer in level))
     return [
         RankCorrelation(
@@ -99,7 +108,9 @@ def final_rank_correlations(run: Run, method: str) -> list[RankCorrelation]:
     ]
 
 
-def _of_seed(run: Run, method: Method, index: int, last: int) -> Sequence[dict[str, float | None]]:
+def _of_seed(
+    run: Run, method: Method, index: int, last: int, *, allow_code: Sequence[str]
+) -> Sequence[dict[str, float | None]]:
     """Return the correlations of levels 1 to `last` of one replicate."""
     seed = run.seeds[index]
 
@@ -114,7 +125,8 @@ def _of_seed(run: Run, method: Method, index: int, last: int) -> Sequence[dict[s
     def scores(trained: Checkpoint) -> np.ndarray:
         initial = layout.flatten(trained.init)
         seeds = run.config.seeds[index]
-        return method_scores(method, score_inputs(method, seeds, trained, layout=layout, initial=initial))
+        inputs = score_inputs(method, seeds, trained, layout=layout, initial=initial)
+        return method_scores(method, inputs, allow_code=allow_code)
 
     first = scores(loaded(0))
     return [

@@ -27,7 +27,7 @@ from trainers.runs import Run, RunFolder, open_run
 from trainers.tickets.batches import Replicate, groups, of_level, without_twins
 from trainers.tickets.dense import DenseLevels
 from trainers.tickets.record import level_checkpoint, step_checkpoint
-from trainers.tickets.ticket import Ticket, Tickets
+from trainers.tickets.ticket import Ticket, Tickets, check_scores
 from trainers.training import (
     Engine,
     Evolution,
@@ -59,6 +59,7 @@ def train_tickets(  # noqa: PLR0913  one keyword a setting
     chain: Sequence[ChainLayer] | None = None,
     optimizer: optax.GradientTransformation | None = None,
     resume: bool = False,
+    allow_code: Sequence[str] = (),
     progress: Progress = SILENT,
     should_stop: Callable[[], int | None] = lambda: None,
 ) -> Run:
@@ -83,6 +84,9 @@ def train_tickets(  # noqa: PLR0913  one keyword a setting
         Go on with a run that was stopped, or extend it by levels, seeds or methods. Finished levels
         are never trained again: new seeds train as a batch of their own. A dense level is, if a method
         is added that rewinds to a step of it which was not kept.
+    allow_code : sequence of str
+        Functions of your own that scores of the configuration may name (``file.py:function`` or
+        ``package.module:function``). What a configuration names and this does not is never imported.
     progress : Progress
         Told about every chunk.
     should_stop : callable
@@ -99,10 +103,13 @@ def train_tickets(  # noqa: PLR0913  one keyword a setting
         If the folder is in use, or holds another run, or one of other data or another initialisation.
     InterruptedRunError
         If `should_stop` asked for it.
+    CodeRefusedError
+        If a score of the configuration names a function that `allow_code` does not.
     ConfigurationError
         If the configuration cannot be trained (a batch larger than the data, say), listing why. Nothing
         has been written then, nor after a refusal of another kind.
     """
+    check_scores(config, allow_code)
     problem, init = _problem_and_init(config, problem, init)
     require_trainable(config, problem, own_optimizer=optimizer is not None)
     session = _Session(
@@ -111,6 +118,7 @@ def train_tickets(  # noqa: PLR0913  one keyword a setting
         init,
         chain=chain,
         optimizer=optimizer,
+        allow_code=allow_code,
         progress=progress,
         should_stop=should_stop,
     )
@@ -164,6 +172,7 @@ class _Session:
     _: dataclasses.KW_ONLY
     chain: Sequence[ChainLayer] | None
     optimizer: optax.GradientTransformation | None
+    allow_code: Sequence[str]
     progress: Progress
     should_stop: Callable[[], int | None]
 
@@ -175,7 +184,7 @@ class _Session:
         """Take the folder of the run, and refuse whatever could only fail later."""
         self.run = run
         self.space = Space.of(self.problem, self.init, self.config.seeds[0].init, chain=self.chain)
-        self.tickets = Tickets(self.config, run, self.space)
+        self.tickets = Tickets(self.config, run, self.space, allow_code=self.allow_code)
         self.dense = DenseLevels(run, self.tickets, self.methods)
         self.identity = self.space.identity({seeds.init for seeds in self.config.seeds})
         run.check_identity(self.identity)

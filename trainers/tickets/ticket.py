@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from landscape import Checkpoint, load
 from landscape.errors import ArchitectureMismatchError, ConfigurationError, RunError
-from landscape.problem import load_function
+from landscape.problem import check_allowed, load_allowed_function
 from landscape.trees import Layout, difference, shapes
 from trainers.config import Method, RunConfig, SeedsConfig, Source, snr_denominator
 from trainers.pruning import (
@@ -71,18 +71,29 @@ class Ticket:
     notes: dict[str, Any]
 
 
-def method_scores(method: Method, inputs: ScoreInputs) -> np.ndarray:
+def method_scores(method: Method, inputs: ScoreInputs, *, allow_code: Sequence[str] = ()) -> np.ndarray:
     """Return the scores [n] that a method gives weights.
+
+    Parameters
+    ----------
+    method : Method
+        Its ``score`` may name a function.
+    inputs : ScoreInputs
+        What the score looks at.
+    allow_code : sequence of str
+        The functions that the user allows to be run.
 
     Raises
     ------
+    CodeRefusedError
+        If the score names a function that is not among them.
     ConfigurationError
         If the score needs what is not there, or a function of the user's does not give [n].
     """
     name = str(method.score)
     if name in SCORES:
         return SCORES[name](inputs)
-    found = np.asarray(_own_score(method)(inputs), np.float64)
+    found = np.asarray(_own_score(method, allow_code)(inputs), np.float64)
     if found.shape != inputs.mean.shape:
         raise ConfigurationError(
             f"method.{method.name}.score: {name} must give one score a weight",
@@ -92,9 +103,31 @@ def method_scores(method: Method, inputs: ScoreInputs) -> np.ndarray:
     return found
 
 
-def _own_score(method: Method) -> Callable[[ScoreInputs], Any]:
-    """Return the user's function that a method prunes by."""
-    return load_function(str(method.score), option=f"method.{method.name}.score")
+def _own_score(method: Method, allow_code: Sequence[str]) -> Callable[[ScoreInputs], Any]:
+    """Return the function that a method prunes by; the user names it as well, as a configuration is data."""
+    option = f"method.{method.name}.score"
+    return load_allowed_function(str(method.score), option=option, allowed=allow_code)
+
+
+def check_scores(config: RunConfig, allow_code: Sequence[str]) -> None:
+    """Refuse a configuration whose scores name functions that the user does not.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run.
+    allow_code : sequence of str
+        The functions that the user names.
+
+    Raises
+    ------
+    CodeRefusedError
+        Naming the first of them; nothing has been imported.
+    """
+    for name in config.methods:
+        score = config.resolved(name).score
+        if score is not None and ":" in score:
+            check_allowed(score, option=f"method.{name}.score", allowed=allow_code)
 
 
 def score_inputs(
@@ -128,9 +161,14 @@ class Tickets:
         Where finished levels are read from.
     space : Space
         What is trained.
+    allow_code : sequence of str
+        Functions that scores may name.
     """
 
-    def __init__(self, config: RunConfig, folder: RunFolder, space: Space) -> None:
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, space: Space, *, allow_code: Sequence[str] = ()
+    ) -> None:
+        self.allow_code = tuple(allow_code)
         self.config = config
         self.folder = folder
         self.space = space
@@ -162,7 +200,7 @@ class Tickets:
             As `ticket` would after other methods have been trained.
         """
         if method.score is not None and ":" in method.score:
-            _own_score(method)
+            _own_score(method, self.allow_code)
         if method.score == "synflow" and self.space.problem.outputs is None:
             raise without_outputs()
         if method.control == "connected-random" and self.space.chain is None:
@@ -187,7 +225,7 @@ class Tickets:
         if name in NEED_DERIVATIVES:
             derivatives = self.space.derivatives(method.pruning.score_examples, seeds.mask)
             inputs = dataclasses.replace(inputs, derivatives=derivatives)
-        return method_scores(method, inputs)
+        return method_scores(method, inputs, allow_code=self.allow_code)
 
     def inputs(self, method: Method, seeds: SeedsConfig, trained: Checkpoint) -> ScoreInputs:
         """Return what a score may look at after a level."""
