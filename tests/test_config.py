@@ -223,6 +223,10 @@ def test_a_problem_of_your_own_may_be_called_anything() -> None:
         ({"method": {"es-snr": {"evolution": {"generations": 0}}}}, r"es-snr.evolution.generations: exp"),
         ({"seeds": [0, {"init": 0, "train": 1, "branch_from": 4}]}, "a replicate that is no branch: 0"),
         ({"seeds": [0, {"init": 9, "train": 1, "branch_from": 0}]}, r"\[1\].init: expected that of"),
+        (
+            {"seeds": [0, {"init": 0, "train": 1, "mask": 1, "branch_from": 0}]},
+            r"\[1\].mask: expected that of",
+        ),
         ({"pruning": {"rewind": "step"}}, "rewind_step: expected ≥ 1"),
         ({"methods": ["es-snr", "es-snr"]}, "each one once"),
         ({"methods": []}, "expected a list"),

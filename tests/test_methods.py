@@ -89,6 +89,55 @@ def test_a_branch_is_its_trunk_up_to_the_branch_step_and_not_after(run: Run) -> 
         assert rows[0]["validation"] == rows[1]["validation"]
 
 
+BRANCHING = {
+    **{
+        score: f"algorithm='gd', score='{score}'"
+        for score in ("random", "snip", "grasp", "synflow", "magnitude")
+    },
+    **{
+        control: f"algorithm='gd', source='magnitude', control='{control}'"
+        for control in CONTROLS
+        if control != "none"
+    },
+}
+
+
+# A permutation of a sparser mask is no part of the permutation of a denser one.
+NOT_NESTED = ("permute-mask", "connected-random")
+
+
+def test_a_branch_trains_the_tickets_of_its_trunk_by_every_method(tmp_path: Path) -> None:
+    """Wherever a mask seed enters it is the trunk's, so masks are nested and first steps are equal."""
+    names, tables = list(BRANCHING), ", ".join(f"'{name}'={{{table}}}" for name, table in BRANCHING.items())
+    found = train_tickets(
+        small(
+            f"methods={names}",
+            f"method={{{tables}}}",
+            "seeds=[{init=0, train=0, mask=7}, {init=0, train=2, branch_from=0, branch_step=3}]",
+            "pruning.score_examples=64",
+            "runtime.trajectory_every=3",
+        ),
+        tmp_path / "branches",
+    )
+    for name in names:
+        nested = name not in NOT_NESTED
+        for level in range(3):
+            trunk, branch = (found.trajectory(name, seed, level) for seed in (0, 2))
+            assert (branch[0].step, branch[0].load().info["seeds"]["mask"]) == (3, 7)
+            for attribute in ("mask", "init"):
+                for one, other in zip(trunk, branch, strict=True):
+                    x, y = (flat(getattr(entry.load(), attribute)) for entry in (one, other))
+                    np.testing.assert_array_equal(x, y)
+            np.testing.assert_array_equal(flat(trunk[0].load().params), flat(branch[0].load().params))
+            assert not np.array_equal(flat(trunk[-1].load().params), flat(branch[-1].load().params))
+            if level and nested:
+                before, after = (
+                    flat(loaded(found, name, 2, k).mask).astype(bool) for k in (level - 1, level)
+                )
+                assert not (after & ~before).any()
+                assert after.sum() < before.sum()
+
+
 def test_late_rewinding_starts_from_the_dense_weights_at_that_step(tmp_path: Path, run: Run) -> None:
     """With no learning at the second level, the ticket is where it was rewound to."""
     rewound = "pruning={rewind='step', rewind_step=4}"

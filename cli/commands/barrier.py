@@ -205,7 +205,11 @@ def _stored(
 
 
 def outcome_of(result: Result, written: list[Path]) -> Outcome:
-    """Return how the command ends for a result: status 4 unless it can be trusted."""
+    """Return how the command ends for a result: status 4 unless it can be trusted.
+
+    Names of files in it are relative to the working folder.
+    """
+    result = result.relative_to(Path())
     form = result.to_dict()
     return Outcome(
         text=text_of(result),

@@ -77,7 +77,11 @@ def _check_place(path: Path, force: bool) -> None:
 
 
 def write_result(result: Result, path: Path, *, plotlyjs: str, force: bool) -> list[Path]:
-    """Write a result in the form that the suffix of `path` names; return every file written."""
+    """Write a result in the form that the suffix of `path` names; return every file written.
+
+    Names of files in it are relative to the folder of `path`.
+    """
+    result = result.relative_to(path.parent)
     if path.suffix == ".html":
         return write_page(result, path, plotlyjs=plotlyjs, force=force)
     if path.suffix == ".h5":

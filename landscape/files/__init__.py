@@ -28,6 +28,10 @@ if TYPE_CHECKING:
         load_info as load_info,
     )
     from landscape.files.pieces import Pieces as Pieces
+    from landscape.files.places import (
+        relative_name as relative_name,
+        without_folders as without_folders,
+    )
     from landscape.files.strict_json import (
         dump_json as dump_json,
         jsonable as jsonable,
@@ -57,6 +61,10 @@ __getattr__, __dir__, __all__ = lazy_names(
             "load_info",
         ),
         "pieces": ("Pieces",),
+        "places": (
+            "relative_name",
+            "without_folders",
+        ),
         "strict_json": (
             "dump_json",
             "jsonable",

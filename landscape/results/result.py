@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from landscape.errors import CheckpointError
-from landscape.files import dump_json, jsonable
+from landscape.files import dump_json, jsonable, without_folders
 from landscape.files.hdf5 import archive, boundary, writing
 from landscape.trees import by_path, empties_by_path
 
@@ -119,8 +119,21 @@ class Result:
 
         return figure_of(self)
 
+    def relative_to(self, folder: str | Path) -> Self:
+        """Return the result with the absolute paths in it relative to `folder`.
+
+        Parameters
+        ----------
+        folder : path
+            The folder of the file that the result is written to. Of a path elsewhere on the machine only
+            the last name is left.
+        """
+        names = [field.name for field in dataclasses.fields(self)]
+        public = without_folders({name: getattr(self, name) for name in names}, folder)
+        return dataclasses.replace(self, **public)
+
     def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write the result to an HDF5 file, atomically.
+        """Write the result to an HDF5 file, atomically; names of files in it are relative to its folder.
 
         Raises
         ------
@@ -129,6 +142,10 @@ class Result:
         CheckpointError
             If the file could not be written; nothing is left behind.
         """
+        path = Path(path).expanduser()
+        return self.relative_to(path.parent)._write(path, force=force)
+
+    def _write(self, path: Path, *, force: bool) -> Path:
         arrays = {f"data/{name}": value for name, value in by_path(self.data()).items() if _is_array(value)}
         plain = {name: value for name, value in by_path(self.data()).items() if not _is_array(value)}
         plain |= empties_by_path(self.data())
@@ -145,7 +162,7 @@ class Result:
             ),
         }
         return writing.write(
-            Path(path),
+            path,
             schema=SCHEMA,
             version=VERSION,
             arrays=arrays,

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
         named_code as named_code,
         override_values as override_values,
     )
+    from trainers.config.stored_names import (
+        as_found as as_found,
+        as_published as as_published,
+        as_stored as as_stored,
+        score_name as score_name,
+    )
     from trainers.config.strategy_table import (
         AUTO as AUTO,
         FACTS as FACTS,
@@ -88,6 +94,12 @@ __getattr__, __dir__, __all__ = lazy_names(
             "layered",
             "named_code",
             "override_values",
+        ),
+        "stored_names": (
+            "as_found",
+            "as_published",
+            "as_stored",
+            "score_name",
         ),
         "strategy_table": (
             "AUTO",

@@ -24,7 +24,8 @@ class SeedsConfig(check.Settings):
     train : int
         Fixes minibatches and search noise, and names the folder ``seed-<train>``. Default 0.
     mask : int
-        Fixes random pruning and random controls. Default 0; in a table, the train seed.
+        Fixes random pruning and random controls. Default 0; in a table, the train seed, or of a
+        branch the mask seed of `branch_from`, whose tickets it trains.
     branch_from : int, optional
         Train seed of another replicate, whose tickets this one trains: up to `branch_step` exactly as
         that one does, from there on with its own minibatches and noise (the instability analysis of
@@ -147,9 +148,14 @@ _listed = check.distinct(
 
 
 def replicates(value: Any) -> tuple[SeedsConfig, ...]:
-    """Check a list of replicates; branches must come from one that is no branch, of one initialisation."""
+    """Check a list of replicates; a branch comes from one that is no branch.
+
+    It has the initialisation and the mask seed of that one, since it trains its tickets; its own mask seed
+    would make others wherever one enters: in random masks, in examples of snip and grasp, in controls.
+    """
     found: tuple[SeedsConfig, ...] = _listed(value)
     trunks = {seeds.train: seeds for seeds in found if seeds.branch_from is None}
+    found = tuple(_with_mask(seeds, given, trunks) for seeds, given in zip(found, value, strict=True))
     faults: list[check.Fault] = []
     for index, seeds in enumerate(found):
         if seeds.branch_from is None:
@@ -157,9 +163,19 @@ def replicates(value: Any) -> tuple[SeedsConfig, ...]:
         if seeds.branch_from not in trunks:
             wanted = "the train seed of a replicate that is no branch: " + ", ".join(map(str, trunks))
             faults.append((f"[{index}].branch_from", f"expected {wanted}, got {seeds.branch_from}"))
-        elif trunks[seeds.branch_from].init != seeds.init:
-            init = trunks[seeds.branch_from].init
-            faults.append((f"[{index}].init", f"expected that of branch_from, {init}, got {seeds.init}"))
+            continue
+        trunk = trunks[seeds.branch_from]
+        for key in ("init", "mask"):
+            wanted, got = getattr(trunk, key), getattr(seeds, key)
+            if wanted != got:
+                faults.append((f"[{index}].{key}", f"expected that of branch_from, {wanted}, got {got}"))
     if faults:
         raise check.Invalid(faults)
     return found
+
+
+def _with_mask(seeds: SeedsConfig, given: Any, trunks: Mapping[int, SeedsConfig]) -> SeedsConfig:
+    """Return a replicate; a branch for which no mask seed is given has that of its trunk."""
+    trunk = trunks.get(seeds.train if seeds.branch_from is None else seeds.branch_from)
+    is_open = isinstance(given, Mapping) and "mask" not in given and seeds.branch_from is not None
+    return dataclasses.replace(seeds, mask=trunk.mask) if is_open and trunk is not None else seeds

@@ -29,6 +29,7 @@ from trainers.config.sources import (
     preset_names,
     source_values,
 )
+from trainers.config.stored_names import as_stored
 from trainers.config.task_table import KNOWN_KEYS, network, task_faults
 from trainers.config.toml_text import dump_toml
 
@@ -226,9 +227,18 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return result
 
 
-def to_toml(config: RunConfig) -> str:
-    """Return the configuration as TOML that `resolve` reads back."""
-    return dump_toml(to_dict(config))
+def to_toml(config: RunConfig, *, folder: Path | None = None) -> str:
+    """Return the configuration as TOML that `resolve` reads back.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The configuration.
+    folder : path, optional
+        Of the run that stores it, for its ``run.toml``: names of files are relative to it then.
+    """
+    values = to_dict(config)
+    return dump_toml(values if folder is None else as_stored(values, folder))
 
 
 def resolve(

@@ -10,12 +10,17 @@ from typing import Any
 
 from landscape.errors import CheckpointError, ConfigurationError
 from trainers.config.former_versions import modernised
+from trainers.config.stored_names import as_found
 from trainers.config.strategy_table import PARTIAL_KEYS
 from trainers.config.toml_text import parse_override, parse_toml, read_toml
 from trainers.config.validate import Invalid, is_given, name
 
 # Pairs of keys that say the same thing in two ways: one file holds one, a later layer supersedes.
 PRUNING_RIVALS = (("levels", "densities"), ("ratio", "densities"))
+
+
+# The configuration in the folder of a run, where names of files are relative to it.
+RUN_FILE = "run.toml"
 
 
 def preset_names() -> list[str]:
@@ -73,6 +78,8 @@ def source_values(source: str | Path) -> dict[str, Any]:
     if path.suffix != ".toml":
         return _preset(str(source))
     values = modernised(read_toml(path))
+    if path.name == RUN_FILE:
+        values = as_found(values, path.expanduser().parent)
     base = values.pop("extends", None)
     if base is not None:
         if not isinstance(base, str):
@@ -104,7 +111,9 @@ def _stored(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path}: holds no configuration of a run", hint="Give a preset or a .toml file."
         )
-    return modernised(config)
+    home = path.expanduser().absolute().parents[2:3]  # of a run's <method>/seed-<s>/level-<kk>.h5
+    is_of_run = bool(home) and (home[0] / RUN_FILE).is_file()
+    return as_found(modernised(config), home[0]) if is_of_run else modernised(config)
 
 
 def _preset(preset: str) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from landscape.errors import RunError
-from trainers.config import RunConfig, changed_keys, to_dict, to_toml
+from trainers.config import RunConfig, as_published, as_stored, changed_keys, to_dict, to_toml
 from trainers.runs.files import (
     append_rows,
     explained,
@@ -142,12 +140,14 @@ class RunFolder:
         for folder in (self.path, *self.path.glob("*/"), *self.path.glob("*/seed-*/")):
             if folder != self.path / "results":  # other processes write there
                 sweep(folder)
-        self.event(
-            "resumed" if there else "started", host=socket.gethostname(), pid=os.getpid(), notes=self.notes
-        )
+        # Host and process stand in the lock while it is held; what stays says nothing of them.
+        self.event("resumed" if there else "started", stale_lock=self._lock.note is not None)
 
     def _write_config(self, stored: Path, old: RunConfig | None) -> None:
-        keys = changed_keys(to_dict(old), to_dict(self.config)) if old is not None else []
+        before, after = (
+            as_stored(to_dict(config or self.config), self.path) for config in (old, self.config)
+        )
+        keys = changed_keys(before, after)
         kept = None
         if keys:
             kept = next(path for n in _numbers() if not (path := self.path / f"run-{n}.toml").exists())
@@ -155,10 +155,14 @@ class RunFolder:
                 former = stored.read_bytes()
             publish(kept, former)
         if keys or old is None:
-            publish(stored, (_HEADER + to_toml(self.config)).encode())
+            publish(stored, (_HEADER + to_toml(self.config, folder=self.path)).encode())
         if kept is not None:
             self.event("configuration changed", keys=keys, former=kept.name)
             self.notes += (f"configuration extended ({', '.join(keys)}); the former is {kept.name}",)
+
+    def published_config(self) -> dict[str, Any]:
+        """Return the configuration as checkpoints hold it: plain values, names relative to the folder."""
+        return as_published(to_dict(self.config), self.path)
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import ConfigurationError, RunError
-from trainers.config import RunConfig, changed_keys, from_dict, modernised, parse_toml, to_dict
+from trainers.config import (
+    RunConfig,
+    as_found,
+    as_stored,
+    changed_keys,
+    from_dict,
+    modernised,
+    parse_toml,
+    to_dict,
+)
 from trainers.runs.files import explained, is_temporary
 
 CONFIG_NAME = "run.toml"
@@ -39,7 +48,7 @@ def stored_config(folder: Path) -> RunConfig:
     with explained(path, "cannot be read"):
         data = path.read_bytes()
     try:
-        return from_dict(modernised(parse_toml(data, where=str(path))), where=str(path))
+        return from_dict(as_found(modernised(parse_toml(data, where=str(path))), folder), where=str(path))
     except ConfigurationError as error:
         raise RunError(
             f"{path}: not the configuration of a run",
@@ -50,7 +59,7 @@ def stored_config(folder: Path) -> RunConfig:
 
 def refuse_changes(folder: Path, old: RunConfig, new: RunConfig) -> None:
     """Refuse a configuration that is more than an extension of the one the run began with."""
-    before, after = to_dict(old), to_dict(new)
+    before, after = (as_stored(to_dict(config), folder) for config in (old, new))
     free = ["name", "runtime"]
     free += ["methods"] if set(old.methods) <= set(new.methods) else []
     free += ["seeds"] if set(old.seeds) <= set(new.seeds) else []

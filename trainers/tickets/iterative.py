@@ -279,13 +279,13 @@ class _Session:
         self, replicates: list[Replicate], tickets: list[Ticket], level: int, *, outcome: Outcome
     ) -> None:
         """Write the checkpoints of a trained batch that are not there yet."""
-        masks = self._masks(replicates, tickets, level)
+        masks, published = self._masks(replicates, tickets, level), self.run.published_config()
         batch = [[method.name, seeds.train] for method, seeds in replicates]
         for index, (method, seeds) in enumerate(replicates):
             if self._is_finished((method, seeds), level):
                 continue
             checkpoint = level_checkpoint(
-                self.config,
+                published,
                 self.space,
                 tickets[index],
                 replicate=(method, seeds, level),
@@ -360,7 +360,7 @@ class _Session:
         def keep(step: int, solutions: np.ndarray, stds: np.ndarray | None) -> None:
             for i, (method, seeds) in enumerate(replicates):
                 checkpoint = step_checkpoint(
-                    self.config,
+                    self.run.published_config(),
                     self.space,
                     tickets[i],
                     replicate=(method, seeds, level),

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from landscape import Checkpoint
 from landscape.results import versions
-from trainers.config import Method, RunConfig, SeedsConfig, to_dict
+from trainers.config import Method, SeedsConfig, score_name
 from trainers.pruning import densities
 from trainers.tickets.ticket import Ticket
 from trainers.training import Outcome, Space
 
 
 def level_checkpoint(
-    config: RunConfig,
+    config: Mapping[str, Any],
     space: Space,
     ticket: Ticket,
     *,
@@ -28,8 +29,10 @@ def level_checkpoint(
 
     Parameters
     ----------
-    config, space, ticket
-        The run, what is trained, and from where.
+    config : mapping
+        The configuration of the run, as it is published.
+    space, ticket
+        What is trained, and from where.
     replicate : (Method, SeedsConfig, int)
         Method, seeds and level.
     outcome : Outcome
@@ -66,7 +69,7 @@ def level_checkpoint(
 
 
 def step_checkpoint(
-    config: RunConfig,
+    config: Mapping[str, Any],
     space: Space,
     ticket: Ticket,
     *,
@@ -89,7 +92,7 @@ def shared_checkpoint(
 
 
 def _checkpoint(
-    config: RunConfig,
+    config: Mapping[str, Any],
     space: Space,
     ticket: Ticket,
     info: dict[str, Any],
@@ -108,7 +111,7 @@ def _checkpoint(
         best=None if best is None else tree(best),
         history=history,
         info=info,
-        config=to_dict(config),
+        config=config,
     )
 
 
@@ -121,7 +124,7 @@ def _description(space: Space, ticket: Ticket, replicate: tuple[Method, SeedsCon
         "network": task.get("network"),
         "method": method.name,
         "trainer": method.trainer,
-        "score": method.score,
+        "score": score_name(method.score),
         "algorithm": method.algorithm,
         **ticket.notes,
         "level": level,
