@@ -93,6 +93,14 @@ main()
 """
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Where the shell has SIGINT ignored (``make test &``, nohup), children would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def running(code: str, folder: Path, until: str) -> Iterator[subprocess.Popen[str]]:
     """Yield the process once it has written a line with `until` in it on standard error."""

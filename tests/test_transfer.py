@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_runs import SIZES
 
 from cli.main import run as command_line
 from landscape.errors import ConfigurationError, RunError
@@ -20,15 +21,7 @@ from trainers.reports import summaries
 from trainers.reports.summary import summary
 from trainers.runs import Run, RunFolder
 
-TINY = [
-    "network={kind='mlp', widths=[8]}",
-    "seeds=[0, 1]",
-    "pruning.levels=2",
-    "evolution.population_size=8",
-    "evolution.generations=3",
-    "evolution.batch_size=64",
-    "gradient.epochs=1",
-]
+TINY = [*SIZES, "seeds=[0, 1]", "pruning.levels=2"]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +95,10 @@ def test_every_target_trains_as_the_first_source_that_trains_by_it(source: Run, 
         assert name not in config.method
     assert config.resolved("adam-random").gradient == source.config.gradient
     defaults = config.resolved("sep-cma-es-snr").evolution
-    assert (defaults.std_init, defaults.generations) == (EvolutionConfig().std_init, 3)
+    assert (defaults.std_init, defaults.generations) == (
+        EvolutionConfig().std_init,
+        source.config.evolution.generations,
+    )
     assert "defaults of sep-cma-es" in config.method["sep-cma-es-snr"]["note"]
 
 
@@ -113,9 +109,9 @@ def test_a_strategy_that_no_source_has_trains_as_the_paper_has_it(source: Run) -
     assert found == paper_settings(
         "pgpe",
         "kmnist",
-        population_size=8,
+        population_size=16,
         generations=7,
-        batch_size=64,
+        batch_size=128,
         eval_every=source.config.evolution.eval_every,
     )
     assert config.method["pgpe-snr"]["note"] == "settings of the paper on kmnist"
