@@ -136,10 +136,10 @@ def test_existing_files_are_kept_without_force(tmp_path: Path) -> None:
 
 
 def test_existing_data_are_kept_without_force(tmp_path: Path) -> None:
-    table = tmp_path / "a-data" / "sweep.csv"
+    table = tmp_path / "a-data" / "table.csv"
     table.parent.mkdir()
     table.write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"sweep\.csv"):
+    with pytest.raises(OutputExistsError, match=r"table\.csv"):
         a_page().write(tmp_path / "a.html")
     assert table.read_text() == "mine"
     assert not (tmp_path / "a.html").exists()
@@ -179,7 +179,11 @@ def test_27_folders_and_long_names_are_refused_by_name(tmp_path: Path) -> None:
 def test_tables_have_their_numbers_in_full_beside_the_page(tmp_path: Path) -> None:
     page, *_ = a_page().write(tmp_path / "a.html")
     rows = read_csv(tmp_path / "a-data" / "table.csv")
-    assert rows == [["name", "value", "interval"], ["tickets", "0.123456789", "0.1 0.2"], ["b", "", ""]]
+    assert rows == [
+        ["name", "value", "low", "high"],
+        ["tickets", "0.123456789", "0.1", "0.2"],
+        ["b", "", "", ""],
+    ]
     assert "0.1235" in page.read_text()
 
 
@@ -200,12 +204,21 @@ def test_large_tables_are_linked_as_files(tmp_path: Path) -> None:
 def test_numbers_behind_a_figure_are_in_its_csv(tmp_path: Path) -> None:
     page = Page("a").figure(barrier_levels_figure(some_levels()), "", "levels")
     page.figure(barrier_pairs_figure(some_pairs()), "", "pairs").write(tmp_path / "a.html")
-    levels = read_csv(tmp_path / "a-data" / "levels.csv")
-    assert ["GD, run 1", "50.0", "0.0", "0.0", "0.0"] in levels
-    pairs = read_csv(tmp_path / "a-data" / "pairs.csv")
+    assert [path.name for path in (tmp_path / "a-data").iterdir()] == ["figures.csv"]
+    head, *rows = read_csv(tmp_path / "a-data" / "figures.csv")
+    assert head == ["figure", "series", "method", "run", "split", "x", "y", "low", "high"]
+    assert ["levels", "GD, run 1", "GD", "1", "", "50.0", "0.0", "0.0", "0.0"] in rows
     assert any(
-        row[0] == "ES, SNR, one initialisation" and row[2:] == ["0.05", "0.04", "0.07"] for row in pairs
+        row[:3] == ["pairs", "ES, SNR, one initialisation", "ES, SNR"] and row[6:] == ["0.05", "0.04", "0.07"]
+        for row in rows
     )
+
+
+def test_csv_of_figures_holds_no_outline_of_a_band(tmp_path: Path) -> None:
+    Page("a").figure(barrier_figure(a_barrier()), "", "path").write(tmp_path / "a.html")
+    rows = read_csv(tmp_path / "a-data" / "figures.csv")
+    assert not any("band" in row[1] for row in rows)
+    assert {row[4] for row in rows[1:]} >= {"train", "test"}
 
 
 def test_rows_that_do_not_fit_the_headers_are_refused() -> None:
@@ -240,7 +253,7 @@ def test_html_of_a_figure_is_a_page_with_its_title(tmp_path: Path) -> None:
     page, data = write_html(fig, tmp_path / "a.html")
     words = Elements(page.read_text()).words
     assert words.count("Sweep") == 2  # the window's title and the heading
-    assert data == tmp_path / "a-data" / "a.csv"
+    assert data == tmp_path / "a-data" / "figures.csv"
     assert fig.layout.meta["title"] == "Sweep"
     own, *_ = write_html(fig, tmp_path / "b.html", title="Mine", plotlyjs="cdn")
     assert "<h1>Mine</h1>" in own.read_text()

@@ -22,7 +22,7 @@ from landscape.plots import density_figure, figure_of, sweep_figure, write_image
 from landscape.plots.axes import Scale
 from landscape.plots.connectivity.barrier import barrier_figure
 from landscape.plots.text import label, markup, shorten, visible, wrapped_label
-from landscape.plots.theme import COLORS, log_ticks, numbers, percent_ticks, style, swatch
+from landscape.plots.theme import COLORS, level_ticks, log_axis, log_ticks, numbers, style, style_of, swatch
 from landscape.plots.tickets.sweeps import barrier_levels_figure, barrier_pairs_figure
 from landscape.results import mean_interval
 
@@ -65,10 +65,42 @@ def test_log_ticks_are_round_and_inside() -> None:
 
 
 @pytest.mark.parametrize(("low", "high"), [(2.825, 100.0), (100.0, 100.0), (0.03, 0.05)])
-def test_percent_ticks_name_the_smallest_value(low: float, high: float) -> None:
-    ticks = percent_ticks(low, high)
-    assert ticks["tickvals"][0] == low
+def test_ticks_of_levels_name_the_smallest_value(low: float, high: float) -> None:
+    ticks = level_ticks([high, low])
+    assert ticks["tickvals"][-1] == low
     assert len(ticks["tickvals"]) == len(set(ticks["tickvals"])) == len(ticks["ticktext"])
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.8, 0.35])
+@pytest.mark.parametrize("count", [1, 4, 20])
+def test_every_tick_of_a_level_axis_is_a_level(ratio: float, count: int) -> None:
+    levels = [100 * ratio**k for k in range(count)]
+    ticks = level_ticks(levels)["tickvals"]
+    assert all(any(tick == pytest.approx(level, rel=1e-8) for level in levels) for tick in ticks)
+    assert (ticks[0], ticks[-1]) == pytest.approx((100.0, levels[-1]))
+    assert len(ticks) <= 8
+
+
+def test_levels_are_named_as_they_are() -> None:
+    assert level_ticks([100, 50, 25, 12.5])["ticktext"] == ["100 %", "50 %", "25 %", "12.5 %"]
+
+
+def test_log_axes_print_decades_or_one_two_five() -> None:
+    assert log_axis(0.02, 30)["tickvals"] == [0.1, 1.0, 10.0]
+    assert log_axis(2.2, 8)["tickvals"] == [2.0, 5.0]
+    assert log_axis(1e-9, 1e-5)["ticktext"][0] == "10<sup>−9</sup>"
+
+
+def test_a_method_looks_the_same_by_name_wherever_it_stands() -> None:
+    presets = ["es-snr", "es-magnitude", "es-random", "gd-snr", "gd-magnitude", "gd-random"]
+    assert len({style_of(name)["color"] for name in presets}) == 6
+    assert len({(style_of(name)["dash"], style_of(name)["symbol"]) for name in presets}) == 6
+    forth = sweep_figure([{**a_sweep()[0], "name": name} for name in ("gd-magnitude", "mine")])
+    back = sweep_figure([{**a_sweep()[0], "name": name} for name in ("mine", "es-snr", "gd-magnitude")])
+    levels = barrier_levels_figure([{**some_levels()[0], "name": "mine"}])
+    for name, figs in (("gd-magnitude", (forth, back)), ("mine", (forth, back, levels))):
+        looks = {(t.line.color, t.line.dash, t.marker.symbol) for fig in figs for t in traces(fig, name)}
+        assert len(looks) == 1
 
 
 @pytest.mark.faults

@@ -17,8 +17,9 @@ from landscape.plots.flatness.curves import metrics_of
 from landscape.plots.flatness.figures import curve_figure, networks_figure, sweep_of, values_figure
 from landscape.plots.flatness.page import flatness_page
 from landscape.plots.flatness.ranks import correlation_figure
+from landscape.plots.names import short_names
 from landscape.plots.tables import figure_rows
-from landscape.plots.text import label, shorten
+from landscape.plots.text import label
 
 
 def words(fig: Any) -> list[str]:
@@ -151,7 +152,9 @@ def test_networks_without_a_sweep_are_rows() -> None:
     assert [len(trace.x) for trace in fig.data] == [6, 6]
     values = [record["value"] for record in table.records if record["measure"] == "gaussian"]
     assert [*fig.data[0].x, *fig.data[1].x] == values
-    assert words(fig) == [label(shorten(network["name"], 46)) for network in table.networks]
+    names = [label(name) for name in short_names([network["name"] for network in table.networks])]
+    assert words(fig) == names
+    assert names[0] == "es-snr/seed-0/level-0.h5"  # what tells the networks apart
     assert fig.data[0].customdata[0][3] == table.networks[0]["name"]
     bounds = networks_figure(table, "sam")
     assert bounds is not None
@@ -280,8 +283,8 @@ def test_few_runs_have_their_own_intervals_on_their_markers_and_in_the_csv() -> 
         assert low < value < high
         assert run.error_y.array[middle] == pytest.approx(high - value)
         assert run.error_y.arrayminus[middle] == pytest.approx(value - low)
-        rows = [row for row in figure_rows(fig) if str(row[0]).endswith("run 1")]
-        assert rows[middle][2:] == (value, low, high)
+        rows = [row for row in figure_rows(fig) if str(row[1]).endswith("run 1")]
+        assert rows[middle][6:] == (value, low, high)
 
 
 def test_a_single_run_has_its_own_interval_as_the_band() -> None:
@@ -314,7 +317,7 @@ def test_a_value_beyond_what_was_tried_is_an_arrow_and_leaves_no_mean(seeds: int
     assert arrow.text[0] == "≤ 1e-07"
     known = [r["value"] for r in table.records if r["value"] is not None]
     assert arrow.y[0] < min(known)
-    assert (50.0, 1e-7, None, 1e-7) in [row[1:] for row in figure_rows(fig)]
+    assert (50.0, 1e-7, None, 1e-7) in [row[5:] for row in figure_rows(fig)]
     runs = [trace for trace in fig.data if trace.mode == "markers"]
     assert sum(trace.y[1] is not None for trace in runs) == seeds - 2  # those known are markers there
     assert "Beyond what was tried at 2 of" in flatness_page(table).html(plotlyjs="cdn")
@@ -346,11 +349,12 @@ def test_tables_hold_networks_details_and_bounds() -> None:
     html = flatness_page(table).html(plotlyjs="cdn")
     assert '<th scope="col" class="number">norm of the parameters</th>' in html
     assert "≤ 1e-07, beyond what was tried" in html
-    assert "<details><summary>Relative flatness, summed over layers</summary>" in html
+    assert "<details><summary>Details of each measure</summary>" in html
+    assert "Relative flatness, summed over layers</td>" in html
     assert "layers.a/kernel.value" in html
     assert "20 values, 1 to 1" in html
     single = flatness_page(a_table(seeds=1, levels=1, methods=("es",), measures=("pac_bayes",)))
-    assert "<details>" not in single.html(plotlyjs="cdn")
+    assert "<details><summary>" not in single.html(plotlyjs="cdn")
 
 
 @pytest.mark.faults

@@ -100,4 +100,4 @@ def test_row_33_names_of_files_are_text() -> None:
     assert "<img src=x" not in html
     fig = figure_of(a_table(seeds=1, levels=1, methods=("es",), name=ODD_NAME))
     assert "<img" not in fig.layout.title.text
-    assert label(SHOWN_NAME)[:10] in fig.layout.title.text
+    assert label(SHOWN_NAME)[:10] in fig.data[0].text[0]

@@ -1,14 +1,23 @@
-"""The style sheet and the script of a page."""
+"""The style sheet and the scripts of a page."""
 
 from __future__ import annotations
 
-from landscape.plots.theme import COLORS, FONT, GREY, INK
+import json
+
+from landscape.plots.theme import COLORS, DARK, FONT, GREY, INK
 
 STYLE = f"""
-:root {{ --ink: {INK}; --quiet: {GREY}; --line: #dfe2e6; --soft: #f6f7f9; --accent: {COLORS[0]}; }}
+:root {{ color-scheme: light dark; --page: #fff; --ink: {INK}; --quiet: {GREY}; --line: #dfe2e6;
+  --soft: #f6f7f9; --accent: {COLORS[0]}; --caption: #4a515b; --alert: #fdf4ee; --rule: #eceef1;
+  --shade: rgba(31,35,40,0.22); }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --page: {DARK["white"]}; --ink: {DARK[INK]}; --quiet: {DARK[GREY]}; --line: #363d46;
+    --soft: #20252b; --accent: {DARK[COLORS[0]]}; --caption: #b9c1cb; --alert: #33261c; --rule: #262b32;
+    --shade: rgba(0,0,0,0.65); }}
+}}
 * {{ box-sizing: border-box; }}
 html {{ -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }}
-body {{ margin: 0; background: #fff; color: var(--ink); font: 16px/1.6 {FONT}; }}
+body {{ margin: 0; background: var(--page); color: var(--ink); font: 16px/1.6 {FONT}; }}
 main {{ max-width: 1040px; margin: 0 auto; padding: 48px 32px 72px; }}
 h1 {{ font-size: 34px; line-height: 1.2; letter-spacing: -0.015em; font-weight: 650; margin: 0 0 8px;
   max-width: 26em; text-wrap: balance; }}
@@ -32,8 +41,8 @@ nav {{ font-size: 15px; margin: 0 0 8px; display: flex; flex-wrap: wrap; gap: 4p
 .card dd {{ margin: 2px 0 0; font-size: 13.5px; line-height: 1.45; color: var(--quiet); }}
 .card .value {{ order: -1; font-size: 28px; line-height: 1.25; font-weight: 600; letter-spacing: -0.01em;
   margin: 0 0 4px; color: inherit; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
-.warning {{ border-left: 3px solid {COLORS[1]}; background: #fdf4ee; padding: 10px 16px; margin: 0 0 14px;
-  white-space: pre-line; max-width: 76ch; overflow-wrap: anywhere; }}
+.warning {{ border-left: 3px solid {COLORS[1]}; background: var(--alert); padding: 10px 16px;
+  margin: 0 0 14px; white-space: pre-line; max-width: 76ch; overflow-wrap: anywhere; }}
 figure {{ margin: 28px 0 40px; }}
 .pair {{ display: grid; gap: 0 32px;
   grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }}
@@ -43,26 +52,30 @@ figure {{ margin: 28px 0 40px; }}
   .stays {{ position: sticky; top: 8px; align-self: start; }}
 }}
 .plot {{ width: 100%; margin: 4px 0 8px; }}
-figcaption, caption {{ font-size: 14.5px; line-height: 1.55; color: #4a515b;
+figcaption, caption {{ font-size: 14.5px; line-height: 1.55; color: var(--caption);
   max-width: 78ch; text-align: left; }}
 figcaption p {{ margin: 0; max-width: none; }}
 .data {{ font-size: 14px; line-height: 1.5; margin: 4px 0 0; color: var(--quiet); }}
 .tablebox {{ margin: 28px 0 40px; }}
 .tablebox.folded {{ margin: 6px 0; }}
 summary {{ cursor: pointer; padding: 6px 0; }}
-.scroll {{ overflow-x: auto; max-height: 640px; overflow-y: auto; border-top: 1px solid var(--ink);
+.scroll {{ overflow: auto; max-height: 640px; border-top: 1px solid var(--ink);
   border-bottom: 1px solid var(--ink); margin: 8px 0; width: fit-content; max-width: 100%; }}
-table {{ width: max-content; border-collapse: collapse; font-size: 14.5px; line-height: 1.45;
+.more {{ font-size: 13.5px; color: var(--quiet); margin: -2px 0 4px; }}
+.more:empty {{ display: none; }}
+table {{ border-collapse: collapse; font-size: 14.5px; line-height: 1.45;
   font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 6px 28px 6px 0; text-align: left; vertical-align: top; }}
+th, td {{ padding: 6px 24px 6px 0; text-align: left; vertical-align: top; }}
 th:last-child, td:last-child {{ padding-right: 8px; }}
-thead th {{ white-space: nowrap; font-weight: 600; border-bottom: 1px solid #9aa1ab;
-  position: sticky; top: 0; background: #fff; }}
-tbody tr + tr > * {{ border-top: 1px solid #eceef1; }}
-.number {{ text-align: right; white-space: nowrap; }}
-td.text {{ min-width: 7em; max-width: 46ch; overflow-wrap: anywhere; }}
+thead th {{ font-weight: 600; vertical-align: bottom; border-bottom: 1px solid #9aa1ab;
+  position: sticky; top: 0; background: var(--page); z-index: 1; }}
+tbody tr + tr > * {{ border-top: 1px solid var(--rule); }}
+td.number {{ white-space: nowrap; }}
+.number {{ text-align: right; }}
+td.text {{ min-width: 5em; max-width: 46ch; overflow-wrap: anywhere; }}
+table.folds tbody td:first-child {{ position: sticky; left: 0; background: var(--page); max-width: 24ch; }}
 .provenance {{ margin-top: 72px; border-top: 1px solid var(--line); padding-top: 20px; font-size: 14px; }}
-.provenance h2 {{ font-size: 17px; margin: 0 0 10px; }}
+.provenance summary {{ font-size: 15px; }}
 .provenance table {{ width: auto; font-size: 13.5px; }}
 .provenance th {{ font-weight: 400; color: var(--quiet); padding: 3px 28px 3px 0; }}
 .provenance td {{ padding: 3px 0; overflow-wrap: anywhere; }}
@@ -76,7 +89,18 @@ td.text {{ min-width: 7em; max-width: 46ch; overflow-wrap: anywhere; }}
   .card {{ padding: 12px 0; }}
   .card .value {{ font-size: 22px; }}
   figure, .tablebox {{ margin: 24px 0 32px; }}
-  th, td {{ padding-right: 18px; }}
+  th, td {{ padding-right: 14px; }}
+  td.text {{ min-width: 0; }}
+  .scroll, .scroll table {{ width: 100%; }}
+  table.folds thead {{ display: none; }}
+  table.folds, table.folds tbody, table.folds tr {{ display: block; }}
+  table.folds tr {{ padding: 8px 0; }}
+  table.folds tr + tr {{ border-top: 1px solid var(--ink); }}
+  table.folds tbody td, table.folds tbody tr + tr > * {{ display: flex; justify-content: space-between;
+    gap: 16px; position: static; padding: 1px 8px 1px 0; max-width: none; border: 0; text-align: right;
+    overflow-wrap: anywhere; white-space: normal; }}
+  table.folds td::before {{ content: attr(data-label); color: var(--quiet); text-align: left;
+    flex: 0 0 auto; max-width: 50%; }}
   .provenance th {{ display: block; padding: 8px 0 0; }}
   .provenance td {{ display: block; }}
 }}
@@ -91,10 +115,33 @@ td.text {{ min-width: 7em; max-width: 46ch; overflow-wrap: anywhere; }}
 """.strip()
 
 # Touch: without a drag mode, a finger on a plot scrolls the page. The observer also hears of changes of
-# width that are none of the window's: a printed page, a scroll bar that appears. Nothing is sent anywhere.
-SCRIPT = """
+# width that are none of the window's: a printed page, a scroll bar that appears. A legend of many lines gets
+# more room instead of a scroll bar of its own. Nothing is sent anywhere.
+_SCRIPT = """
 (function () {
-  var specifications = document.querySelectorAll("script.figure");
+  var dark = window.matchMedia && window.matchMedia("(prefers-color-scheme: dark)");
+  var touch = window.matchMedia && window.matchMedia("(pointer: coarse)").matches;
+  var hovers = window.matchMedia && window.matchMedia("(hover: hover)").matches;
+  var roomy = document.documentElement.clientWidth >= 640;
+  var swaps = COLORS_OF_A_DARK_PAGE;
+  function specification(node) {
+    var text = node.textContent;
+    if (dark && dark.matches) {
+      swaps.forEach(function (swap) { text = text.split(swap[0]).join(swap[1]); });
+    }
+    var figure = JSON.parse(text);
+    if (touch) { figure.layout.dragmode = false; }
+    return figure;
+  }
+  function fit(target, height) {
+    var legend = target.querySelector(".infolayer > .legend");
+    var taken = legend ? legend.getBoundingClientRect().height : 0;
+    var wanted = height + Math.max(0, Math.round(taken - 24));
+    if (Math.abs(wanted - target._fullLayout.height) > 4) {
+      target.style.height = wanted + "px";
+      return Plotly.relayout(target, { height: wanted });
+    }
+  }
   var watcher = window.ResizeObserver && new ResizeObserver(function (entries) {
     entries.forEach(function (entry) {
       var plot = entry.target;
@@ -102,13 +149,9 @@ SCRIPT = """
       if (drawn && plot.clientWidth && Math.abs(drawn - plot.clientWidth) > 1) { Plotly.Plots.resize(plot); }
     });
   });
-  var touch = window.matchMedia && window.matchMedia("(pointer: coarse)").matches;
-  var hovers = window.matchMedia && window.matchMedia("(hover: hover)").matches;
-  var roomy = document.documentElement.clientWidth >= 640;
-  specifications.forEach(function (node) {
-    var figure = JSON.parse(node.textContent);
+  document.querySelectorAll("script.figure").forEach(function (node) {
+    var figure = specification(node), height = figure.layout.height || 440;
     var target = document.getElementById(node.getAttribute("data-for"));
-    if (touch) { figure.layout.dragmode = false; }
     Plotly.newPlot(target, figure.data, figure.layout, {
       responsive: true,
       displaylogo: false,
@@ -116,7 +159,53 @@ SCRIPT = """
       plotlyServerURL: "",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendDataToCloud", "sendChartToCloud"],
       toImageButtonOptions: { format: "svg", filename: target.id }
-    }).then(function () { if (watcher) { watcher.observe(target); } });
+    }).then(function () {
+      return fit(target, height);
+    }).then(function () {
+      if (watcher) { watcher.observe(target); }
+      if (dark && dark.addEventListener) {
+        dark.addEventListener("change", function () {
+          var other = specification(node);
+          other.layout.height = target._fullLayout.height;
+          Plotly.react(target, other.data, other.layout);
+        });
+      }
+    });
+  });
+})();
+""".strip()
+
+
+def _swaps() -> list[tuple[str, str]]:
+    """Return what a dark page exchanges in the JSON of a figure: whole colours, and those of tints.
+
+    A text of the user's cannot be mistaken for a colour: its quotes are escaped there.
+    """
+    whole = [(f'"{light}"', f'"{dark}"') for light, dark in DARK.items()]
+    pairs = [(light, dark) for light, dark in DARK.items() if light.startswith("#")]
+    tints = [(f'"rgba({_rgb(light)},', f'"rgba({_rgb(dark)},') for light, dark in pairs]
+    return [*whole, *tints]
+
+
+def _rgb(color: str) -> str:
+    return ",".join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5))
+
+
+SCRIPT = _SCRIPT.replace("COLORS_OF_A_DARK_PAGE", json.dumps(_swaps()))
+
+# Says where a table goes on beyond its box; it looks again when the box changes.
+SCROLL_SIGNS = """
+(function () {
+  document.querySelectorAll(".tablebox").forEach(function (box) {
+    var inner = box.querySelector(".scroll"), sign = box.querySelector(".more");
+    function look() {
+      var wide = inner.scrollWidth > inner.clientWidth + 1;
+      var tall = inner.scrollHeight > inner.clientHeight + 1;
+      sign.textContent = wide && tall ? "Scroll: more to the right \\u2192 and below \\u2193"
+        : wide ? "Scroll: more to the right \\u2192" : tall ? "Scroll: more below \\u2193" : "";
+    }
+    look();
+    if (window.ResizeObserver) { new ResizeObserver(look).observe(inner); }
   });
 })();
 """.strip()

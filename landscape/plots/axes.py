@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from landscape.plots.theme import log_ticks
+from landscape.plots.series import error_bars
+from landscape.plots.theme import log_ticks, power_text
 
 _MOST_ON_FLOOR = 0.25  # of the values
 _DECADES = 4  # below the largest value; smaller ones are rounding, not barriers
@@ -52,7 +53,7 @@ class Scale:
             return {"range": [self.bottom - 0.04 * span, self.bottom + 1.06 * span]}
         high = self.top * 1.6
         ticks = [tick for tick in log_ticks(self.floor, high, steps=(1,)) if tick > self.floor]
-        names = [f"≤ {self.floor:g}", *(f"{tick:g}" for tick in ticks)]
+        names = [f"≤ {power_text(self.floor)}", *map(power_text, ticks)]
         return {
             "type": "log",
             "range": [math.log10(self.floor / 1.4), math.log10(high)],
@@ -64,17 +65,5 @@ class Scale:
         self, values: list[float | None], ends: list[tuple[Any, Any]], color: str
     ) -> dict[str, Any]:
         """Return asymmetric error bars from the drawn positions to the drawn ends."""
-        plus, minus = [], []
-        for value, (low, high) in zip(values, ends, strict=True):
-            at, bottom, top = self.place(value), self.place(low), self.place(high)
-            plus.append(None if at is None or top is None else max(top - at, 0.0))
-            minus.append(None if at is None or bottom is None else max(at - bottom, 0.0))
-        return {
-            "type": "data",
-            "symmetric": False,
-            "array": plus,
-            "arrayminus": minus,
-            "color": color,
-            "thickness": 1.2,
-            "width": 3,
-        }
+        drawn = [(self.place(low), self.place(high)) for low, high in ends]
+        return error_bars([self.place(value) for value in values], drawn, color=color)

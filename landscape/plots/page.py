@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from landscape.errors import ConfigurationError, InputError
 from landscape.plots import files
-from landscape.plots.assets import SCRIPT, STYLE
+from landscape.plots.assets import SCRIPT, SCROLL_SIGNS, STYLE
 from landscape.plots.tables import (
     FIGURE_HEADERS,
     cell,
@@ -23,8 +23,10 @@ from landscape.plots.tables import (
     figure_rows,
     flat,
     html_table,
+    machine_columns,
 )
 from landscape.plots.text import escape, markup, slug, visible
+from landscape.plots.theme import caption_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -35,15 +37,22 @@ PLOTLYJS = ("embed", "cdn", "directory")
 CONTENTS_FROM = 4  # a table of contents helps from so many sections on
 INLINE_LIMIT = 100_000  # bytes of CSV that a link may carry inside the page
 
+_FIGURES = "figures.csv"  # the points of all figures
 _CONFIG = '<script>window.PlotlyConfig = {MathJaxConfig: "local"};</script>'
 
 
 @dataclasses.dataclass(frozen=True)
 class _Table:
-    """A CSV file of the page."""
+    """Rows that the page links: those of a table are a file of their own, those of figures share one."""
 
     file: str
-    text: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    shared: bool = False
+
+    @property
+    def text(self) -> str:
+        return csv_text(self.headers, self.rows)
 
 
 class Page:
@@ -71,6 +80,7 @@ class Page:
         self._sections: list[tuple[str, str]] = []
         self._names: set[str] = set()
         self._provenance: list[tuple[str, object]] = []
+        self._unique(Path(_FIGURES).stem)
 
     def section(self, title: str, text: str = "") -> Page:
         """Begin a section, with an introduction in the markup of `text`."""
@@ -112,7 +122,8 @@ class Page:
     def figure(self, fig: go.Figure, caption: str = "", name: str = "figure") -> Page:
         """Add a Plotly figure.
 
-        Its title becomes the heading of the figure in HTML, where it can wrap on a narrow screen.
+        Its title becomes the heading of the figure in HTML, where it can wrap on a narrow screen. Its own
+        caption (see `theme.style`) follows the one given here.
 
         Parameters
         ----------
@@ -133,16 +144,16 @@ class Page:
             layout = _without_title(layout)
         height = layout.get("height") or 440
         heading = f"<h3>{escape(title)}</h3>" if title else ""
+        said = "\n\n".join(part for part in (caption, caption_of(fig)) if part)
         data = to_json_plotly({"data": specification["data"], "layout": layout})
         self._blocks.append(
             f'<figure id="{anchor}">{heading}\n'
             f'<div class="plot" id="plot-{anchor}" style="height:{int(height)}px"></div>\n'
             f'<script type="application/json" class="figure" data-for="plot-{anchor}">{data}</script>\n'
-            f"<figcaption>{markup(caption)}</figcaption>"
+            f"<figcaption>{markup(said)}</figcaption>"
         )
-        rows = figure_rows(fig)
-        if rows:
-            self._blocks.append(_Table(f"{anchor}.csv", csv_text(FIGURE_HEADERS, rows)))
+        if rows := figure_rows(fig, anchor):
+            self._blocks.append(_Table(f"{anchor}.csv", FIGURE_HEADERS, tuple(rows), shared=True))
         self._blocks.append("</figure>")
         return self
 
@@ -179,6 +190,8 @@ class Page:
     ) -> Page:
         """Add a table, and the same as a CSV file in full precision.
 
+        A cell with two ends, under ``"95 % interval"``, is two columns of the file, ``low`` and ``high``.
+
         Parameters
         ----------
         headers, rows
@@ -208,9 +221,10 @@ class Page:
         self._blocks.append(
             f'<div class="tablebox{" folded" if folded else ""}" id="{anchor}">{title}'
             f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or name)}">\n'
-            f"{html_table(headers, rows)}\n</div>"
+            f'{html_table(headers, rows)}\n</div><p class="more" aria-hidden="true"></p>'
         )
-        self._blocks.append(_Table(f"{anchor}.csv", csv_text(headers, rows)))
+        names, cells = machine_columns(headers, rows)
+        self._blocks.append(_Table(f"{anchor}.csv", tuple(names), tuple(map(tuple, cells))))
         self._blocks.append("</details></div>" if folded else "</div>")
         return self
 
@@ -226,9 +240,12 @@ class Page:
         subtitle = f'<p class="subtitle">{escape(self.subtitle)}</p>' if self.subtitle else ""
         has_figures = any(isinstance(block, str) and block.startswith("<figure") for block in self._blocks)
         scripts = f"{_library(plotlyjs)}\n<script>{SCRIPT}</script>\n" if has_figures else ""
+        if any(isinstance(block, _Table) and not block.shared for block in self._blocks):
+            scripts += f"<script>{SCROLL_SIGNS}</script>\n"
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            '<meta name="color-scheme" content="light dark">\n'
             f"<title>{escape(self.title)}</title>\n"
             f'<link rel="icon" href="data:,">\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<main>\n'
             f"<header>\n<h1>{escape(self.title)}</h1>\n{subtitle}\n</header>\n"
@@ -262,12 +279,19 @@ class Page:
         """
         path = Path(path).expanduser()
         folder = path.with_name(f"{path.stem}-data")
-        tables = {folder / block.file: block.text for block in self._blocks if isinstance(block, _Table)}
+        tables = {folder / name: text for name, text in self._files().items()}
         text = self.html(plotlyjs=plotlyjs, data_folder=folder.name)
         files.check_targets((path, *tables), force=force)
         library = [_write_library(path.parent, force=force)] if plotlyjs == "directory" else []
         beside = [files.write_text(table, content) for table, content in tables.items()]
         return [files.write_text(path, text), *beside, *library]
+
+    def _files(self) -> dict[str, str]:
+        """Return the CSV files of the page: one per table, and one with the points of all figures."""
+        blocks = [block for block in self._blocks if isinstance(block, _Table)]
+        points = [row for block in blocks if block.shared for row in block.rows]
+        figures = {_FIGURES: csv_text(FIGURE_HEADERS, points)} if points else {}
+        return {**figures, **{block.file: block.text for block in blocks if not block.shared}}
 
     def _unique(self, name: object) -> str:
         base = slug(visible(name))
@@ -282,12 +306,13 @@ class Page:
         if isinstance(block, str):
             return block
         data = block.text.encode("utf-8", "backslashreplace")
-        href = f"{quote(folder)}/{quote(block.file)}"
+        beside = _FIGURES if block.shared else block.file
+        href = f"{quote(folder)}/{quote(beside)}"
         if len(data) <= INLINE_LIMIT:  # a page that was sent alone still has its numbers
             href = f"data:text/csv;charset=utf-8;base64,{base64.b64encode(data).decode('ascii')}"
         return (
             f'<p class="data"><a href="{escape(href)}" download="{escape(block.file)}">Data (CSV)</a>'
-            f" · {escape(folder)}/{escape(block.file)}</p>"
+            f" · {escape(folder)}/{escape(beside)}</p>"
         )
 
     def _contents(self) -> str:
@@ -304,8 +329,8 @@ class Page:
             for name, value in self._provenance
         )
         return (
-            '<section class="provenance" id="provenance"><h2>Provenance</h2>\n'
-            f"<table><tbody>\n{rows}\n</tbody></table></section>\n"
+            '<details class="provenance" id="provenance"><summary>Provenance: versions, settings, digests'
+            f"</summary>\n<table><tbody>\n{rows}\n</tbody></table></details>\n"
         )
 
 

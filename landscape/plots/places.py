@@ -8,8 +8,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from landscape.plots.names import short_names
 from landscape.plots.series import remaining_axis
-from landscape.plots.text import label, shorten
+from landscape.plots.text import label
+from landscape.plots.theme import NETWORKS
 
 _MOST_NAMES = 12  # networks whose names stand under an axis
 _DODGE = 1.02  # between methods at the same density, so that their bars can be told apart
@@ -21,7 +23,7 @@ def by_method(records: Sequence[Record]) -> dict[str, list[int]]:
     """Return the positions of the networks of each method."""
     groups: dict[str, list[int]] = {}
     for position, record in enumerate(records):
-        groups.setdefault(str(record.get("method") or "networks"), []).append(position)
+        groups.setdefault(str(record.get("method") or NETWORKS), []).append(position)
     return groups
 
 
@@ -37,6 +39,11 @@ class Places:
         return [float(record["density"]) for record in self.records if record.get("density")]
 
     @property
+    def names(self) -> list[str]:
+        """Short names of the networks."""
+        return short_names([record["name"] for record in self.records])
+
+    @property
     def spread(self) -> bool:
         """Whether all networks have a density, and not one and the same."""
         found = self.densities
@@ -49,7 +56,7 @@ class Places:
     def drawn_at(self, position: int) -> float:
         """Return where a network is drawn: beside those of other methods with the same density."""
         methods = list(by_method(self.records))
-        own = str(self.records[position].get("method") or "networks")
+        own = str(self.records[position].get("method") or NETWORKS)
         shift = methods.index(own) - (len(methods) - 1) / 2
         return self.at(position) * (_DODGE**shift if self.spread else 1)
 
@@ -59,7 +66,7 @@ class Places:
         if self.spread:
             remaining_axis(fig, self.densities, **where)
         else:
-            names = [label(shorten(str(record["name"]), 18)) for record in self.records]
+            names = [label(name) for name in self.names]
             ticks = {"tickvals": list(range(1, len(names) + 1)), "ticktext": names}
             fig.update_xaxes(title_text="network", **(ticks if len(names) <= _MOST_NAMES else {}), **where)
             fig.update_xaxes(range=[0.5, len(names) + 0.5], **where)

@@ -9,6 +9,7 @@ from typing import Any
 
 from landscape.errors import InputError
 from landscape.plots import figure_of
+from landscape.plots.names import WIDTH, short_names
 from landscape.plots.page import Page
 
 __all__ = ["page_of", "report_page"]
@@ -80,7 +81,7 @@ def title_of(result: Any) -> str:
 
 
 def _subtitle(result: Any) -> str:
-    return " and ".join(_networks(result))
+    return " and ".join(short_names(_networks(result), 2 * WIDTH))
 
 
 def _networks(result: Any) -> Sequence[str]:

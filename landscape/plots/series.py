@@ -9,8 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from landscape.errors import InputError
-from landscape.plots.text import visible
-from landscape.plots.theme import numbers, percent_ticks, tint
+from landscape.plots.text import label, visible
+from landscape.plots.theme import level_ticks, numbers, tint
 from landscape.results import mean_interval
 
 FEW_SEEDS = 5  # with fewer, each seed is shown and no interval over seeds is made
@@ -67,13 +67,18 @@ def mean_at(rows: Rows, k: int) -> float | None:
 
 
 def error_bars(
-    values: Sequence[float | None], ends: Sequence[tuple[float | None, float | None]], *, color: str
+    values: Sequence[float | None],
+    ends: Sequence[Sequence[float | None]],
+    *,
+    color: str,
+    thickness: float = 1.2,
+    width: float = 3,
 ) -> dict[str, Any]:
     """Return the error bars of markers from the ends of their intervals; none where an end is missing."""
     halves = [
         (0.0, 0.0)
         if value is None or low is None or high is None
-        else (max(high - value, 0), max(value - low, 0))
+        else (max(high - value, 0.0), max(value - low, 0.0))
         for value, (low, high) in zip(values, ends, strict=True)
     ]
     return {
@@ -81,10 +86,54 @@ def error_bars(
         "symmetric": False,
         "array": [above for above, _ in halves],
         "arrayminus": [below for _, below in halves],
-        "color": tint(color, 0.45),
-        "thickness": 1,
-        "width": 2,
+        "color": color,
+        "thickness": thickness,
+        "width": width,
     }
+
+
+def add_band(
+    fig: go.Figure, points: Sequence[tuple[float, float, float]], name: str, *, color: str, **more: Any
+) -> None:
+    """Draw a band through (x, low, high) as one closed outline; nothing where there are no points.
+
+    It is marked as a band, so that no table takes its outline for data.
+    """
+    if not points:
+        return
+    back = points[::-1]
+    fig.add_scatter(
+        x=[*(x for x, *_ in points), *(x for x, *_ in back)],
+        y=[*(high for *_, high in points), *(low for _, low, _ in back)],
+        **{**BAND, "fillcolor": tint(color, 0.16), "name": name, "showlegend": False, **more},
+    )
+
+
+BAND = {"mode": "lines", "fill": "toself", "line": {"width": 0}, "hoverinfo": "skip", "meta": "band"}
+
+
+def add_heading(fig: go.Figure, text: str, *, row: int, shift: int = 0) -> None:
+    """Name a panel above its upper left corner; `text` is a label of Plotly's."""
+    fig.add_annotation(
+        text=f"<b>{text}</b>",
+        x=0,
+        y=1,
+        xref="x domain",
+        yref="y domain",
+        xanchor="left",
+        yanchor="bottom",
+        yshift=shift,
+        showarrow=False,
+        font={"size": 13.5},
+        row=row,
+        col=1,
+    )
+
+
+def interval_text(ends: Sequence[Sequence[float | None]], key: str = "95 % interval") -> str:
+    """Return the line of a hover that gives the interval in ``customdata``; empty where none is known."""
+    known = any(low is not None for low, _ in ends)
+    return f"<br>{label(key)} [%{{customdata[1]:.4~g}}, %{{customdata[2]:.4~g}}]" if known else ""
 
 
 def percent(densities: Sequence[float]) -> list[float]:
@@ -102,7 +151,7 @@ def remaining_axis(fig: go.Figure, densities: Sequence[float], **where: int) -> 
     fig.update_xaxes(
         type="log",
         range=[math.log10(high * 1.12), math.log10(low / 1.12)],
-        **percent_ticks(low, high),
+        **level_ticks(percents),
         title_text="weights remaining",
         **where,
     )

@@ -13,7 +13,10 @@ import plotly.graph_objects as go
 from landscape.plots.text import escape, visible
 from landscape.results import format_value
 
-FIGURE_HEADERS = ("series", "x", "y", "low", "high")
+# One row per point. x and y are in the units that the axes of the figure name; low and high are the ends of
+# the interval of y (95 % where the figure says nothing else). A cell is empty where a fact is not known.
+FIGURE_HEADERS = ("figure", "series", "method", "run", "split", "x", "y", "low", "high")
+_WIDE = 4  # columns; on a narrow screen each row of a wider table folds into a block
 
 
 def is_number(value: object) -> bool:
@@ -37,21 +40,27 @@ def cell(value: object) -> str:
 
 
 def html_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table whose columns of numbers stand to the right."""
+    """Return a table whose columns of numbers stand to the right.
+
+    On a narrow screen its text wraps, and each row of a table of many columns becomes a block in which every
+    cell is named: no number is ever out of sight.
+    """
     right = [_numeric([row[i] for row in rows]) for i in range(len(headers))]
+    folds = len(headers) > _WIDE
     head = "".join(
         f'<th scope="col"{_kind(number)}>{escape(header)}</th>'
         for header, number in zip(headers, right, strict=True)
     )
+    names = [f' data-label="{escape(header)}"' if folds else "" for header in headers]
     body = "\n".join(
-        f"<tr>{''.join(_cell(value, number) for value, number in zip(row, right, strict=True))}</tr>"
-        for row in rows
+        f"<tr>{''.join(_cell(*each) for each in zip(row, right, names, strict=True))}</tr>" for row in rows
     )
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    kind = ' class="folds"' if folds else ""
+    return f"<table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def _cell(value: object, number: bool) -> str:
-    return f"<td{_kind(number)}>{escape(cell(value))}</td>"
+def _cell(value: object, number: bool, name: str) -> str:
+    return f"<td{_kind(number)}{name}>{escape(cell(value))}</td>"
 
 
 def _kind(number: bool) -> str:
@@ -76,6 +85,33 @@ def csv_text(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return stream.getvalue()
 
 
+def machine_columns(
+    headers: Sequence[str], rows: Sequence[Sequence[object]]
+) -> tuple[list[str], list[list[object]]]:
+    """Return a table as a program wants it: intervals as two columns, ``low`` and ``high``.
+
+    Where a table has several columns of intervals, the names of the others stand in front.
+    """
+    pairs = {i for i in range(len(headers)) if _are_pairs([row[i] for row in rows], headers[i])}
+    names: list[str] = []
+    for i, header in enumerate(headers):
+        before = "" if header.removeprefix("95 % ") == "interval" else f"{header.removesuffix(' interval')} "
+        names += [f"{before}low", f"{before}high"] if i in pairs else [header]
+    return names, [
+        [cell for i, value in enumerate(row) for cell in (_ends(value) if i in pairs else [value])]
+        for row in rows
+    ]
+
+
+def _are_pairs(column: Sequence[object], header: str) -> bool:
+    known: list[Any] = [value for value in column if value is not None]
+    return header.endswith("interval") and all(_is_interval(value) and len(value) == 2 for value in known)
+
+
+def _ends(value: Any) -> list[object]:
+    return [None, None] if value is None else [value[0], value[1]]
+
+
 def _plain(value: object) -> object:
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
@@ -94,26 +130,35 @@ def flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object
     return leaves
 
 
-def figure_rows(fig: go.Figure) -> list[tuple[object, ...]]:
-    """Return the numbers that a figure shows, one row a point.
+def figure_rows(fig: go.Figure, name: str = "") -> list[tuple[object, ...]]:
+    """Return the numbers that a figure shows, one row per point, in the order of `FIGURE_HEADERS`.
 
     Where a trace carries ``customdata``, its rows are (value, low, high, x), or fewer: the true numbers
-    behind a point that is drawn elsewhere (on the floor of a log axis, beside its neighbours).
+    behind a point that is drawn elsewhere (on the floor of a log axis, beside its neighbours). Bands are left
+    out: their ends stand at the points of their line. ``meta`` of a trace says its ``method``, ``run`` and
+    ``split``, and whether its value lies on the horizontal axis.
     """
     rows: list[tuple[object, ...]] = []
     for trace in fig.data:
         x, y = _list(trace, "x"), _list(trace, "y")
-        if x is None or y is None or "z" in trace:
+        facts = _facts(trace)
+        if x is None or y is None or "z" in trace or facts.get("band"):
             continue
         behind = _list(trace, "customdata")
-        horizontal = trace.meta == "horizontal"
+        who = (name, _name(trace), *(facts.get(key) for key in ("method", "run", "split")))
         for i, (at, value) in enumerate(zip(x, y, strict=False)):
             true = [*([] if behind is None else behind[i]), None, None, None, None][:4]
             if at is None or (value is None and true[0] is None):
                 continue
-            where, drawn = (value, at) if horizontal else (at, value)
-            rows.append((_name(trace), _first(true[3], where), _first(true[0], drawn), true[1], true[2]))
+            where, drawn = (value, at) if facts.get("horizontal") else (at, value)
+            rows.append((*who, _first(true[3], where), _first(true[0], drawn), true[1], true[2]))
     return rows
+
+
+def _facts(trace: Any) -> dict[str, Any]:
+    """Return what a trace says of itself: a word, or a mapping."""
+    meta = trace.meta
+    return dict(meta) if isinstance(meta, Mapping) else {} if meta is None else {str(meta): True}
 
 
 def _first(preferred: object, other: object) -> object:
@@ -122,6 +167,8 @@ def _first(preferred: object, other: object) -> object:
 
 def _list(trace: Any, key: str) -> list[Any] | None:
     values = getattr(trace, key, None)
+    if key == "x" and values is not None and len(values) == 2 and isinstance(values[0], (list, tuple)):
+        return [", ".join(map(str, pair)) for pair in zip(*values, strict=True)]  # categories of two kinds
     return None if values is None else np.asarray(values, dtype=object).tolist()
 
 

@@ -34,6 +34,11 @@ def label(text: object) -> str:
     return escaped.replace("%{", "%&#123;").replace("$", "&#36;")
 
 
+def capital(name: str) -> str:
+    """Return a title that begins with a capital, unless it begins with a symbol (``m-sharpness``)."""
+    return name if name[1:2] == "-" else name[:1].upper() + name[1:]
+
+
 def shorten(text: object, width: int) -> str:
     """Return `text` with its middle left out where it is longer than `width` characters."""
     shown = visible(text)

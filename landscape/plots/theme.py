@@ -5,6 +5,7 @@ The template is built anew and passed to each figure; nothing global is changed.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,15 +17,22 @@ from landscape.plots.text import label
 
 __all__ = [
     "COLORS",
+    "DARK",
     "DASHES",
     "FONT",
     "GREY",
     "INK",
     "MARKERS",
+    "NETWORKS",
+    "caption_of",
+    "level_text",
+    "level_ticks",
+    "log_axis",
     "log_ticks",
     "numbers",
-    "percent_ticks",
+    "power_text",
     "style",
+    "style_of",
     "swatch",
     "template",
     "tint",
@@ -35,9 +43,30 @@ __all__ = [
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down")
+NETWORKS = "networks"  # how networks without a method are called
+# The methods of the presets never share a colour; any other is placed by its name.
+_METHODS = ("es-snr", "gd-magnitude", "es-random", "gd-snr", "gd-random", "es-magnitude")
+_MOST_LEVELS = 7  # ticks that a phone has room for
 INK = "#1f2328"
 GREY = "#6b7280"
 GRID = "#e7e9ec"
+# What each colour becomes on a dark page. Figures keep the light ones; a page's script exchanges them.
+DARK = {
+    "#0072B2": "#4aa8e0",
+    "#D55E00": "#f08a45",
+    "#009E73": "#35c49a",
+    "#CC79A7": "#dd97bd",
+    "#E69F00": "#f0b23c",
+    "#56B4E9": "#86cdf5",
+    INK: "#e4e7eb",
+    GREY: "#9aa4b2",
+    GRID: "#2b3138",
+    "#3b424c": "#c3cad3",
+    "#9aa1ab": "#59626e",
+    "#c3c8cf": "#59626e",
+    "#ffffff": "#15181c",
+    "white": "#15181c",
+}
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Liberation Sans", sans-serif'
 
 
@@ -85,6 +114,7 @@ def template() -> dict[str, Any]:
                 "yanchor": "bottom",
                 "font": {"size": 13},
                 "title": {"font": {"size": 13, "color": GREY}},
+                "maxheight": 1,  # whole: a legend never scrolls on its own
             },
             "hoverlabel": {
                 "bgcolor": "white",
@@ -106,6 +136,7 @@ def style(
     x: str | None = None,
     y: str | None = None,
     height: int = 440,
+    caption: str | None = None,
 ) -> go.Figure:
     """Give `fig` our template, an escaped title and axis names, and a height; the width follows the page.
 
@@ -118,6 +149,9 @@ def style(
         kept in ``layout.meta["title"]``, where a page finds it.
     height : int
         In pixels.
+    caption : str, optional
+        What its lines, bands and marks are, in the markup of `Page.text` and in words that hold when panels
+        are stacked. It is kept in ``layout.meta["caption"]``, where a page finds it.
 
     Returns
     -------
@@ -125,8 +159,10 @@ def style(
         `fig` itself.
     """
     fig.update_layout(template=template(), height=height, autosize=True)
+    said = {**(fig.layout.meta or {}), **({} if title is None else {"title": title})}
+    fig.update_layout(meta={**said, **({} if caption is None else {"caption": caption})} or None)
     if title is not None:
-        fig.update_layout(title_text=label(title), meta={"title": title})
+        fig.update_layout(title_text=label(title))
     if x is not None:
         fig.update_xaxes(title_text=label(x))
     if y is not None:
@@ -134,8 +170,32 @@ def style(
     return fig
 
 
+def caption_of(fig: go.Figure) -> str:
+    """Return the caption that `style` gave a figure."""
+    meta = fig.layout.meta
+    return str(meta.get("caption") or "") if isinstance(meta, dict) else ""
+
+
+def style_of(method: str) -> dict[str, str]:
+    """Return colour, dash and marker of a method: by its name, the same in every figure and on every page.
+
+    The methods of the presets have the six colours; others share them and differ in dash or marker.
+    """
+    if method == NETWORKS:
+        return swatch(0)
+    if method in _METHODS:
+        return swatch(_METHODS.index(method))
+    name = method.encode("utf-8", "backslashreplace")
+    place = int.from_bytes(hashlib.blake2b(name, digest_size=4).digest())
+    return {
+        "color": COLORS[place % 6],
+        "dash": DASHES[place // 6 % 6],
+        "symbol": MARKERS[place // 36 % 6],
+    }
+
+
 def swatch(position: int) -> dict[str, str]:
-    """Return colour, dash and marker of the series at `position`.
+    """Return colour, dash and marker of the series at `position`, where series are no methods.
 
     The dash and the marker go on where the colours begin again, so that 30 series differ.
     """
@@ -168,13 +228,59 @@ def log_ticks(low: float, high: float, *, steps: Sequence[int] = (1, 2, 5)) -> l
     return [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
 
 
-def percent_ticks(low: float, high: float) -> dict[str, list[Any]]:
-    """Return ticks of a log axis of percentages: round ones, and the smallest value itself."""
-    ticks = [low, *(tick for tick in log_ticks(low, high * 1.1) if tick > 1.35 * low)]
+def log_axis(low: float, high: float, *, pad: float = 1.2, most: int = 8) -> dict[str, Any]:
+    """Return type, range and ticks of a log axis: decades, or 1-2-5 where there are fewer than two.
+
+    Parameters
+    ----------
+    low, high : float
+        Positive ends of what is drawn.
+    pad : float
+        Factor of the room beyond both ends.
+    most : int
+        Decades that are named at the most; of more, every second or third one is.
+    """
+    low, high = low / pad, high * pad
+    ticks = log_ticks(low, high, steps=(1,))
+    ticks = ticks[:: max(1, -(-len(ticks) // most))]
+    for steps in ((1, 2, 5), range(1, 10)):
+        if len(ticks) < 2:
+            ticks = log_ticks(low, high, steps=steps)
     return {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
         "tickvals": ticks,
-        "ticktext": [f"{tick:.2g} %" if tick < 100 else f"{tick:g} %" for tick in ticks],
+        "ticktext": [power_text(tick) for tick in ticks],
     }
+
+
+def power_text(value: float) -> str:
+    """Return a tick of a log axis: plain where it is short, else as a power of ten."""
+    if 1e-4 <= value < 1e5:
+        return f"{value:.10f}".rstrip("0").rstrip(".")
+    power = math.floor(math.log10(value) + 1e-9)
+    factor = round(value / 10.0**power)
+    return f"{'' if factor == 1 else f'{factor}·'}10<sup>{'−' if power < 0 else ''}{abs(power)}</sup>"
+
+
+def level_text(percent: float) -> str:
+    """Return a level as a percentage: 12.5 %, not 12 %."""
+    short = f"{percent:.4g}"
+    return f"{short if math.isclose(float(short), percent, rel_tol=1e-9) else f'{percent:.3g}'} %"
+
+
+def level_ticks(percents: Iterable[float]) -> dict[str, list[Any]]:
+    """Return ticks of a log axis of levels: levels themselves, the densest and the sparsest always."""
+    levels = sorted({float(f"{percent:.9g}") for percent in percents}, reverse=True)
+    if not levels:
+        return {"tickvals": [], "ticktext": []}
+    least = math.log(levels[0] / levels[-1]) / _MOST_LEVELS * (1 - 1e-9)
+    kept = levels[:1]
+    for level in levels[1:-1]:
+        if math.log(kept[-1] / level) >= least <= math.log(level / levels[-1]):
+            kept.append(level)
+    kept += levels[-1:] if len(levels) > 1 else []
+    return {"tickvals": kept, "ticktext": [level_text(level) for level in kept]}
 
 
 def wide_range(values: Iterable[float | None], *, decades: float = 2.0) -> bool:

@@ -10,13 +10,26 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from landscape.plots.text import label, shorten, wrapped_label
-from landscape.plots.theme import COLORS, DASHES, GREY, INK, MARKERS, numbers, style, tint, wide_range
+from landscape.plots.names import short_names
+from landscape.plots.series import BAND
+from landscape.plots.text import label, wrapped_label
+from landscape.plots.theme import (
+    COLORS,
+    DASHES,
+    GREY,
+    INK,
+    MARKERS,
+    log_axis,
+    numbers,
+    style,
+    tint,
+    wide_range,
+)
 
 __all__ = ["barrier_figure"]
 
 _SPLITS = ("train", "test", "validation")
-_NAME_WIDTH = 18  # characters of an endpoint's name under the axis: two fit on a phone
+_NAME_WIDTH = 16  # characters of an endpoint's name under the axis: two fit on a phone
 _PANELS = 3  # metrics drawn below the loss; the others are in the tables
 
 
@@ -29,6 +42,10 @@ class _Path:
     split: str
     names: tuple[str, str]
     raw: Any
+
+    @property
+    def short(self) -> list[str]:
+        return short_names(self.names)
 
     @property
     def loss(self) -> list[float | None]:
@@ -69,7 +86,7 @@ def barrier_figure(barrier: Any) -> go.Figure:
         vertical_spacing=0.07 if metrics else 0,
         row_heights=[1.0, *(0.55 for _ in metrics)],
     )
-    style(fig, title=_title(path), height=500 + 190 * len(metrics))
+    style(fig, title=_title(path), height=500 + 190 * len(metrics), caption=_caption(path, metrics))
     _draw_loss(fig, path)
     for row, metric in enumerate(metrics, start=2):
         _draw_curves(fig, path, metric, row=row)
@@ -86,7 +103,27 @@ def _names(barrier: Any) -> tuple[str, str]:
 
 
 def _title(path: _Path) -> str:
-    return f"Loss along the path from {shorten(path.names[0], 40)} to {shorten(path.names[1], 40)}"
+    return f"Loss along the path from {path.short[0]} to {path.short[1]}"
+
+
+def _caption(path: _Path, metrics: Sequence[str]) -> str:
+    """Return what the lines, the band and the marks are, of those that are there."""
+    chosen = path.split
+    said = [
+        "Each line is a split, along the straight path between the two networks; rings are the networks "
+        f"themselves. The grey dashed line is the chord between their losses ({chosen})."
+    ]
+    if next(_band(path), None):
+        said.append(
+            "The band is the 95 % band of the sampling error over the examples, for all points at once."
+        )
+    if numbers([path.raw.barrier_above_chord])[0]:
+        said.append("◆ is where the loss is highest above the chord; the stroke down to it is the barrier.")
+    if numbers(getattr(path.raw, "refined_alphas", None)):
+        said.append("Dots on the line are points that were added around the maximum.")
+    if metrics:
+        said.append(f"The panels below have the same path for: {', '.join(metrics)}.")
+    return " ".join(said)
 
 
 def _metrics(path: _Path) -> list[str]:
@@ -120,6 +157,7 @@ def _draw_loss(fig: go.Figure, path: _Path) -> None:
         line={"color": GREY, "width": 1.2, "dash": "dash"},
         hoverinfo="skip",
         legendrank=1002,
+        meta={"split": path.split},
     )
     _draw_curves(fig, path, "loss", row=1)
     _draw_refined(fig, path, look)
@@ -128,7 +166,9 @@ def _draw_loss(fig: go.Figure, path: _Path) -> None:
     _draw_overflow(fig, path)
     fig.update_yaxes(title_text="loss", row=1, col=1)
     if wide_range(_drawn(path)):
-        fig.update_yaxes(type="log", title_text="loss (log scale)", dtick=1, tickformat="~g", row=1, col=1)
+        known = [value for value in _drawn(path) if value is not None]
+        axis = log_axis(min(known), max(known), pad=1.3)
+        fig.update_yaxes(title_text="loss (log scale)", **axis, row=1, col=1)
 
 
 def _drawn(path: _Path) -> list[float | None]:
@@ -155,6 +195,7 @@ def _draw_curves(fig: go.Figure, path: _Path, metric: str, *, row: int) -> None:
             line={"color": look["color"], "dash": look["dash"], "width": 2.2},
             marker={"symbol": look["symbol"], "size": 5, "color": look["color"]},
             hovertemplate=f"{name} {label(metric)} %{{y:.4~g}}<br>α = %{{x:.4~g}}<extra></extra>",
+            meta={"split": split},
             row=row,
             col=1,
         )
@@ -193,12 +234,9 @@ def _draw_band(fig: go.Figure, path: _Path, color: str) -> None:
         fig.add_scatter(
             x=x[:-1],
             y=y[:-1],
-            mode="lines",
-            fill="toself",
+            **BAND,
             fillcolor=tint(color, 0.16),
-            line={"width": 0},
             name=f"95 % band ({label(path.split)})",
-            hoverinfo="skip",
             legendrank=1003,
         )
 
@@ -212,7 +250,9 @@ def _draw_refined(fig: go.Figure, path: _Path, look: Mapping[str, str]) -> None:
             y=losses,
             mode="markers",
             name="refined",
-            marker={"symbol": f"{look['symbol']}-open", "size": 5, "color": look["color"]},
+            # Small, on the line and drawn before ◆: sixteen of them must not hide the maximum.
+            marker={"symbol": "circle", "size": 3, "color": look["color"]},
+            meta={"split": path.split},
             hovertemplate="refined loss %{y:.4~g}<br>α = %{x:.4~g}<extra></extra>",
             legendrank=1004,
         )
@@ -255,7 +295,13 @@ def _draw_maximum(fig: go.Figure, path: _Path) -> None:
         name="barrier",
         showlegend=False,
         line={"color": INK, "width": 1.5},
-        marker={"symbol": ["line-ew", "diamond"], "size": [10, 9], "color": INK, "line": {"width": [1.5, 0]}},
+        marker={
+            "symbol": ["line-ew", "diamond"],
+            "size": [10, 12],
+            "color": INK,
+            "line": {"width": [1.5, 1.2], "color": [INK, "white"]},
+        },
+        meta={"split": path.split},
         hovertemplate=f"{text}<br>α = %{{x:.4~g}}<extra></extra>",
     )
     _note(fig, f"◆ {text}")
@@ -332,11 +378,11 @@ def _draw_overflow(fig: go.Figure, path: _Path) -> None:
 def _finish_axes(fig: go.Figure, path: _Path, *, rows: int) -> None:
     """Name the endpoints under the axis, each at its side."""
     fig.update_xaxes(range=[-0.025, 1.025], tickvals=[0, 0.25, 0.5, 0.75, 1], zeroline=False)
-    lines = max(wrapped_label(name, _NAME_WIDTH).count("<br>") + 1 for name in path.names)
+    lines = max(wrapped_label(name, _NAME_WIDTH).count("<br>") + 1 for name in path.short)
     fig.update_xaxes(title={"text": "position on the path, α", "standoff": 16 + 15 * lines}, row=rows, col=1)
-    for name, side, at in zip(path.names, ("left", "right"), (0, 1), strict=True):
+    for i, (name, side, at) in enumerate(zip(path.names, ("left", "right"), (0, 1), strict=True)):
         fig.add_annotation(
-            text=wrapped_label(name, _NAME_WIDTH),
+            text=wrapped_label(path.short[i], _NAME_WIDTH),
             x=at,
             y=0,
             xref="x",

@@ -9,9 +9,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from landscape.plots.curvature.densities import DENSITY, draw_density, draw_log_density
 from landscape.plots.curvature.sweep import whole_figure
+from landscape.plots.names import short_names
+from landscape.plots.series import error_bars, interval_text
 from landscape.plots.text import label, shorten
-from landscape.plots.theme import COLORS, GREY, INK, numbers, style, swatch, tint
+from landscape.plots.theme import COLORS, GREY, INK, log_axis, numbers, style, swatch, tint
 
 __all__ = [
     "alignment_figure",
@@ -24,7 +27,14 @@ __all__ = [
 
 _NEGATIVE, _POSITIVE = COLORS[0], COLORS[1]  # blue and orange, parted at zero
 _HEIGHT, _GAP, _MARGINS = 290, 96, 130  # pixels of a panel, between panels, around all
-_LEAST_DENSITY = 1e-7  # of the highest point: below it a log axis would show rounding
+# What a reader sees, by kind of panel; the words hold wherever a panel stands.
+_BARS = (
+    "**Eigenvalues**: orange bars are positive, blue hatched ones negative, crossed ones have not converged; "
+    "the error bar is the residual, within which an eigenvalue lies."
+)
+_LOG = "The lower panel has the sizes of the eigenvalues on a log axis."
+_TRACES = "**Trace**: error bars are 95 % intervals over random probes."
+_EXAMPLES = "The paler bar, with a grey error bar, is one standard error from the choice of examples."
 
 
 def curvature_figure(result: Any) -> go.Figure:
@@ -47,11 +57,21 @@ def curvature_figure(result: Any) -> go.Figure:
         subplot_titles=[title for title, _ in panels],
         vertical_spacing=0 if rows == 1 else _GAP / (height - _MARGINS),
     )
-    style(fig, title=f"Curvature at {shorten(record['name'], 60)}", height=height)
+    title = f"Curvature at {short_names([record['name']])[0]}"
+    style(fig, title=title, height=height, caption=_caption(record, result.spectrum(0)))
     for row, (_, draw) in enumerate(panels, start=1):
         draw(fig, row)
     fig.update_layout(showlegend=False)
     return fig
+
+
+def _caption(record: Mapping[str, Any], spectrum: Any) -> str:
+    found = record.get("trace")
+    said = [_BARS] if len(record["eigenvalues"]) else []
+    said += [] if spectrum is None else [DENSITY]
+    said += [_TRACES] if found else []
+    said += [_EXAMPLES] if found and found.get("data_standard_error") is not None else []
+    return " ".join(said) or "Nothing was measured."
 
 
 def _panels(
@@ -69,9 +89,9 @@ def _panels(
             )
         )
     if spectrum is not None:
-        panels.append(("Spectral density", lambda fig, row: _density(fig, spectrum, values, row=row)))
+        panels.append(("Spectral density", lambda fig, row: draw_density(fig, spectrum, values, row=row)))
         panels.append(
-            ("Density of the log size", lambda fig, row: _log_density(fig, spectrum, values, row=row))
+            ("Density of the log size", lambda fig, row: draw_log_density(fig, spectrum, values, row=row))
         )
     if found:
         layers = record.get("per_layer") or {}
@@ -121,79 +141,18 @@ def _ends(values: Sequence[float | None], errors: Sequence[float | None]) -> lis
     ]
 
 
-def _density(fig: go.Figure, spectrum: Mapping[str, Any], outliers: Any, *, row: int = 1) -> None:
-    """Draw a density on a log axis with its band over probes, and exact eigenvalues as ticks on it."""
-    grid, density = np.asarray(spectrum["grid"]), np.asarray(spectrum["density"])
-    error = np.nan_to_num(np.asarray(spectrum["standard_error"]))
-    floor = _LEAST_DENSITY * float(np.max(density, initial=0.0)) or 1e-12
-    thin = np.unique(np.linspace(0, len(grid) - 1, min(len(grid), 2000)).astype(int))
-    grid, density, error = grid[thin], density[thin], error[thin]
-    low, high = np.maximum(density - 2 * error, floor), np.maximum(density + 2 * error, floor)
-    fig.add_scatter(
-        x=numbers([*grid, *grid[::-1]]),
-        y=numbers([*high, *low[::-1]]),
-        mode="lines",
-        fill="toself",
-        fillcolor=tint(COLORS[0], 0.2),
-        line={"width": 0},
-        name="± 2 standard errors",
-        hoverinfo="skip",
-        row=row,
-        col=1,
-    )
-    fig.add_scatter(
-        x=numbers(grid),
-        y=numbers(np.maximum(density, floor)),
-        mode="lines",
-        name="density",
-        line={"color": COLORS[0], "width": 1.8},
-        hovertemplate="density %{y:.4~g} at %{x:.4~g}<extra></extra>",
-        row=row,
-        col=1,
-    )
-    found = numbers(outliers)
-    if found:
-        fig.add_scatter(
-            x=found,
-            y=[floor * 3] * len(found),
-            mode="markers",
-            name="exact eigenvalues",
-            marker={
-                "symbol": "line-ns",
-                "size": 14,
-                "color": COLORS[1],
-                "line": {"width": 2, "color": COLORS[1]},
-            },
-            hovertemplate="eigenvalue %{x:.4~g}<extra></extra>",
-            row=row,
-            col=1,
-        )
-    fig.update_xaxes(title_text="eigenvalue", row=row, col=1)
-    fig.update_yaxes(title_text="density", type="log", row=row, col=1)
-
-
-def _log_density(fig: go.Figure, spectrum: Mapping[str, Any], outliers: Any, *, row: int) -> None:
-    """Draw the density of the eigenvalues' sizes on a log axis."""
-    logs = {name: spectrum[f"log_{name}"] for name in ("grid", "density", "standard_error")}
-    sizes = np.abs(np.asarray(outliers, np.float64))
-    _density(fig, logs, np.log10(sizes[sizes > 0]), row=row)
-    fig.update_xaxes(title_text="log10 of the eigenvalue's size", row=row, col=1)
-
-
 def _trace(fig: go.Figure, found: Mapping[str, Any], layers: Mapping[str, Any], *, row: int) -> None:
     """Draw the whole trace, the error from the examples apart from that of the probes, and the layers."""
     low, high = found.get("interval") or (found["value"], found["value"])
     (value,) = numbers([found["value"]])
-    bar = {"type": "data", "symmetric": False, "color": INK}
     fig.add_bar(
         x=["all"],
         y=[value],
         name="trace, whole",
         marker={"color": COLORS[4]},
-        error_y=bar if value is None else {**bar, "array": [high - value], "arrayminus": [value - low]},
+        error_y=error_bars([value], [(low, high)], color=INK, width=4),
         customdata=[[value, low, high]],
-        hovertemplate="all: %{y:.4~g}<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}"
-        "<extra></extra>",
+        hovertemplate=f"all: %{{y:.4~g}}{interval_text([(low, high)])}<extra></extra>",
         row=row,
         col=1,
     )
@@ -220,17 +179,14 @@ def _layers(fig: go.Figure, layers: Mapping[str, Mapping[str, Any]], *, row: int
     paths = list(layers)
     values = numbers([layers[path]["value"] for path in paths])
     intervals = [layers[path].get("interval") or (None, None) for path in paths]
-    upper = [0.0 if v is None or i[1] is None else i[1] - v for v, i in zip(values, intervals, strict=True)]
-    lower = [0.0 if v is None or i[0] is None else v - i[0] for v, i in zip(values, intervals, strict=True)]
     fig.add_bar(
         x=[label(shorten(path, 24)) for path in paths],
         y=values,
         name="trace",
         marker={"color": COLORS[2]},
-        error_y={"type": "data", "array": upper, "arrayminus": lower, "symmetric": False, "color": INK},
+        error_y=error_bars(values, intervals, color=INK, width=4),
         customdata=[[value, *ends] for value, ends in zip(values, intervals, strict=True)],
-        hovertemplate="%{x}: %{y:.4~g}<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}"
-        "<extra></extra>",
+        hovertemplate=f"%{{x}}: %{{y:.4~g}}{interval_text(intervals)}<extra></extra>",
         row=row,
         col=1,
     )
@@ -240,7 +196,7 @@ def _layers(fig: go.Figure, layers: Mapping[str, Mapping[str, Any]], *, row: int
 def eigenpairs_figure(result: Any) -> go.Figure:
     """Return the eigenvalues with their residuals as bars."""
     fig = make_subplots(rows=1, cols=1)
-    style(fig, title=f"Eigenvalues ({result.which})", height=420)
+    style(fig, title=f"Eigenvalues ({result.which})", height=420, caption=_BARS)
     _eigenvalues(fig, result.eigenvalues, result.residuals, result.converged)
     fig.update_layout(showlegend=False)
     return fig
@@ -249,11 +205,11 @@ def eigenpairs_figure(result: Any) -> go.Figure:
 def spectral_density_figure(result: Any) -> go.Figure:
     """Return the density, and that of the logarithm, with their bands over probes."""
     fig = make_subplots(rows=2, cols=1, vertical_spacing=0.18)
-    style(fig, title="Spectral density", height=720)
+    style(fig, title="Spectral density", height=720, caption=f"{DENSITY} {_LOG}")
     fields = {name: getattr(result, name) for name in ("grid", "density", "standard_error")}
-    _density(fig, fields, result.outliers)
+    draw_density(fig, fields, result.outliers)
     names = ("log_grid", "log_density", "log_standard_error")
-    _log_density(fig, {name: getattr(result, name) for name in names}, result.outliers, row=2)
+    draw_log_density(fig, {name: getattr(result, name) for name in names}, result.outliers, row=2)
     fig.update_layout(showlegend=False)
     return fig
 
@@ -261,7 +217,7 @@ def spectral_density_figure(result: Any) -> go.Figure:
 def trace_figure(result: Any) -> go.Figure:
     """Return the trace of each layer, or the whole one where layers have no names."""
     fig = make_subplots(rows=1, cols=1)
-    style(fig, title="Trace by layer", height=420)
+    style(fig, title="Trace by layer", height=420, caption=_TRACES)
     ends = None if result.interval is None else list(result.interval)
     _layers(fig, result.per_layer or {"all": {"value": result.value, "interval": ends}})
     fig.update_layout(showlegend=False)
@@ -270,7 +226,8 @@ def trace_figure(result: Any) -> go.Figure:
 
 def diagonal_figure(result: Any) -> go.Figure:
     """Return the entries of the diagonal in descending order, on a log axis by size."""
-    fig = style(go.Figure(), title="Diagonal entries by size", x="rank", y="size of the entry", height=420)
+    caption = "The sizes of the entries in descending order, positive and negative ones apart."
+    fig = style(go.Figure(), title="Diagonal entries by size", x="rank", height=420, caption=caption)
     values = np.asarray(result.values)
     for name, part, look in (
         ("positive", values[values > 0], swatch(1)),
@@ -286,15 +243,21 @@ def diagonal_figure(result: Any) -> go.Figure:
             line={"color": look["color"], "dash": look["dash"], "width": 2},
             hovertemplate=f"{name}, rank %{{x}}: %{{y:.4~g}}<extra></extra>",
         )
-    fig.update_yaxes(type="log")
+    sizes = np.abs(values[values != 0])
+    axis = log_axis(float(sizes.min()), float(sizes.max())) if sizes.size else {}
+    fig.update_yaxes(title_text="size of the entry", **axis)
     return fig
 
 
 def alignment_figure(result: Any) -> go.Figure:
     """Return the share of gradient and update within the first j eigenvectors."""
-    fig = style(
-        go.Figure(), title="Within the top eigenspace", x="eigenvectors", y="share of the square", height=420
+    caption = (
+        "How much of the squared length of a gradient or update lies within the first eigenvectors; the "
+        "dotted line is what a random vector would have there."
     )
+    fig = style(go.Figure(), title="Within the top eigenspace", height=420, caption=caption)
+    fig.update_xaxes(title_text="eigenvectors")
+    fig.update_yaxes(title_text="share of the square")
     count = list(range(1, len(result.gradient_overlap) + 1))
     curves = [("gradient", result.gradient_overlap), ("update", result.update_overlap)]
     for i, (name, values) in enumerate((name, values) for name, values in curves if values is not None):

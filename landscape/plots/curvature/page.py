@@ -10,7 +10,6 @@ from landscape.plots.curvature.figures import curvature_figure
 from landscape.plots.curvature.scale import scale_figure
 from landscape.plots.curvature.sweep import sweep_figures
 from landscape.plots.page import Page
-from landscape.plots.text import shorten
 
 __all__ = ["add_curvature", "add_scale_curvature"]
 
@@ -39,7 +38,7 @@ def add_curvature(page: Page, result: Any) -> None:
     else:
         for figure, caption, name in sweep_figures(result):
             page.figure(figure, caption, name)
-    caption = "One row a checkpoint" if len(result.records) > 1 else "The same as one row"
+    caption = "One row per network" if len(result.records) > 1 else "The same as one row"
     _tidy(page, result.tidy(), caption, "curvature")
     if len(result.records) > 1:
         _tidy(page, result.tidy_layers(), "Trace by layer", "trace-by-layer")
@@ -105,8 +104,7 @@ def add_scale_curvature(page: Page, result: Any) -> None:
     """Add the figure and numbers of a `ScaleCurvature`."""
     page.text(_SCALE).figure(scale_figure(result), "", "figure")
     _tidy(page, [_flat(found) for found in result.summary], "Means over networks", "summary")
-    shown = [{**row, "name": shorten(row["name"], 60)} for row in result.records]
-    _tidy(page, shown, "One row a network and layer", "correlations")
+    _tidy(page, result.records, "One row per network and layer", "correlations")
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:

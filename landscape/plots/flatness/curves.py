@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from landscape.flatness import title_of
-from landscape.plots.series import FEW_SEEDS, error_bars
+from landscape.plots.names import short_names
+from landscape.plots.series import FEW_SEEDS, add_band, add_heading, error_bars, interval_text
 from landscape.plots.text import label, shorten, wrapped_label
-from landscape.plots.theme import log_ticks, numbers, style, swatch, tint
+from landscape.plots.theme import level_text, log_axis, log_ticks, numbers, power_text, style, style_of
 from landscape.results import mean_interval
 
 __all__ = ["curve_figure", "metrics_of"]
@@ -20,7 +22,6 @@ __all__ = ["curve_figure", "metrics_of"]
 _LEAST_RISE = 1e-9  # of the highest one: smaller rises are rounding
 _FEW_DRAWS = 2.0  # multiple of the standard error where the number of draws is not known
 _MOST_TICKS = 9
-_INTERVAL = "<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}"
 
 Curve = Mapping[str, Any]
 Key = tuple[str, Any]
@@ -89,8 +90,9 @@ def curve_figure(
 ) -> go.Figure | None:
     """Return the rise of the loss against the radius: the densest and sparsest networks of each method.
 
-    A single network has Student's 95 % interval over draws as a band, a mean over five runs or more that
-    over runs; of fewer runs each is a marker. Rises of the loss that are too small for the axis, and those
+    Colour, dash and marker are the method's; each level has a panel. A single network
+    has Student's 95 % interval over draws as a band, a mean over five runs or more that over runs; of fewer
+    runs each is a marker. Rises of the loss that are too small for the axis, and those
     that are not positive, are open markers on its floor.
 
     Parameters
@@ -126,18 +128,46 @@ def curve_figure(
     summaries = {key: _summary(members, what) for key, members in groups.items()}
     if metric is None:
         axis = _axis(floor, top, floored=any(m is not None and m < floor for m in _means(summaries)))
-    fig = style(go.Figure(), title=f"{what.title}: {title_of(measure)}")
-    methods = list(dict.fromkeys(method for method, _ in groups))
-    for i, (key, members) in enumerate(groups.items()):
-        # Colour is the method; dash and marker tell its levels apart.
-        first = next(j for j, other in enumerate(groups) if other[0] == key[0])
-        look = {**swatch(i - first), "color": swatch(methods.index(key[0]))["color"]}
-        _draw(fig, _name(key, members), members, points=summaries[key], look=look, what=what)
+    places = list(dict.fromkeys(_level(key, members) for key, members in groups.items()))
+    fig = _panels(places, f"{what.title}: {title_of(measure)}", _caption(groups, summaries, what))
+    for key, members in groups.items():
+        row = 1 + places.index(_level(key, members))
+        name, look = _name(key, members), {**style_of(key[0]), "method": key[0]}
+        _draw(fig, name, members, points=summaries[key], look=look, what=what, row=row)
     units = str(curves[0].get("units") or "radius")
-    fig.update_xaxes(title_text=wrapped_label(units, 38), **_radii_axis(curves))
+    fig.update_xaxes(**_radii_axis(curves))
+    fig.update_xaxes(title_text=wrapped_label(units, 38), row=len(places), col=1)
     fig.update_yaxes(**axis)
-    fig.update_layout(height=400)
     return fig
+
+
+def _panels(places: Sequence[str], title: str, caption: str) -> go.Figure:
+    """Return a figure with a panel per level, named by it where there are several."""
+    count = len(places)
+    height = 400 + 290 * (count - 1)
+    spacing = 0 if count == 1 else 60 / (height - 130)
+    fig = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=spacing)
+    style(fig, title=title, height=height, caption=caption)
+    for row, place in enumerate(places, start=1):
+        if count > 1:
+            add_heading(fig, label(place), row=row)
+    return fig
+
+
+def _caption(
+    groups: Mapping[Key, list[Curve]], summaries: Mapping[Key, Sequence[Point]], what: _Quantity
+) -> str:
+    """Return what is drawn: lines, bands, markers of single runs, and the floor."""
+    sizes = [len(members) for members in groups.values()]
+    said = ["Lines are means over runs." if max(sizes) > 1 else "Each line is a network."]
+    over = "runs" if max(sizes) >= FEW_SEEDS else "random draws"
+    if any(low is not None for points in summaries.values() for _, low, _ in points):
+        said.append(f"Bands are 95 % intervals over {over}.")
+    if any(1 < size < FEW_SEEDS for size in sizes):
+        said.append("Open markers are single runs with their own 95 % intervals over random draws.")
+    if any(m is not None and m < what.floor for m in _means(summaries)):
+        said.append("An open marker on the floor (≤) is a rise at or below it.")
+    return " ".join(said)
 
 
 def _means(summaries: Mapping[Key, Sequence[Point]]) -> list[float | None]:
@@ -174,12 +204,18 @@ def _ends_of_methods(groups: Mapping[Key, list[Curve]]) -> dict[Key, list[Curve]
     return kept
 
 
-def _name(key: Key, members: Sequence[Curve]) -> str:
-    method, place = key
+def _level(key: Key, members: Sequence[Curve]) -> str:
+    """Return the level of a group: weights remaining, or its number; empty where neither is known."""
     density = members[0].get("density")
     if density is not None:
-        return f"{method}, {100 * float(density):.3g} %"
-    return method if place is None else f"{method}, level {place}"
+        return level_text(100 * float(density))
+    return "" if key[1] is None else f"level {key[1]}"
+
+
+def _name(key: Key, members: Sequence[Curve]) -> str:
+    level = _level(key, members)
+    method = key[0] if members[0].get("method") else short_names([key[0]])[0]
+    return f"{method}, {level}" if level else method
 
 
 def _critical(result: Any, measure: str) -> float:
@@ -225,16 +261,14 @@ def _range(curves: Sequence[Curve]) -> tuple[float, float]:
 
 def _radii_axis(curves: Sequence[Curve]) -> dict[str, Any]:
     radii = [x for curve in curves for x in numbers(curve["radii"]) if x is not None and x > 0] or [1.0]
-    steps = (1, 2, 5) if max(radii) < 100 * min(radii) else (1,)
-    ticks = log_ticks(min(radii) / 1.2, max(radii) * 1.2, steps=steps)
-    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    return log_axis(min(radii), max(radii))
 
 
 def _axis(floor: float, top: float, *, floored: bool) -> dict[str, Any]:
     """Return the settings of a log axis of powers of ten whose lowest says what lies on it."""
     ticks = log_ticks(floor, max(top * 2, floor * 10), steps=(1,))
     ticks = ticks[:: -(-len(ticks) // _MOST_TICKS)]
-    names = [f"{tick:g}" for tick in ticks]
+    names = [power_text(tick) for tick in ticks]
     return {
         "type": "log",
         "range": [math.log10(floor / 1.5), math.log10(max(top * 2, floor * 10))],
@@ -251,33 +285,32 @@ def _draw(
     points: Sequence[Point],
     look: Mapping[str, str],
     what: _Quantity,
+    row: int,
 ) -> None:
     radii, floor = numbers(members[0]["radii"]), what.floor
-    shared: dict[str, Any] = {"legendgroup": name}
     known = [(x, *point) for x, point in zip(radii, points, strict=True) if point[0] is not None]
-    band = [(x, low, high) for x, _, low, high in known if low is not None and high is not None]
-    if band:
-        fig.add_scatter(
-            x=[x for x, *_ in band] + [x for x, *_ in band[::-1]],
-            y=[max(high, floor) for *_, high in band] + [max(low, floor) for _, low, _ in band[::-1]],
-            mode="lines",
-            fill="toself",
-            fillcolor=tint(look["color"], 0.14),
-            line={"width": 0},
-            showlegend=False,
-            hoverinfo="skip",
-            name=f"{label(shorten(name, 40))}, 95 % interval",
-            **shared,
-        )
+    band = [
+        (x, max(low, floor), max(high, floor))
+        for x, _, low, high in known
+        if x is not None and low is not None and high is not None
+    ]
+    text = f"{label(shorten(name, 40))}, 95 % interval"
+    add_band(fig, band, text, color=look["color"], legendgroup=name, row=row, col=1)
     if 1 < len(members) < FEW_SEEDS:
-        _draw_runs(fig, name, members, look=look, what=what)
-    _draw_mean(fig, name, known, runs=len(members), look=look, what=what)
+        _draw_runs(fig, name, members, look=look, what=what, row=row)
+    _draw_mean(fig, name, known, runs=len(members), look=look, what=what, row=row)
 
 
 def _draw_runs(
-    fig: go.Figure, name: str, members: Sequence[Curve], *, look: Mapping[str, str], what: _Quantity
+    fig: go.Figure,
+    name: str,
+    members: Sequence[Curve],
+    *,
+    look: Mapping[str, str],
+    what: _Quantity,
+    row: int,
 ) -> None:
-    """Draw each run as faint open markers with their own intervals over draws."""
+    """Draw each run as small open markers with their own intervals over draws."""
     for number, member in enumerate(members, start=1):
         known = [
             (x, rise, low, high)
@@ -286,7 +319,7 @@ def _draw_runs(
         ]
         text = f"{label(name)}, run {number}"
         drawn = [max(rise, what.floor) for _, rise, *_ in known]
-        intervals = any(low is not None for *_, low, _ in known)
+        ends = [(low, high) for *_, low, high in known]
         fig.add_scatter(
             x=[x for x, *_ in known],
             y=drawn,
@@ -294,11 +327,14 @@ def _draw_runs(
             name=text,
             legendgroup=name,
             showlegend=False,
-            marker={"symbol": f"{look['symbol']}-open", "size": 6, "color": tint(look["color"], 0.55)},
-            error_y=error_bars(drawn, [(low, high) for *_, low, high in known], color=look["color"]),
+            marker={"symbol": f"{look['symbol']}-open", "size": 6, "color": look["color"]},
+            error_y=error_bars(drawn, ends, color=look["color"], thickness=1, width=2),
             customdata=[[rise, low, high] for _, rise, low, high in known],
             hovertemplate=f"{text}<br>{what.word} %{{customdata[0]:.4~g}} at %{{x:.4~g}}"
-            f"{_INTERVAL if intervals else ''}<extra></extra>",
+            f"{interval_text(ends)}<extra></extra>",
+            meta={"method": look.get("method"), "run": number},
+            row=row,
+            col=1,
         )
 
 
@@ -310,10 +346,11 @@ def _draw_mean(
     runs: int,
     look: Mapping[str, str],
     what: _Quantity,
+    row: int,
 ) -> None:
     floor = what.floor
     means = [mean for _, mean, *_ in known]
-    intervals = any(low is not None for *_, low, _ in known)
+    ends = [(low, high) for *_, low, high in known]
     several = f", mean of {runs} runs" if runs > 1 else ""
     fig.add_scatter(
         x=[x for x, *_ in known],
@@ -329,5 +366,8 @@ def _draw_mean(
         },
         customdata=[[mean, low, high] for _, mean, low, high in known],
         hovertemplate=f"{label(name)}{several}<br>{what.word} %{{customdata[0]:.4~g}} at %{{x:.4~g}}"
-        f"{_INTERVAL if intervals else ''}<extra></extra>",
+        f"{interval_text(ends)}<extra></extra>",
+        meta={"method": look.get("method")},
+        row=row,
+        col=1,
     )

@@ -11,9 +11,9 @@ from plotly.subplots import make_subplots
 from landscape.flatness import title_of
 from landscape.plots.flatness.curves import curve_figure
 from landscape.plots.flatness.sweeps import sweep_of
-from landscape.plots.flatness.values import capital, networks_figure, values_figure
-from landscape.plots.text import label, wrapped_label
-from landscape.plots.theme import style
+from landscape.plots.flatness.values import first_space, networks_figure, quantity_title, values_figure
+from landscape.plots.text import capital, label, wrapped_label
+from landscape.plots.theme import caption_of, style
 
 __all__ = [
     "curve_figure",
@@ -38,7 +38,7 @@ def flatness_figure(result: Any) -> go.Figure:
     spaces = list(dict.fromkeys(network["space"] for network in result.networks))
     if len(result.networks) == len(spaces):
         return values_figure(result)
-    return _panels(result, spaces[0])
+    return _panels(result, first_space(result))
 
 
 def _panels(result: Any, space: str) -> go.Figure:
@@ -49,9 +49,10 @@ def _panels(result: Any, space: str) -> go.Figure:
     if not drawn:
         return _by_network(result, space)
     rows = -(-len(drawn) // 2)
-    titles = [wrapped_label("parameter norm" if m == "parameter_norm" else title_of(m), 40) for m, _ in drawn]
+    titles = [wrapped_label(quantity_title(m), 40) for m, _ in drawn]
     fig = make_subplots(rows=rows, cols=2, subplot_titles=titles, vertical_spacing=0.3 / rows)
-    style(fig, title="Flatness across sparsity", height=120 + 260 * rows)
+    caption = caption_of(drawn[0][1])
+    style(fig, title="Flatness against weights remaining", height=120 + 260 * rows, caption=caption)
     for i, (_, panel) in enumerate(drawn):
         where = {"row": i // 2 + 1, "col": i % 2 + 1}
         for trace in panel.data:
@@ -75,7 +76,8 @@ def _by_network(result: Any, space: str) -> go.Figure:
         subplot_titles=[label(capital(title_of(measure))) for measure, _ in drawn],
         vertical_spacing=min(0.4 / rows, 90 / (sum(heights) or 1)),
     )
-    style(fig, title="Flatness of networks", height=120 + int(sum(heights)))
+    caption = caption_of(drawn[0][1]) if drawn else "No network has a value."
+    style(fig, title="Flatness of networks", height=120 + int(sum(heights)), caption=caption)
     for row, (_, panel) in enumerate(drawn, start=1):
         for trace in panel.data:
             trace.legendgroup = trace.name

@@ -10,6 +10,7 @@ from landscape.plots.flatness.curves import metrics_of
 from landscape.plots.flatness.figures import curve_figure, networks_figure, sweep_of, values_figure
 from landscape.plots.flatness.ranks import correlation_figure
 from landscape.plots.flatness.tables import add_tables
+from landscape.plots.names import short_names
 from landscape.plots.page import Page
 
 __all__ = ["flatness_page"]
@@ -22,10 +23,9 @@ _INTRODUCTION = (
 )
 
 _READING = (
-    "Against weights remaining, lines are means over runs with Student's 95 % interval from five runs on; "
-    "fewer runs are markers with their own intervals over random draws, and a single run has that as its "
-    "band. Without a sweep, each network is a row. An arrow at the edge is a value that lies beyond what "
-    "was tried: no mean is drawn there."
+    "Against weights remaining, a mean over five or more runs has Student's 95 % interval; fewer runs are "
+    "markers with their own intervals over random draws, and a single run has that as its band. Where "
+    "sparsity does not vary, each network is a row."
 )
 _MOST_WARNINGS = 12
 
@@ -39,7 +39,7 @@ def flatness_page(result: Any) -> Page:
         Only its fields are read.
     """
     names = list(dict.fromkeys(str(network["name"]) for network in result.networks))
-    page = Page("Flatness", names[0] if len(names) == 1 else f"{len(names)} networks")
+    page = Page("Flatness", short_names(names)[0] if len(names) == 1 else f"{len(names)} networks")
     warnings = [str(warning) for warning in result.warnings[:_MOST_WARNINGS]]
     if len(result.warnings) > _MOST_WARNINGS:
         left = len(result.warnings) - _MOST_WARNINGS
@@ -66,9 +66,7 @@ def _values(page: Page, result: Any) -> None:
     """Add every measure of a single network, raw ones beside those that rescaling leaves as they are."""
     page.section(
         "Values",
-        "Size of each value with its 95 % interval. Arrows to the right are lower bounds, open markers "
-        "negative values, arrows at the edges values beyond what was tried. Values of zero have no place "
-        "on the axis and are in the table.",
+        "Sizes of all values. Those of zero have no place on the axis and are in the table.",
     )
     counterparts = {entry.counterpart for entry in MEASURES.values()}
     relative = [m for m in result.measures if m in counterparts or (m in MEASURES and MEASURES[m].layer_wise)]
@@ -98,8 +96,9 @@ def _comparisons(page: Page, result: Any) -> None:
         page.section(f"Measures{where}", _READING)
         if groups:
             page.text(
-                "**Raw and scale-relative.** Left what the scale of the weights decides as well, right "
-                "what it decides less or not at all."
+                "**Raw and scale-relative.** A raw measure comes first; it depends on the scale of the "
+                "weights. Its scale-relative counterpart follows; it depends on the scale less, or not at "
+                "all."
             )
         for counterpart, raw in groups.items():
             left, right = _figures(result, raw, space), _figures(result, [counterpart], space)
@@ -170,9 +169,7 @@ def _curves(page: Page, result: Any) -> None:
         return
     page.section(
         "Perturbation curves",
-        "Mean rise of the loss under random noise, and by how much the metrics get worse. Bands are 95 % "
-        "intervals: over draws for a single network, over runs from five runs on; fewer runs are markers "
-        "with their own intervals. A rise of the loss at or below the floor (≤) is an open marker on it.",
+        "Mean rise of the loss under random noise, and by how much the metrics get worse.",
     )
     for space in _spaces(result):
         if len(_spaces(result)) > 1:

@@ -7,17 +7,22 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from landscape.plots.flatness.values import first_space
 from landscape.plots.text import label, wrapped_label
 from landscape.plots.theme import COLORS, GREY, INK, style, tint
 
 __all__ = ["correlation_figure"]
 
+_CAPTION = (
+    "Orange: two measures order the networks alike; blue: the other way round. Columns have the numbers of "
+    "the rows."
+)
 _MOST_NUMBERS = 12  # columns that are all numbered
 
 
 def correlation_figure(result: Any, *, space: str | None = None) -> go.Figure | None:
     """Return Kendall's rank correlations of measures, norm and gap as a matrix, blue to orange."""
-    space = space or (str(result.networks[0]["space"]) if len(result.networks) else None)
+    space = space or (first_space(result) if len(result.networks) else None)
     pairs = [c for c in result.correlations if c["space"] == space and c["tau"] is not None]
     if not pairs:
         return None
@@ -30,7 +35,8 @@ def correlation_figure(result: Any, *, space: str | None = None) -> go.Figure | 
         values.append([None if cell is None else float(cell["tau"]) for cell in row])
         texts.append([_pair_text(a, b, cell) for b, cell in zip(names, row, strict=True)])
     shown = [wrapped_label(_short(name), 18) for name in names]
-    fig = style(go.Figure(), title="Rank correlations (Kendall's τ)", height=190 + 30 * len(names))
+    height = 190 + 30 * len(names)
+    fig = style(go.Figure(), title="Rank correlations (Kendall's τ)", height=height, caption=_CAPTION)
     fig.add_heatmap(
         z=values,
         x=list(range(len(names))),

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from landscape.flatness import bound_of, title_of
-from landscape.plots.flatness.values import LOWER, WIDE, capital, interval_of, sized
+from landscape.flatness import bound_of
+from landscape.plots.flatness.values import (
+    LOWER,
+    WIDE,
+    first_space,
+    interval_of,
+    quantity_title,
+    sized,
+)
 from landscape.plots.series import percent
-from landscape.plots.text import label
-from landscape.plots.theme import log_ticks, numbers, swatch
+from landscape.plots.text import capital, label
+from landscape.plots.theme import NETWORKS, log_axis, numbers, style_of
 from landscape.plots.tickets.sweeps import sweep_figure
 
 __all__ = ["sweep_of"]
+
+_ARROWS = "Arrows at the edge are values that lie beyond what was tried; no mean is drawn there."
 
 Record = Mapping[str, Any]
 Runs = Mapping[Any, Mapping[float, Record]]
@@ -42,7 +50,7 @@ def sweep_of(result: Any, measure: str, *, space: str | None = None) -> go.Figur
     Figure or None
         None where there is nothing to draw: no value, no densities, or one density alone.
     """
-    space = space or str(result.networks[0]["space"])
+    space = space or first_space(result)
     methods = _methods(result, measure, space)
     curves = [_curve(method, runs) for method, runs in methods.items()]
     bounds = [bound for method, runs in methods.items() for bound in _bounds(method, runs)]
@@ -50,13 +58,15 @@ def sweep_of(result: Any, measure: str, *, space: str | None = None) -> go.Figur
     known = [v for curve in curves for row in curve["values"] for v in row if v is not None]
     if len(densities) < 2 or not (known or bounds):
         return None
-    name = "norm of the parameters" if measure == "parameter_norm" else title_of(measure)
+    name = quantity_title(measure)
     bound = any(r["label"] == LOWER for r in result.records if r["measure"] == measure)
     fig = sweep_figure(curves, metric=f"{name} (≥)" if bound else name, title=capital(name))
     fig.update_yaxes(title_text=None)
     fig.update_layout(height=400)
     log = bool(known) and min(known) > 0 and max(known) > WIDE * min(known)
-    edges = _add_bounds(fig, bounds, known, methods=list(methods), log=log)
+    edges = _add_bounds(fig, bounds, known, log=log)
+    if bounds:
+        fig.update_layout(meta={**fig.layout.meta, "caption": f"{fig.layout.meta['caption']} {_ARROWS}"})
     if log:
         _log_axis(fig, [*known, *edges])
     return fig
@@ -65,15 +75,7 @@ def sweep_of(result: Any, measure: str, *, space: str | None = None) -> go.Figur
 def _log_axis(fig: go.Figure, values: Sequence[float]) -> None:
     low, high = min(values), max(values)
     # Intervals that reach below zero would hide the rest of a log axis.
-    span = 0.08 * math.log10(high / low)
-    steps = (1, 2, 5) if high / low < 300 else (1,)
-    ticks = log_ticks(low / 1.2, high * 1.2, steps=steps)
-    fig.update_yaxes(
-        type="log",
-        range=[math.log10(low) - span, math.log10(high) + span],
-        tickvals=ticks,
-        ticktext=[f"{tick:g}" for tick in ticks],
-    )
+    fig.update_yaxes(**log_axis(low, high, pad=(high / low) ** 0.08))
     for trace in fig.data:
         if trace.fill == "toself":
             trace.y = [None if y is None else max(y, low / 10) for y in trace.y]
@@ -87,7 +89,7 @@ def _methods(result: Any, measure: str, space: str) -> dict[str, dict[Any, dict[
         if network["space"] != space or not network.get("density"):
             continue
         level = float(f"{float(network['density']):.9g}")  # the same in every run, but for rounding
-        runs = methods.setdefault(str(network.get("method") or "networks"), {})
+        runs = methods.setdefault(str(network.get("method") or NETWORKS), {})
         # Runs of two folders may share method and seed: the second is a run of its own.
         copies = ((network.get("seed"), copy) for copy in itertools.count())
         run = next(key for key in copies if level not in runs.get(key, {}))
@@ -138,7 +140,6 @@ def _add_bounds(
     bounds: Sequence[Mapping[str, Any]],
     known: Sequence[float],
     *,
-    methods: Sequence[str],
     log: bool,
 ) -> list[float]:
     """Draw what lies beyond what was tried as arrows at the edges of the axis; return where these are."""
@@ -146,7 +147,7 @@ def _add_bounds(
     named: set[tuple[str, str]] = set()
     for bound in bounds:
         method, sign, value = bound["method"], bound["sign"], bound["value"]
-        color = swatch(methods.index(method))["color"]
+        color = style_of(method)["color"]
         text = f"{sign} {value:.3g}"
         many = f"{bound['count']} of {bound['runs']} runs"
         fig.add_scatter(
@@ -156,6 +157,7 @@ def _add_bounds(
             name=f"{label(method)}, {many} {sign}",
             legendgroup=method,
             showlegend=False,
+            meta={"method": method},
             marker={"symbol": f"triangle-{'down' if sign == '≤' else 'up'}", "size": 10, "color": color},
             text=[text],
             # Dense networks are at the left edge, sparse ones to the right.

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from landscape.flatness import bound_of, invariances, title_of
-from landscape.plots.flatness.values import capital
 from landscape.plots.page import Page
 from landscape.plots.tables import cell, flat
+from landscape.plots.text import capital
 
 __all__ = ["add_tables"]
 
@@ -76,35 +76,16 @@ def _kind(record: Record) -> object:
 
 
 def _details(page: Page, result: Any) -> None:
-    """Add what else measures have to say: of one network a single table, else a folded one a measure."""
+    """Add what else measures have to say, in one table: folded where it is of several networks."""
     single = len({network["name"] for network in result.networks}) == 1
-    if single:
-        rows = [
-            (record["space"], title_of(record["measure"]), _words(name), value)
-            for record in result.records
-            for name, value in _leaves(record)
-        ]
-        if rows:
-            page.table(("space", "measure", "detail", "value"), rows, "Details", "details")
-        return
-    own = {m: [r for r in result.records if r["measure"] == m and _leaves(r)] for m in result.measures}
-    if any(own.values()):
-        page.text("**Details of each measure.** A click opens a table.")
-    for measure, records in own.items():
-        if records:
-            title = capital(title_of(measure))
-            page.table(*_columns(records), title, f"details-{measure}", folded=True)
-
-
-def _columns(records: Sequence[Record]) -> tuple[list[str], list[list[object]]]:
-    """Return a row a network with a column a detail."""
-    leaves = [dict(_leaves(record)) for record in records]
-    names = list(dict.fromkeys(name for row in leaves for name in row))
     rows = [
-        [record["name"], record["space"], *(row.get(name) for name in names)]
-        for record, row in zip(records, leaves, strict=True)
+        (record["name"], record["space"], capital(title_of(record["measure"])), _words(detail), value)
+        for record in result.records
+        for detail, value in _leaves(record)
     ]
-    return ["network", "space", *(_words(name) for name in names)], rows
+    headers = ("network", "space", "measure", "detail", "value")
+    if rows:
+        page.table(headers, rows, "Details of each measure", "details", folded=not single)
 
 
 def _leaves(record: Record) -> list[tuple[str, object]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from landscape.flatness import MEASURES, bound_of, title_of
-from landscape.plots.text import label, shorten
-from landscape.plots.theme import INK, log_ticks, numbers, style, swatch
+from landscape.plots.names import short_names
+from landscape.plots.series import error_bars
+from landscape.plots.text import capital, label, shorten
+from landscape.plots.theme import INK, NETWORKS, log_axis, numbers, style, style_of, swatch
 
-__all__ = ["LOWER", "WIDE", "capital", "networks_figure", "values_figure"]
+__all__ = ["LOWER", "WIDE", "first_space", "networks_figure", "quantity_title", "values_figure"]
 
 LOWER = "lower bound"
 WIDE = 20.0  # spread from which an axis of positive values is logarithmic
@@ -25,6 +26,14 @@ _FAMILIES = {
     "hessian": "Hessian",
 }
 _BOUND = "triangle-right"
+_VALUES = (
+    "Each marker is the size of a value, with its 95 % interval. Open markers are negative values, triangles "
+    "lower bounds; arrows at the edge lie beyond what was tried. Zero has no place on the axis."
+)
+_NETWORKS = (
+    "Each row is a network: its value with the 95 % interval, or an arrow at the edge where it lies beyond "
+    "what was tried."
+)
 _MOST_NAMES = 20  # rows that have room for their names
 _ROW = 44  # pixels
 
@@ -53,8 +62,8 @@ def values_figure(
         m for m in given if any(_drawn(r) or bound_of(r) for r in result.records if r["measure"] == m)
     ]
     spaces = list(dict.fromkeys(record["space"] for record in result.records))
-    name = str(result.networks[0]["name"]) if len(result.networks) else ""
-    fig = style(go.Figure(), title=title or f"Flatness at {shorten(name, 60)}", x="size of the value")
+    name = short_names([result.networks[0]["name"]])[0] if len(result.networks) else ""
+    fig = style(go.Figure(), title=title or f"Flatness at {name}", x="size of the value", caption=_VALUES)
     rows = _rows(measures)
     places = {row: -float(i) for i, row in enumerate(rows)}
     for i, space in enumerate(spaces):
@@ -68,7 +77,7 @@ def values_figure(
         named = [(places[r["measure"]] - 0.24 * i, title_of(r["measure"])) for r in own]
         _arrows(fig, own, named, drawn, look=swatch(i), log=True)
     _row_axis(fig, places, list(rows.values()), heads=[row for row in rows if row not in measures])
-    fig.update_xaxes(type="log", **_powers(drawn))
+    fig.update_xaxes(**log_axis(min(drawn, default=1.0), max(drawn, default=1.0), pad=1.6, most=6))
     fig.update_layout(height=140 + _ROW * max(len(rows), 2), showlegend=len(spaces) > 1)
     return fig
 
@@ -90,38 +99,48 @@ def networks_figure(result: Any, measure: str, *, space: str | None = None) -> g
     Figure or None
         None where no network has a value or a bound of it.
     """
-    space = space or str(result.networks[0]["space"])
+    space = space or first_space(result)
     records = _by_network(result, measure, space)
     places = {i: -float(i) for i in range(len(records))}
     methods: dict[str, list[int]] = {}
     for i, record in enumerate(records):
         if numbers([record["value"]])[0] is not None or bound_of(record):
-            methods.setdefault(str(record.get("method") or "networks"), []).append(i)
+            methods.setdefault(str(record.get("method") or NETWORKS), []).append(i)
     if not methods:
         return None
-    title = "norm of the parameters" if measure == "parameter_norm" else title_of(measure)
-    fig = style(go.Figure(), title=capital(title))
-    for i, (method, members) in enumerate(methods.items()):
+    fig = style(go.Figure(), title=capital(quantity_title(measure)), caption=_NETWORKS)
+    for method, members in methods.items():
         known = [k for k in members if bound_of(records[k]) is None]
         own = [records[k] for k in known]
         names = [str(record["name"]) for record in own]
-        look = {**swatch(i), "bound": swatch(i)["symbol"]}
+        look = {**style_of(method), "bound": style_of(method)["symbol"]}
         _dots(fig, own, [places[k] for k in known], name=method, rows=names, look=look, sizes=False)
     few = len(records) <= _MOST_NAMES
-    _row_axis(fig, places, [label(shorten(r["name"], 46)) for r in records] if few else [])
+    shown = [label(name) for name in short_names([record["name"] for record in records])]
+    _row_axis(fig, places, shown if few else [])
     values = [x for trace in fig.data for x in trace.x]
     log = bool(values) and min(values) > 0 and max(values) > WIDE * min(values)
     if log:
-        fig.update_xaxes(type="log", **_powers(values))
-    for i, members in enumerate(methods.values()):
+        fig.update_xaxes(**log_axis(min(values), max(values), pad=1.6, most=6))
+    for method, members in methods.items():
         own = [records[k] for k in members]
         at = [(places[k], str(records[k]["name"])) for k in members]
-        _arrows(fig, own, at, values, look=swatch(i), log=log)
+        _arrows(fig, own, at, values, look=style_of(method), log=log)
     row = _ROW - 8 if few else 12
     fig.update_layout(height=110 + row * max(len(records), 3), showlegend=len(methods) > 1)
     if any(record["label"] == LOWER for record in records):
         fig.update_xaxes(title_text="lower bound (≥)")
     return fig
+
+
+def quantity_title(measure: str) -> str:
+    """Return what a measure, or ``"parameter_norm"``, is called."""
+    return "parameter norm" if measure == "parameter_norm" else title_of(measure)
+
+
+def first_space(result: Any) -> str:
+    """Return the space that was measured first."""
+    return str(result.networks[0]["space"])
 
 
 def _by_network(result: Any, measure: str, space: str) -> list[Record]:
@@ -146,11 +165,6 @@ def _rows(measures: Sequence[str]) -> dict[str, str]:
         rows[f" {family}"] = f"<b>{label(_FAMILIES.get(family, 'Others'))}</b>"
         rows |= {measure: label(capital(title_of(measure))) for measure in members}
     return rows
-
-
-def capital(name: str) -> str:
-    """Return a title that begins with a capital, unless it begins with a symbol (``m-sharpness``)."""
-    return name if name[1:2] == "-" else name[:1].upper() + name[1:]
 
 
 def _row_axis(
@@ -178,17 +192,6 @@ def _row_axis(
         fixedrange=True,
     )
     fig.update_layout(margin={"l": 16})
-
-
-def _powers(values: Sequence[float]) -> dict[str, Any]:
-    """Return range and ticks of a log axis: a few round ones that a phone has room for."""
-    low, high = min(values, default=1.0), max(values, default=1.0)
-    low, high = low / 1.6, high * 1.6
-    narrow = high / low < 200
-    ticks = log_ticks(low, high, steps=(1, 2, 5) if narrow else (1,))
-    ticks = ticks[:: max(1, -(-len(ticks) // 7))]
-    texts = [f"{tick:g}" for tick in ticks] if narrow else None
-    return {"range": [math.log10(low), math.log10(high)], "tickvals": ticks, "ticktext": texts}
 
 
 def sized(values: Sequence[float], *, log: bool) -> dict[str, float]:
@@ -266,22 +269,14 @@ def _dots(
         y=list(places),
         mode="markers",
         name=label(shorten(name, 40)),
-        meta="horizontal",
+        meta={"horizontal": True, "method": name},
         marker={
             "symbol": [_symbol(record, look, sizes=sizes) for record in records],
             "size": 10,
             "color": look["color"],
             "line": {"color": look["color"], "width": 1.5},
         },
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [high - at for at, (_, high) in zip(x, ends, strict=True)],
-            "arrayminus": [at - low for at, (low, _) in zip(x, ends, strict=True)],
-            "color": look["color"],
-            "thickness": 1.5,
-            "width": 4,
-        },
+        error_x=error_bars(x, ends, color=look["color"], thickness=1.5, width=4),
         customdata=[
             [value, *interval_of(record), row]
             for value, record, row in zip(values, records, rows, strict=True)
@@ -320,7 +315,7 @@ def _sizes(record: Record) -> tuple[float, float]:
 def _hover(record: Record, name: str) -> str:
     sign = "≥ " if record["label"] == LOWER else ""
     low, high = interval_of(record)
-    interval = "" if low is None or high is None else f"<br>95 % interval {low:.4g} to {high:.4g}"
-    title = "parameter norm" if record["measure"] == "parameter_norm" else title_of(record["measure"])
+    interval = "" if low is None or high is None or sign else f"<br>95 % interval [{low:.4g}, {high:.4g}]"
+    title = quantity_title(record["measure"])
     head = f"{label(shorten(record['name'], 60))}, {label(name)}<br><b>{label(capital(title))}</b>"
     return f"{head}<br>{sign}{float(record['value']):.4g}{interval}<br>{label(record['label'])}"

@@ -12,16 +12,27 @@ from landscape.plots.axes import Scale
 from landscape.plots.series import (
     Ends,
     Rows,
+    add_heading,
     ends_of,
+    interval_text,
     mean_at,
     percent,
     prepared,
     remaining_axis,
 )
 from landscape.plots.text import label, wrapped_label
-from landscape.plots.theme import INK, numbers, style, swatch, tint
+from landscape.plots.theme import INK, numbers, style, style_of, tint
 
 __all__ = ["barrier_levels_figure", "barrier_pairs_figure"]
+
+_LEVELS = (
+    "Markers are single runs, moved sideways a little so that their 95 % intervals (bars) can be told apart; "
+    "lines join means over runs. An open marker lies at or below the floor of the axis (≤)."
+)
+_PAIRS = (
+    "Each marker is a pair of networks with its 95 % interval (bar), the upright stroke the mean of a row. "
+    "Markers are filled for the first kind of pair and open for the second."
+)
 
 
 def barrier_levels_figure(
@@ -37,17 +48,18 @@ def barrier_levels_figure(
     series : sequence of mappings
         Each with ``name``, ``densities`` [K] (of the sparser endpoint), ``values`` [S][K] and optionally
         ``intervals`` [S][K] of (low, high), drawn as error bars. The line joins the means over runs.
+        ``method`` is the key that decides how it looks, by default the name.
     quantity : str
         Name of the vertical axis. The axis is logarithmic, with its floor marked, where the positive
         values span more than two decades.
     """
-    fig = style(go.Figure(), title=title, y=quantity, height=440)
+    fig = style(go.Figure(), title=title, y=quantity, height=440, caption=_LEVELS)
     ready = [prepared(one) for one in series]
     bars = [_row_intervals(one, item) for one, item in zip(series, ready, strict=True)]
     highs = [high for runs in bars for run in runs for _, high in run]
     scale = Scale.of([value for _, _, rows, _ in ready for row in rows for value in row], highs)
     for i, ((name, densities, rows, _), ends) in enumerate(zip(ready, bars, strict=True)):
-        look = swatch(i)
+        look = style_of(str(series[i].get("method", series[i]["name"])))
         _add_mean_barrier(fig, name, densities, rows=rows, scale=scale, look=look)
         for run, row in enumerate(rows):
             place = i - (len(ready) - 1) / 2 + 0.4 * (run - (len(rows) - 1) / 2)
@@ -114,7 +126,7 @@ def _add_barriers(
     densities, values, ends = points
     name = f"{label(who[0])}, run {who[1]}"
     known = any(high is not None for _, high in ends)
-    interval = "<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}" if known else ""
+    interval = interval_text(ends)
     symbols = [f"{look['symbol']}-open" if scale.floored(value) else look["symbol"] for value in values]
     fig.add_scatter(
         x=[100 * density * shift for density in densities],
@@ -126,6 +138,7 @@ def _add_barriers(
         marker={"symbol": symbols, "size": 7, "color": look["color"]},
         error_y=scale.error_bars(values, ends, tint(look["color"], 0.6)) if known else None,
         customdata=[[v, *pair, 100 * d] for v, pair, d in zip(values, ends, densities, strict=True)],
+        meta={"method": who[0], "run": who[1]},
         hovertemplate=(
             f"{name}<br>%{{customdata[3]:.4~g}} % of weights<br>barrier %{{customdata[0]:.4~g}}{interval}"
             "<extra></extra>"
@@ -156,25 +169,26 @@ def barrier_pairs_figure(
     rows.sort(key=lambda row: methods.index(row[0]))
     height = 120 + len(panels) * (50 + 46 * len(rows))
     fig = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.22 / len(panels))
-    style(fig, title=title, height=max(height, 260))
+    style(fig, title=title, height=max(height, 260), caption=_PAIRS)
     highs = numbers([pair["interval"][1] for pair in pairs if pair.get("interval") is not None])
     scale = Scale.of(numbers([pair["value"] for pair in pairs]), highs)
     for i, panel in enumerate(panels, start=1):
         members = [pair for pair in pairs if str(pair.get("panel", "")) == panel]
         for at, row in enumerate(rows):
             chosen = [pair for pair in members if (str(pair["method"]), str(pair["group"])) == row]
-            _add_pairs(fig, chosen, row, at=at, panel=i, look=_pair_look(row, rows), scale=scale)
+            _add_pairs(fig, chosen, row, at=at, panel=i, look=_pair_look(chosen, row, rows), scale=scale)
         _name_rows(fig, rows, panel=i, name=panel)
     fig.update_xaxes(**scale.axis(), showgrid=True)
     fig.update_xaxes(title_text=wrapped_label(quantity, 26), row=len(panels), col=1)
     return fig
 
 
-def _pair_look(row: tuple[str, str], rows: Sequence[tuple[str, str]]) -> dict[str, str]:
+def _pair_look(
+    pairs: Sequence[Mapping[str, Any]], row: tuple[str, str], rows: Sequence[tuple[str, str]]
+) -> dict[str, str]:
     """Return the colour of the method, and filled or open markers by the kind of pair."""
-    methods = list(dict.fromkeys(method for method, _ in rows))
     groups = list(dict.fromkeys(group for _, group in rows))
-    look = swatch(methods.index(row[0]))
+    look = style_of(str(pairs[0].get("key", row[0]) if pairs else row[0]))
     return {**look, "symbol": look["symbol"] + ("" if groups.index(row[1]) % 2 == 0 else "-open")}
 
 
@@ -211,7 +225,7 @@ def _add_pairs(
         y=y,
         mode="markers",
         name=name,
-        meta="horizontal",
+        meta={"horizontal": True, "method": row[0]},
         showlegend=False,
         marker={
             "symbol": look["symbol"],
@@ -224,8 +238,7 @@ def _add_pairs(
         text=[label(pair.get("label", "")) for pair in pairs],
         hovertemplate=(
             f"<b>{name}</b><br>%{{text}}<br>barrier %{{customdata[0]:.4~g}}"
-            + ("<br>95 % interval %{customdata[1]:.4~g} to %{customdata[2]:.4~g}" if known else "")
-            + "<extra></extra>"
+            f"{interval_text(ends)}<extra></extra>"
         ),
         row=panel,
         col=1,
@@ -243,16 +256,4 @@ def _name_rows(fig: go.Figure, rows: Sequence[tuple[str, str]], *, panel: int, n
         col=1,
     )
     if name:
-        fig.add_annotation(
-            text=f"<b>{label(name)}</b>",
-            x=0,
-            y=1,
-            xref="x domain",
-            yref="y domain",
-            xanchor="left",
-            yanchor="bottom",
-            showarrow=False,
-            font={"size": 13.5},
-            row=panel,
-            col=1,
-        )
+        add_heading(fig, label(name), row=panel)

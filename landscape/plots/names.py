@@ -1,0 +1,57 @@
+"""Short names of networks: what tells them apart, and nothing that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from landscape.plots.text import shorten, visible
+
+__all__ = ["WIDTH", "short_names"]
+
+WIDTH = 24  # characters of a name in a title, legend or label; tables have the whole name
+
+
+def short_names(names: Sequence[object], width: int = WIDTH) -> list[str]:
+    """Return a name of at most `width` characters for each network, different where the networks differ.
+
+    Of paths, the folders that all share are left out, and so is the file where all are called alike.
+    What is still too long loses its middle; names that then look alike are numbered.
+
+    Parameters
+    ----------
+    names : sequence
+        Paths or any other names.
+    width : int
+        Characters.
+
+    Examples
+    --------
+    >>> short_names(["runs/es/seed-0/level-3.h5", "runs/es/seed-1/level-3.h5"])
+    ['seed-0', 'seed-1']
+    """
+    whole = [visible(name) for name in names]
+    distinct = list(dict.fromkeys(whole))
+    short = [shorten(name, width) for name in _parts_that_differ(distinct)]
+    if len(set(short)) < len(short):
+        digits = len(str(len(short)))
+        short = [f"{i:0{digits}d} {shorten(name, width - digits - 1)}" for i, name in enumerate(short, 1)]
+    found = dict(zip(distinct, short, strict=True))
+    return [found[name] for name in whole]
+
+
+def _parts_that_differ(names: Sequence[str]) -> list[str]:
+    """Return paths without the leading and the trailing parts that all of them share."""
+    paths = [[part for part in name.replace("\\", "/").split("/") if part] or [name] for name in names]
+    if len(paths) == 1:
+        return [paths[0][-1]]
+    depth = min(map(len, paths))
+    if depth > 1:
+        lead = next((i for i in range(depth - 1) if len({path[i] for path in paths}) > 1), depth - 1)
+        paths = [path[lead:] for path in paths]
+        depth -= lead
+        tail = next((i for i in range(depth - 1) if len({path[-1 - i] for path in paths}) > 1), depth - 1)
+        paths = [path[: len(path) - tail] for path in paths]
+    if all(len(path) == len(paths[0]) for path in paths):  # middle folders that all share
+        kept = [i for i in range(len(paths[0])) if len({path[i] for path in paths}) > 1]
+        paths = [[path[i] for i in kept] for path in paths]
+    return ["/".join(path) for path in paths]
