@@ -33,6 +33,8 @@ def command(session: Session, *, folder: Path) -> Outcome:
 
 
 def _block(summary: RunSummary) -> str:
+    from trainers.runs import score_text
+
     if summary.reason is not None:
         return aligned(
             [("run", str(summary.path)), ("state", summary.state), ("reason", cell(summary.reason))]
@@ -45,7 +47,10 @@ def _block(summary: RunSummary) -> str:
         ("seeds", ", ".join(map(str, summary.seeds))),
     ]
     for method in summary.methods:
-        ends = ", ".join(f"{value:.4f} at {100 * density:.3g} %" for density, value in method.scores)
+        ends = ", ".join(
+            f"{score_text((mean, interval))} at {100 * density:.3g} %"
+            for (density, mean), interval in zip(method.scores, method.intervals, strict=True)
+        )
         done = f"{method.num_finished} of {method.num_checkpoints} checkpoints"
         lines.append((method.name, f"{done}; {summary.metric} {ends}" if ends else done))
     return aligned(lines)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from landscape.plots.text import shorten, visible
 
 __all__ = ["WIDTH", "short_names"]
 
+_COUNTED = re.compile(r"^([a-z])[a-z]*[-_](\d+)$")
 WIDTH = 24  # characters of a name in a title, legend or label; tables have the whole name
 
 
@@ -31,12 +34,27 @@ def short_names(names: Sequence[object], width: int = WIDTH) -> list[str]:
     """
     whole = [visible(name) for name in names]
     distinct = list(dict.fromkeys(whole))
-    short = [shorten(name, width) for name in _parts_that_differ(distinct)]
+    parts = _parts_that_differ(distinct)
+    for brief in (_without_suffix, _numbered):
+        if any(len(name) > width for name in parts):
+            parts = brief(parts)
+    short = [shorten(name, width) for name in parts]
     if len(set(short)) < len(short):
         digits = len(str(len(short)))
         short = [f"{i:0{digits}d} {shorten(name, width - digits - 1)}" for i, name in enumerate(short, 1)]
     found = dict(zip(distinct, short, strict=True))
     return [found[name] for name in whole]
+
+
+def _without_suffix(names: Sequence[str]) -> list[str]:
+    """Leave out the suffix that all files share."""
+    suffixes = {PurePosixPath(name).suffix for name in names}
+    return [name.removesuffix(next(iter(suffixes))) for name in names] if len(suffixes) == 1 else list(names)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Write ``seed-0`` and ``level-03`` as ``s0`` and ``l03``."""
+    return ["/".join(_COUNTED.sub(r"\1\2", part) for part in name.split("/")) for name in names]
 
 
 def _parts_that_differ(names: Sequence[str]) -> list[str]:

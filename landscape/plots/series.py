@@ -11,9 +11,24 @@ import plotly.graph_objects as go
 from landscape.errors import InputError
 from landscape.plots.text import label, visible
 from landscape.plots.theme import level_ticks, numbers, tint
-from landscape.results import mean_interval
+from landscape.results import FEW_SEEDS, mean_interval
 
-FEW_SEEDS = 5  # with fewer, each seed is shown and no interval over seeds is made
+__all__ = [
+    "BAND",
+    "FEW_SEEDS",
+    "Ends",
+    "Rows",
+    "add_band",
+    "add_heading",
+    "checked_densities",
+    "ends_of",
+    "error_bars",
+    "interval_text",
+    "mean_at",
+    "percent",
+    "prepared",
+    "remaining_axis",
+]
 
 Ends = list[tuple[float | None, float | None]]
 Rows = list[list[float | None]]

@@ -9,6 +9,7 @@ from landscape.lazy import lazy_names
 if TYPE_CHECKING:
     from landscape.results.drawing import figure_of as figure_of, register_figures as register_figures
     from landscape.results.intervals import (
+        FEW_SEEDS as FEW_SEEDS,
         mean_interval as mean_interval,
         wilson_interval as wilson_interval,
     )
@@ -43,6 +44,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "drawing": ("figure_of", "register_figures"),
         "intervals": (
+            "FEW_SEEDS",
             "mean_interval",
             "wilson_interval",
         ),

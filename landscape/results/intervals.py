@@ -8,6 +8,8 @@ from statistics import NormalDist
 
 from landscape.errors import InputError
 
+FEW_SEEDS = 5  # with fewer, each seed is shown and no interval over seeds is made
+
 
 def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     r"""Return Wilson's score interval of a proportion.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from landscape.plots import FEW_SEEDS, Page, density_figure, sweep_figure
-from landscape.results import wilson_interval
+from landscape.plots import Page, density_figure, sweep_figure
+from landscape.results import FEW_SEEDS, wilson_interval
 from trainers.reports.ranks import final_rank_correlations
 from trainers.runs import Run
 
@@ -20,6 +20,9 @@ _NAMES = {
     "gd-magnitude": "Gradient descent, magnitude",
     "gd-random": "Gradient descent, random",
 }
+
+
+_MOST_BANDS = 3  # of methods in one panel
 
 
 def method_name(method: str) -> str:
@@ -45,26 +48,30 @@ def finished_levels(run: Run, method: str) -> list[int]:
 
 
 def accuracy_cards(run: Run) -> list[tuple[str, str, str]]:
-    """Return (title, mean score at the last finished level, what it is, when dense) of every method."""
-    cards = []
-    is_fraction = run.headline[1] == "accuracy"
+    """Return (title, mean score at the last finished level, what it is, when dense) of every method.
 
-    def as_text(value: float) -> str:
-        return f"{100 * value:.1f} %" if is_fraction else f"{value:.4g}"
+    Each score has its 95 % interval behind it, in brackets, where `Run.score` has one.
+    """
+    cards = []
+
+    def as_text(level: int) -> str:
+        mean, interval = run.score(method, level) or (float("nan"), None)
+        scale, digits, unit = (100, ".1f", "\u00a0%") if run.headline[1] == "accuracy" else (1, ".4g", "")
+        ends = "" if interval is None else f" [{', '.join(f'{scale * end:{digits}}' for end in interval)}]"
+        return f"{scale * mean:{digits}}{ends}{unit}"
 
     for method in run.methods:
         levels = finished_levels(run, method)
         if not levels:
             continue
-        dense, last = (float(_scores(run, method, levels[end]).mean()) for end in (0, -1))
         title = f"{method_name(method)}, {percent(run.schedule(method)[levels[-1]])} left"
-        cards.append((title, as_text(last), f"{_label(run)}; dense {as_text(dense)}"))
+        cards.append((title, as_text(levels[-1]), f"{_label(run)}; dense {as_text(levels[0])}"))
     return cards
 
 
 def accuracy_section(page: Page, run: Run) -> None:
     """Add the curves of test accuracy against weights remaining."""
-    num_test = _num_test(run)
+    num_test = run.num_examples(run.headline[0])
     curves = []
     for method in run.methods:
         levels = finished_levels(run, method)
@@ -72,7 +79,13 @@ def accuracy_section(page: Page, run: Run) -> None:
             continue
         values = np.stack([_scores(run, method, level) for level in levels], axis=1)
         densities = [run.schedule(method)[level] for level in levels]
-        curve = {"name": method_name(method), "densities": densities, "values": values}
+        curve = {
+            "name": method_name(method),
+            "method": method,
+            "densities": densities,
+            "values": values,
+            "panel": _panel(run, method),
+        }
         if len(run.seeds) < FEW_SEEDS and num_test and run.headline[1] == "accuracy":
             means = values.mean(0) * num_test
             curve["interval"] = [wilson_interval(float(hits), num_test) for hits in means]
@@ -80,6 +93,16 @@ def accuracy_section(page: Page, run: Run) -> None:
     page.section("What survives pruning")
     figure = sweep_figure(curves, metric=_label(run), reference=_chance(run))
     page.figure(figure, _caption(run, num_test), "accuracy")
+
+
+def _panel(run: Run, method: str) -> str:
+    """Return the panel of a method: bands of many methods are grouped by what trains."""
+    trainers = [run.config.resolved(name).trainer for name in run.methods]
+    if len(trainers) <= _MOST_BANDS or len(set(trainers)) < 2:
+        return ""
+    return {"es": "Trained by evolution", "gd": "Trained by gradient descent"}.get(
+        run.config.resolved(method).trainer, run.config.resolved(method).trainer
+    )
 
 
 def _label(run: Run) -> str:
@@ -93,22 +116,13 @@ def _chance(run: Run) -> tuple[str, float] | None:
 
 def _caption(run: Run, num_test: int) -> str:
     label = _label(run)
-    lines = f"{label[:1].upper()}{label[1:]} of the final weights. Lines are means over {len(run.seeds)} runs"
+    lines = f"{label[:1].upper()}{label[1:]} of the final weights, {len(run.seeds)} runs per method."
     if len(run.seeds) >= FEW_SEEDS:
-        return f"{lines}; bands are 95 % intervals of the mean over runs (Student's t)."
+        return lines
     few = "With so few runs no interval over runs is drawn."
     if not num_test or run.headline[1] != "accuracy":
-        return f"{lines}, faint markers the single runs. {few}"
-    return (
-        f"{lines}, faint markers the single runs; bands are 95 % Wilson intervals for {num_test:,} examples "
-        f"around the mean. {few}"
-    )
-
-
-def _num_test(run: Run) -> int:
-    """Return the number of examples behind the headline score, 0 where checkpoints do not say."""
-    info = next(iter(run.infos.values()), {})
-    return int(info.get("num_examples", {}).get(run.headline[0], 0))
+        return f"{lines} {few}"
+    return f"{lines} {few} Intervals are Wilson's for {num_test:,} examples, around the mean."
 
 
 def layers_section(page: Page, run: Run) -> None:
@@ -125,7 +139,7 @@ def layers_section(page: Page, run: Run) -> None:
         densities.append([run.schedule(method)[level] for level in levels])
     page.section("Where the weights are left")
     page.figure(
-        density_figure(layers, densities, [method_name(m) for m in methods]),
+        density_figure(layers, densities, [method_name(m) for m in methods], methods=methods),
         "Density of each layer, mean over runs, against the density of the whole network. With one threshold "
         "over all layers, the default, scores decide how much each layer keeps; random pruning keeps them "
         "even, up to chance.",
@@ -135,7 +149,13 @@ def layers_section(page: Page, run: Run) -> None:
 
 def accuracy_table(page: Page, run: Run) -> None:
     """Add the table of test accuracies at a few levels."""
-    headers = ["method", "weights left", *(f"run {i + 1}" for i in range(len(run.seeds))), "mean"]
+    headers = [
+        "method",
+        "weights left",
+        "mean",
+        "95 % interval",
+        *(f"run {i + 1}" for i in range(len(run.seeds))),
+    ]
     rows: list[list[object]] = []
     for method in run.methods:
         levels = finished_levels(run, method)
@@ -143,7 +163,8 @@ def accuracy_table(page: Page, run: Run) -> None:
         for place in sorted({0, last // 2, last - 1, last} & set(range(len(levels)))):
             values = _scores(run, method, levels[place])
             weights = percent(run.schedule(method)[levels[place]])
-            rows.append([method_name(method), weights, *map(float, values), float(values.mean())])
+            mean, interval = run.score(method, levels[place]) or (None, None)
+            rows.append([method_name(method), weights, mean, interval, *map(float, values)])
     label = _label(run)
     page.table(headers, rows, f"{label[:1].upper()}{label[1:]}", "accuracies")
 
@@ -188,23 +209,22 @@ def ranks_section(page: Page, run: Run) -> None:
         if score is None or ":" in score:
             continue
         for found in final_rank_correlations(run, method):
-            low, high = found.interval or (None, None)
             place = [method_name(method), found.layer, percent(found.density)]
-            rows.append([*place, found.mean, low, high, *found.values])
+            rows.append([*place, found.mean, found.interval, *found.values])
     if not rows:
         return
     seeds = [f"run {i + 1}" for i in range(len(run.seeds))]
     page.section("Do the ranks last?")
     page.table(
-        ["method", "layer", "weights left", "mean", "low", "high", *seeds],
+        ["method", "layer", "weights left", "mean", "95 % interval", *seeds],
         rows,
         "Rank correlation with the first level, over the weights that survive to the end",
         "ranks",
     )
     page.text(
         "Spearman's rank correlation of the scores of each level with those of the first, over the weights "
-        "that the last level has left (figure 7 of Lange & Sprekeler 2023). **Low, high**: Student's 95 % "
-        "interval of the mean over runs, from five runs on."
+        "that the last level has left (figure 7 of Lange & Sprekeler 2023). Intervals are Student's, of the mean "
+        "over runs, for five or more runs."
     )
 
 

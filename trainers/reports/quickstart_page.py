@@ -140,6 +140,7 @@ def _levels(page: Page, story: Quickstart) -> None:
         series.append(
             {
                 "name": name,
+                "method": method,
                 "densities": [row.density for row in by_seed[0]],
                 "values": [[row.barrier.barrier_above_chord for row in one] for one in by_seed],
                 "intervals": [[row.barrier.interval_above_chord for row in one] for one in by_seed],
@@ -151,8 +152,8 @@ def _levels(page: Page, story: Quickstart) -> None:
     page.figure(
         barrier_levels_figure(series, quantity="barrier in training loss (above the chord)"),
         "Loss barrier on the straight path between the networks of two successive levels of one run. Zero "
-        "means that the sparser network is linearly connected to the denser one. Error bars are conservative "
-        "95 % intervals for the population that the training images stand for; on the images themselves each "
+        "means that the sparser network is linearly connected to the denser one. Intervals are conservative, "
+        "for the population that the training images stand for; on the images themselves each "
         "value is exact up to the grid of the path.",
         "levels",
     )
@@ -166,6 +167,7 @@ def _runs(page: Page, story: Quickstart) -> None:
     pairs = [
         {
             "method": names[row.method],
+            "key": row.method,
             "group": row.kind.removeprefix("runs, "),
             "value": row.barrier.barrier_above_chord,
             "interval": row.barrier.interval_above_chord,
@@ -177,7 +179,7 @@ def _runs(page: Page, story: Quickstart) -> None:
     page.section("Do independent runs meet?")
     page.figure(
         barrier_pairs_figure(pairs, quantity="barrier in training loss (above the chord)"),
-        "Barriers between runs of one method; the upright stroke is the mean. Two runs from *one "
+        "Barriers between runs of one method. Two runs from *one "
         "initialisation* differ in minibatches and search noise (the instability of Frankle et al. 2020) "
         "and, when sparse, in the masks that follow from them; runs from *two initialisations* also in where "
         "they start.",

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from landscape import Checkpoint
-from landscape.plots import FEW_SEEDS
-from landscape.results import mean_interval
+from landscape.results import FEW_SEEDS, mean_interval
 from landscape.trees import Layout
 from trainers.config import Method
 from trainers.pruning import rank_correlations

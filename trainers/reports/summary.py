@@ -28,12 +28,15 @@ class MethodSummary:
     scores : tuple of (float, float)
         (density, mean over seeds of the metric) of the first and last level for
         which all seeds are finished.
+    intervals : tuple of ((float, float) or None)
+        The 95 % interval of each mean, as `Run.score` has it.
     """
 
     name: str
     num_finished: int
     num_checkpoints: int
     scores: tuple[tuple[float, float], ...]
+    intervals: tuple[tuple[float, float] | None, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,14 +162,12 @@ def _method(run: Run, name: str) -> MethodSummary:
     schedule = run.config.resolved(name).pruning.schedule
     levels = [set(run.levels(name, seed)) for seed in run.seeds]
     whole = sorted(set.intersection(*levels) & set(range(len(schedule))))
-    scores, (split, metric) = [], run.headline
-    for level in sorted({whole[0], whole[-1]} if whole else ()):
-        values = run.accuracies(name, level, split=split, metric=metric)
-        if values.size:
-            scores.append((schedule[level], float(values.mean())))
+    ends = sorted({whole[0], whole[-1]} if whole else ())
+    found = [(schedule[level], score) for level in ends if (score := run.score(name, level)) is not None]
     return MethodSummary(
         name=name,
         num_finished=sum(len(found & set(range(len(schedule)))) for found in levels),
         num_checkpoints=len(run.seeds) * len(schedule),
-        scores=tuple(scores),
+        scores=tuple((density, mean) for density, (mean, _) in found),
+        intervals=tuple(interval for _, (_, interval) in found),
     )

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from trainers.runs.lock import (
         is_locked as is_locked,
     )
+    from trainers.runs.reader import (
+        Score as Score,
+        score_text as score_text,
+    )
     from trainers.runs.resume import (
         CONFIG_NAME as CONFIG_NAME,
     )
@@ -38,6 +42,10 @@ __getattr__, __dir__, __all__ = lazy_names(
             "open_run",
         ),
         "lock": ("is_locked",),
+        "reader": (
+            "Score",
+            "score_text",
+        ),
         "resume": ("CONFIG_NAME",),
     },
 )

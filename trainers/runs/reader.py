@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.errors import RunError
+from landscape.results import FEW_SEEDS, mean_interval, wilson_interval
 from trainers.config import RunConfig
 from trainers.runs.files import explained, folder_path, read_rows
 from trainers.runs.resume import CONFIG_NAME, stored_config
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _LEVEL = re.compile(r"level-(\d{2,})\.h5")
 _STEP = re.compile(r"level-\d{2,}\.step-(\d{6,})\.h5")
+
+Score = tuple[float, tuple[float, float] | None]  # a mean and its interval
 
 _COUNTED = {"num_nan": "fitness values were not finite", "stalled": "generations told nothing"}
 
@@ -162,6 +165,30 @@ class Run:
         ]
         return np.asarray(found, np.float64)
 
+    def score(self, method: str, level: int) -> Score | None:
+        """Return the mean headline score over seeds with its 95 % interval, or None where none is stored.
+
+        Of five or more seeds the interval is Student's over seeds. Of fewer it is Wilson's for the examples
+        behind an accuracy, around the mean; there is none for other metrics, or where checkpoints do not
+        say how many examples there were.
+        """
+        split, metric = self.headline
+        values = self.accuracies(method, level, split=split, metric=metric)
+        if not values.size:
+            return None
+        mean = float(values.mean())
+        if len(values) >= FEW_SEEDS:
+            return mean, mean_interval(values.tolist())
+        count = self.num_examples(split)
+        if metric != "accuracy" or not count or not 0 <= mean <= 1:
+            return mean, None
+        return mean, wilson_interval(mean * count, count)
+
+    def num_examples(self, split: str) -> int:
+        """Return the number of examples behind the scores of a split; 0 where checkpoints do not say."""
+        info = next(iter(self.infos.values()), {})
+        return int(info.get("num_examples", {}).get(split, 0))
+
     def troubles(self) -> list[str]:
         """Return what should keep a user from trusting a level, one line each; none if all is well."""
         found = []
@@ -198,12 +225,18 @@ class Run:
             found = self.checkpoints(method=method)
             parts = []
             for level in sorted({0, max((c.level for c in found), default=0)}):
-                values = self.accuracies(method, level, split=split, metric=metric)
-                if values.size:
+                if (score := self.score(method, level)) is not None:
                     density = self.schedule(method)[level]
-                    parts.append(f"{values.mean():.4f} at {100 * density:.3g} %")
+                    parts.append(f"{score_text(score)} at {100 * density:.3g} %")
             rows.append((f"{method}, {split} {metric}", ", ".join(parts) or f"{len(found)} checkpoints"))
         return rows
+
+
+def score_text(score: Score) -> str:
+    """Return a score as ``mean [low, high]``, or the mean where there is no interval."""
+    mean, interval = score
+    ends = "" if interval is None else f" [{interval[0]:.4f}, {interval[1]:.4f}]"
+    return f"{mean:.4f}{ends}"
 
 
 def open_run(path: str | Path) -> Run:

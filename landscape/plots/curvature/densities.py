@@ -28,8 +28,8 @@ from landscape.plots.theme import (
 __all__ = ["DENSITY", "Panel", "density_caption", "density_panels", "draw_density", "draw_log_density"]
 
 DENSITY = (
-    "**Density**: the line is the mean over random probes, the band two standard errors around it; dark "
-    "ticks are eigenvalues computed exactly."
+    "**Density**: the line is the mean over random probes, the band two standard errors around it; "
+    "ticks near the axis are eigenvalues computed exactly."
 )
 _LEAST_DENSITY = 1e-7  # of the highest point: below it a log axis would show rounding
 _FEW = 4  # networks that have a panel each

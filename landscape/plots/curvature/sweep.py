@@ -93,7 +93,8 @@ def _legend(fig: go.Figure, result: Any, examples: bool) -> None:
         marker = {"symbol": "line-ns", "size": 12, "line": {"width": 3, "color": GREY}}
         fig.add_scatter(x=[None], y=[None], mode="markers", name=_EXAMPLES, marker=marker)
     room = fig.layout.height - _MARGINS
-    several = len(by_method(result.records)) > 1 or examples
+    drawn = any(trace.type == "scatter" and trace.xaxis in (None, "x") for trace in fig.data)
+    several = drawn and (len(by_method(result.records)) > 1 or examples)
     fig.update_layout(legend={"y": 1 + 30 / room}, showlegend=several)
 
 

@@ -148,8 +148,9 @@ def _panels(places: Sequence[str], title: str, caption: str) -> go.Figure:
     spacing = 0 if count == 1 else 60 / (height - 130)
     fig = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=spacing)
     style(fig, title=title, height=height, caption=caption)
-    for row, place in enumerate(places, start=1):
-        if count > 1:
+    if count > 1:
+        fig.update_layout(legend_y=1 + 26 / (height - 130))
+        for row, place in enumerate(places, start=1):
             add_heading(fig, label(place), row=row)
     return fig
 

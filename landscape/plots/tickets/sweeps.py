@@ -31,7 +31,7 @@ from landscape.plots.tickets.barriers import barrier_levels_figure, barrier_pair
 
 __all__ = ["barrier_levels_figure", "barrier_pairs_figure", "density_figure", "sweep_figure"]
 
-_GAP, _MARGINS = 64, 160  # pixels between panels, around all
+_GAP, _MARGINS, _HEADING = 64, 160, 26  # pixels between panels, around all, of a heading
 _MOST_LAYERS = 12
 
 
@@ -88,6 +88,8 @@ def sweep_figure(
         remaining_axis(fig, every, row=row, col=1)
     fig.update_xaxes(title_text=None)
     fig.update_xaxes(title_text="weights remaining", row=len(panels), col=1)
+    if len(panels) > 1:
+        _raise_legend(fig)
     if reference is not None:
         values = [value for _, _, rows, _ in ready for row in rows for value in row if value is not None]
         low, high = min([*values, reference[1]]), max([*values, reference[1]])
@@ -103,6 +105,11 @@ def _panels(count: int, *, height: int) -> go.Figure:
     fig = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=spacing)
     fig.update_layout(height=whole)
     return fig
+
+
+def _raise_legend(fig: go.Figure) -> None:
+    """Set the legend above the heading of the first panel."""
+    fig.update_layout(legend_y=1 + _HEADING / (fig.layout.height - _MARGINS))
 
 
 def _sweep_caption(curves: Sequence[Mapping[str, Any]], reference: tuple[str, float] | None) -> str:
@@ -307,6 +314,7 @@ def density_figure(
     fig.update_xaxes(title_text=None)
     fig.update_xaxes(title_text="weights remaining in the network", row=max(len(shown), 1), col=1)
     fig.update_yaxes(**axis)
+    _raise_legend(fig)
     return fig
 
 
