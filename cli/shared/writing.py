@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from landscape.results import Result
 
 IMAGES = (".png", ".svg", ".pdf")
-SUFFIXES = (".html", ".h5", ".json", *IMAGES)
+SUFFIXES = (".html", ".h5", ".json", ".csv", *IMAGES)
 
 
 def check(outputs: Sequence[Path], *, force: bool, inputs: Iterable[Path] = ()) -> None:
@@ -88,6 +88,10 @@ def write_result(result: Result, path: Path, *, plotlyjs: str, force: bool) -> l
         result.save(path, force=force)
     elif path.suffix == ".json":
         write_text(path, result.to_json(indent=1) + "\n", force=force)
+    elif path.suffix == ".csv":
+        from landscape.plots import write_csv
+
+        write_csv(result, path, force=force)
     else:
         from landscape.plots import figure_of, write_image
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         sweep_figure as sweep_figure,
     )
     from landscape.plots.writing import (
+        write_csv as write_csv,
         write_html as write_html,
         write_image as write_image,
     )
@@ -52,6 +53,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "sweep_figure",
         ),
         "writing": (
+            "write_csv",
             "write_html",
             "write_image",
         ),

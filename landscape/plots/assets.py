@@ -96,7 +96,8 @@ table.folds tbody td:first-child {{ position: sticky; left: 0; background: var(-
   table.folds, table.folds tbody, table.folds tr {{ display: block; }}
   table.folds tr {{ padding: 8px 0; }}
   table.folds tr + tr {{ border-top: 1px solid var(--ink); }}
-  table.folds tbody tr td, table.folds tbody tr + tr > *, table.folds tbody td:first-child {{ display: flex; justify-content: space-between;
+  table.folds tbody tr td, table.folds tbody tr + tr > *,
+  table.folds tbody td:first-child {{ display: flex; justify-content: space-between;
     gap: 16px; position: static; padding: 1px 8px 1px 0; max-width: none; border: 0; text-align: right;
     overflow-wrap: anywhere; white-space: normal; }}
   table.folds td::before {{ content: attr(data-label); color: var(--quiet); text-align: left;

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
+from landscape.errors import InputError
 from landscape.plots.text import shorten, visible
 
-__all__ = ["WIDTH", "short_names"]
+__all__ = ["WIDTH", "names_of", "renamed", "short_names"]
 
 _COUNTED = re.compile(r"^([a-z])[a-z]*[-_](\d+)$")
 WIDTH = 24  # characters of a name in a title, legend or label; tables have the whole name
@@ -44,6 +47,49 @@ def short_names(names: Sequence[object], width: int = WIDTH) -> list[str]:
         short = [f"{i:0{digits}d} {shorten(name, width - digits - 1)}" for i, name in enumerate(short, 1)]
     found = dict(zip(distinct, short, strict=True))
     return [found[name] for name in whole]
+
+
+def names_of(result: Any) -> list[str]:
+    """Return the names of the networks of a result, each once, in their order."""
+    endpoints = getattr(result, "endpoints", None) or ()
+    given = list(endpoints.values() if isinstance(endpoints, Mapping) else endpoints)
+    for field in ("records", "networks"):
+        given += [entry.get("name") for entry in getattr(result, field, ()) if isinstance(entry, Mapping)]
+    return list(dict.fromkeys(str(name) for name in given if name is not None))
+
+
+def renamed(result: Any, names: Sequence[str]) -> Any:
+    """Return a result whose networks have other names.
+
+    Parameters
+    ----------
+    result : Result
+        Left as it is.
+    names : sequence of str
+        One per network, in the order of `names_of`, all different.
+
+    Raises
+    ------
+    InputError
+        If there are not as many names as networks, or two are alike.
+    """
+    old = names_of(result)
+    if len(names) != len(old) or len(set(names)) != len(names):
+        raise InputError(
+            "names of networks",
+            expected=f"{len(old)} different names, for {', '.join(short_names(old))}",
+            got=", ".join(map(visible, names)) or "none",
+        )
+    new = dict(zip(old, map(str, names), strict=True))
+    changes: dict[str, Any] = {}
+    if ends := getattr(result, "endpoints", None):
+        values = ends.values() if isinstance(ends, Mapping) else ends
+        changes["endpoints"] = tuple(new[str(end)] for end in values)
+    for field in ("records", "networks", "curves"):
+        entries = getattr(result, field, None)
+        if entries is not None and all(isinstance(e, Mapping) and "name" in e for e in entries):
+            changes[field] = [{**e, "name": new.get(str(e["name"]), e["name"])} for e in entries]
+    return dataclasses.replace(result, **changes)
 
 
 def _without_suffix(names: Sequence[str]) -> list[str]:

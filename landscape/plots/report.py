@@ -9,7 +9,7 @@ from typing import Any
 
 from landscape.errors import InputError
 from landscape.plots import figure_of
-from landscape.plots.names import WIDTH, short_names
+from landscape.plots.names import WIDTH, names_of, renamed, short_names
 from landscape.plots.page import Page
 
 __all__ = ["page_of", "report_page"]
@@ -24,35 +24,58 @@ _PARTS = {
 }
 
 
-def page_of(result: Any) -> Page:
+def page_of(result: Any, *, names: Sequence[str] | None = None, title: str | None = None) -> Page:
     """Return the page of one result: its figures, its numbers, where they come from.
 
     Parameters
     ----------
     result : Result
         Of any kind that has a figure.
+    names : sequence of str, optional
+        What to call its networks, in their order; a table says which file each one is.
+    title : str, optional
+        Heading of the page.
 
     Raises
     ------
     InputError
-        If there is no figure for its kind.
+        If there is no figure for its kind, or `names` are not one per network.
     """
+    files = names_of(result)
+    if names is not None:
+        result = renamed(result, names)
     if result.kind == "flatness":
         from landscape.plots.flatness.page import flatness_page
 
-        return flatness_page(result)
-    page = Page(title_of(result), subtitle=_subtitle(result))
-    _add(page, result)
-    return page.provenance({"status": result.status, **result.provenance})
+        page = flatness_page(result)
+    else:
+        page = Page(title_of(result), subtitle=_subtitle(result))
+        _add(page, result)
+        page.provenance({"status": result.status, **result.provenance})
+    page.title = title or page.title
+    if files and (names is not None or getattr(result, "endpoints", None)):
+        page.table(("network", "file"), _files(result, files), "The networks", "networks")
+    return page
 
 
-def report_page(results: Mapping[str, Any]) -> Page:
+def _files(result: Any, files: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the short name of each network with the whole name of its file."""
+    return list(zip(short_names(names_of(result)), files, strict=True))
+
+
+def report_page(
+    results: Mapping[str, Any], *, names: Sequence[str] | None = None, title: str | None = None
+) -> Page:
     """Return one page of several results, a section each.
 
     Parameters
     ----------
     results : mapping of str to Result
         By what to call them.
+    names : sequence of str, optional
+        As in `page_of`; of a single result only.
+    title : str, optional
+        Heading of the page.
 
     Raises
     ------
@@ -62,8 +85,14 @@ def report_page(results: Mapping[str, Any]) -> Page:
     if not results:
         raise InputError("report: no results", expected="at least one result")
     if len(results) == 1:
-        return page_of(*results.values())
-    page = Page("Report", f"{len(results)} results")
+        return page_of(*results.values(), names=names, title=title)
+    if names is not None:
+        raise InputError(
+            "report: names for the networks of several results",
+            expected="one result",
+            got=f"{len(results)} results",
+        )
+    page = Page(title or "Report", f"{len(results)} results")
     for name, result in results.items():
         page.section(f"{title_of(result)}: {Path(name).name}")
         if subtitle := _subtitle(result):
@@ -86,8 +115,7 @@ def _subtitle(result: Any) -> str:
 
 def _networks(result: Any) -> Sequence[str]:
     """Return the names of the networks of a result, where they are few."""
-    given = getattr(result, "endpoints", None) or [r.get("name") for r in getattr(result, "records", ())]
-    names = list(dict.fromkeys(str(name) for name in given if name is not None))
+    names = names_of(result)
     return names if len(names) <= 2 else [f"{len(names)} networks"]
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from landscape.errors import InputError, MissingDependencyError
 from landscape.plots import files
 from landscape.plots.page import Page
+from landscape.plots.points import COLUMNS, points_of
+from landscape.plots.tables import csv_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["write_html", "write_image"]
+__all__ = ["write_csv", "write_html", "write_image"]
 
 
 def write_html(
@@ -59,6 +61,22 @@ def write_html(
         figure = type(figure)(figure)
         figure.update_layout(meta={"title": ""})
     return page.figure(figure, "", name).write(path, plotlyjs=plotlyjs, force=force)
+
+
+def write_csv(result: Any, path: str | Path, *, force: bool = False) -> Path:
+    """Write a result as CSV, one row per point; `landscape.plots.points.COLUMNS` says what the columns hold.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file is there and `force` is false.
+    InputError
+        If it cannot be written.
+    """
+    path = Path(path).expanduser()
+    files.check_targets([path], force=force)
+    rows = [list(row.values()) for row in points_of(result)]
+    return files.write_text(path, csv_text(list(COLUMNS), rows))
 
 
 def write_image(figure: go.Figure, path: str | Path, *, force: bool = False, scale: float = 2.0) -> Path:

@@ -1,4 +1,4 @@
-"""The register of figures: `landscape.plots` fills it, and a result looks its figure up in it.
+"""The register of figures: `landscape.plots` fills it, and a result looks its figure and its rows up in it.
 
 Results stand below plots and do not import them. The register is filled by the module that `FILLED_BY` names,
 which is loaded when the first figure is asked for.
@@ -15,9 +15,11 @@ from landscape.errors import InputError
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["figure_of", "register_figures"]
+__all__ = ["figure_of", "register_figures", "rows_of"]
 
 FILLED_BY = "landscape.plots.figures"
+
+ROWS_FROM = "landscape.plots.points"
 
 _FIGURES: dict[str, str] = {}
 
@@ -31,6 +33,12 @@ def register_figures(figures: Mapping[str, str]) -> None:
         Kind of result to ``"module:function"``; the function takes the result and returns a Plotly figure.
     """
     _FIGURES.update(figures)
+
+
+def rows_of(result: Any) -> list[dict[str, Any]]:
+    """Return a result as rows for another program, one per point (see `landscape.plots.points`)."""
+    rows: list[dict[str, Any]] = importlib.import_module(ROWS_FROM).points_of(result)
+    return rows
 
 
 def figure_of(result: Any) -> go.Figure:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.errors import CheckpointError
+from landscape.errors import CheckpointError, MissingDependencyError
 from landscape.files import dump_json, jsonable, without_folders
 from landscape.files.hdf5 import archive, boundary, writing
 from landscape.trees import by_path, empties_by_path
@@ -131,6 +131,30 @@ class Result:
         names = [field.name for field in dataclasses.fields(self)]
         public = without_folders({name: getattr(self, name) for name in names}, folder)
         return dataclasses.replace(self, **public)
+
+    def to_dataframe(self) -> Any:
+        """Return the result as a pandas table, one row per point; its ``attrs`` say what the columns hold.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        import importlib
+
+        from landscape.results.drawing import ROWS_FROM, rows_of
+
+        try:
+            pandas: Any = importlib.import_module("pandas")
+        except ImportError as error:
+            raise MissingDependencyError(
+                "a data frame needs pandas, which is not installed",
+                hint="pip install pandas, or write CSV: -o result.csv",
+            ) from error
+        columns = importlib.import_module(ROWS_FROM).COLUMNS
+        frame = pandas.DataFrame(rows_of(self), columns=list(columns))
+        frame.attrs["columns"] = dict(columns)
+        return frame
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the result to an HDF5 file, atomically; names of files in it are relative to its folder.

@@ -223,8 +223,8 @@ def ranks_section(page: Page, run: Run) -> None:
     )
     page.text(
         "Spearman's rank correlation of the scores of each level with those of the first, over the weights "
-        "that the last level has left (figure 7 of Lange & Sprekeler 2023). Intervals are Student's, of the mean "
-        "over runs, for five or more runs."
+        "that the last level has left (figure 7 of Lange & Sprekeler 2023). Intervals are Student's, of the "
+        "mean over runs, for five or more runs."
     )
 
 

@@ -1,0 +1,209 @@
+"""Results as rows for the next program: one per point, the same columns for every kind.
+
+No row repeats another and none is an outline of something drawn. `COLUMNS` says what each column holds and in
+which units; a cell is None (empty in CSV) where a fact does not apply or is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["COLUMNS", "points_of"]
+
+COLUMNS = {
+    "name": "the network, or the two endpoints of a path",
+    "method": "how the network was trained, where its checkpoint says so",
+    "seed": "train seed of the network",
+    "level": "pruning level, 0 is dense",
+    "density": "share of weights remaining, 0 to 1",
+    "split": "data that the value is measured on",
+    "space": "space in which a network was perturbed: ticket or full",
+    "layer": "path of the parameters that the value is of; empty for all",
+    "quantity": "what the value is: loss, a metric, eigenvalue, trace, a measure",
+    "x": "place: α on a path (0 to 1), rank of an eigenvalue (from 1), radius, coordinate on a line or plane",
+    "y": "second coordinate on a plane, in units of its direction",
+    "value": "the number, in the units of its quantity (a loss as the problem returns it, accuracy 0 to 1)",
+    "low": "lower end of the 95 % interval of the value; of an eigenvalue, value minus residual",
+    "high": "upper end of the 95 % interval of the value; of an eigenvalue, value plus residual",
+    "standard_error": "standard error of the value",
+    "label": "what kind of number it is: exact, estimate, lower bound",
+    "status": "ok, or why the value is not to be trusted",
+}
+
+Row = dict[str, Any]
+_FACTS = ("name", "method", "seed", "level", "density")
+
+
+def points_of(result: Any) -> list[Row]:
+    """Return a result as rows, each with the keys of `COLUMNS` in their order.
+
+    Parameters
+    ----------
+    result : Result
+        Of any kind. Kinds without rows of their own have one per number: scalars by name, arrays by index.
+    """
+    rows = _KINDS.get(str(result.kind), _generic)(result)
+    return [{column: _plain(row.get(column)) for column in COLUMNS} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    return value
+
+
+def _facts(record: Mapping[str, Any]) -> Row:
+    return {name: record.get(name) for name in _FACTS}
+
+
+def _ends(interval: Any) -> Row:
+    low, high = (None, None) if interval is None else interval
+    return {"low": low, "high": high}
+
+
+def _barrier(result: Any) -> Iterator[Row]:
+    name = " → ".join(map(str, result.endpoints))
+    for split, quantities in result.losses.items():
+        for quantity, values in quantities.items():
+            bounds = _band(result) if (split, quantity) == (result.split, "loss") else {}
+            for at, (alpha, value) in enumerate(zip(result.alphas, values, strict=True)):
+                row = {"name": name, "split": split, "quantity": quantity, "x": float(alpha), "value": value}
+                yield {**row, **bounds.get(at, {})}
+    for alpha, value in zip(result.refined_alphas, result.refined_losses, strict=True):
+        yield {"name": name, "split": result.split, "quantity": "loss", "x": float(alpha), "value": value}
+    for which in ("above_chord", "above_mean"):
+        value, alpha = getattr(result, f"barrier_{which}"), result.alpha_max.get(which)
+        row = {"name": name, "split": result.split, "quantity": f"barrier_{which}", "x": alpha}
+        yield {**row, "value": value, **_ends(getattr(result, f"interval_{which}"))}
+
+
+def _band(result: Any) -> dict[int, Row]:
+    """Return the ends of the simultaneous band of the loss above the chord, by point."""
+    band = (result.band or {}).get("above_chord") or {}
+    if band.get("critical") is None:
+        return {}
+    loss = np.asarray(result.losses[result.split]["loss"], np.float64)
+    alphas = np.asarray(result.alphas, np.float64)
+    middle = (1 - alphas) * loss[0] + alphas * loss[-1] + np.asarray(band["excess"], np.float64)
+    half = float(band["critical"]) * np.asarray(band["standard_error"], np.float64)
+    known = np.isfinite(middle) & np.isfinite(half)
+    ends = zip(middle - half, middle + half, known, strict=True)
+    return {i: {"low": low, "high": high} for i, (low, high, ok) in enumerate(ends) if ok}
+
+
+def _curvature(result: Any) -> Iterator[Row]:
+    split = result.config.get("split")
+    for record in result.records:
+        facts = {**_facts(record), "split": split, "status": record.get("status")}
+        yield from ({**facts, **row} for row in _spectrum(record["eigenvalues"], record["residuals"]))
+        if record.get("trace"):
+            yield {**facts, "quantity": "trace", **_estimate(record["trace"])}
+        for layer, found in (record.get("per_layer") or {}).items():
+            yield {**facts, "quantity": "trace", "layer": layer, **_estimate(found)}
+
+
+def _spectrum(values: Any, residuals: Any) -> Iterator[Row]:
+    for rank, (value, residual) in enumerate(zip(values, residuals, strict=True), start=1):
+        ends = {"low": float(value) - float(residual), "high": float(value) + float(residual)}
+        yield {"quantity": "eigenvalue", "x": rank, "value": value, **ends}
+
+
+def _estimate(found: Mapping[str, Any]) -> Row:
+    error = found.get("standard_error")
+    return {"value": found.get("value"), "standard_error": error, **_ends(found.get("interval"))}
+
+
+def _eigenpairs(result: Any) -> Iterator[Row]:
+    for row in _spectrum(result.eigenvalues, result.residuals):
+        yield {**row, "split": result.config.get("split"), "status": result.status}
+
+
+def _trace(result: Any) -> Iterator[Row]:
+    facts = {"split": result.config.get("split"), "quantity": str(result.kind), "status": result.status}
+    yield {**facts, **_estimate(vars(result))}
+    for layer, found in (getattr(result, "per_layer", None) or {}).items():
+        yield {**facts, "layer": layer, **_estimate(found)}
+
+
+def _density(result: Any) -> Iterator[Row]:
+    for prefix, quantity in (("", "density"), ("log_", "density_of_log10_size")):
+        columns = (getattr(result, f"{prefix}{name}") for name in ("grid", "density", "standard_error"))
+        for x, value, error in zip(*columns, strict=True):
+            yield {"quantity": quantity, "x": x, "value": value, "standard_error": error}
+
+
+def _flatness(result: Any) -> Iterator[Row]:
+    for record in result.records:
+        row = {**_facts(record), "space": record.get("space"), "quantity": record["measure"]}
+        found = {"x": record.get("radius"), **_estimate(record)}
+        yield {**row, **found, "label": record.get("label"), "status": record.get("status")}
+    for curve in result.curves:
+        quantity = f"{curve['measure']}: rise of the loss"
+        row = {**_facts(curve), "space": curve.get("space"), "quantity": quantity}
+        for x, value, error in _three(curve):
+            yield {**row, "x": x, "value": value, "standard_error": error, "label": "curve"}
+
+
+def _three(curve: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    return zip(curve["radii"], curve["loss_rise"], curve["loss_rise_error"], strict=True)
+
+
+def _scale(result: Any) -> Iterator[Row]:
+    for record in result.records:
+        row = {**_facts(record), "layer": record["layer"]}
+        for quantity in ("rank", "linear"):
+            yield {**row, "quantity": f"{quantity} correlation", "value": record.get(quantity)}
+
+
+def _line(result: Any) -> Iterator[Row]:
+    for split, quantities in result.losses.items():
+        for quantity, lines in quantities.items():
+            for direction, values in zip(result.direction_names, lines, strict=True):
+                for x, value in zip(result.x, values, strict=True):
+                    row = {"name": direction, "split": split, "quantity": quantity}
+                    yield {**row, "x": x, "value": value}
+
+
+def _surface(result: Any) -> Iterator[Row]:
+    for split, quantities in result.losses.items():
+        for quantity, values in quantities.items():
+            for (i, j), value in np.ndenumerate(np.asarray(values)):
+                row = {"split": split, "quantity": quantity, "x": result.x[i], "y": result.y[j]}
+                yield {**row, "value": value}
+
+
+def _trajectory(result: Any) -> Iterator[Row]:
+    columns = zip(result.names, result.paths, result.coordinates, result.losses, strict=True)
+    for name, path, (x, y), value in columns:
+        row = {"name": name, "method": path, "split": result.split, "quantity": "loss"}
+        yield {**row, "x": x, "y": y, "value": value}
+
+
+def _generic(result: Any) -> Iterator[Row]:
+    for name, value in result.data().items():
+        if isinstance(value, (Mapping, str)) or value is None:
+            continue
+        array = np.asarray(value, object) if isinstance(value, Sequence) else np.asarray(value)
+        if array.ndim > 2 or array.dtype.kind not in "fiub":
+            continue
+        for place, found in np.ndenumerate(array):
+            x, y = (*place, None, None)[:2]
+            yield {"quantity": name, "x": x, "y": y, "value": found, "status": result.status}
+
+
+_KINDS: dict[str, Callable[[Any], Iterator[Row]]] = {
+    "barrier": _barrier,
+    "curvature": _curvature,
+    "eigenpairs": _eigenpairs,
+    "flatness": _flatness,
+    "frobenius_norm": _trace,
+    "loss_line": _line,
+    "scale_curvature": _scale,
+    "spectral_density": _density,
+    "surface": _surface,
+    "trace": _trace,
+    "trajectory": _trajectory,
+}
