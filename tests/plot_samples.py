@@ -79,3 +79,60 @@ def some_pairs(name: str = "ES, SNR") -> list[dict[str, Any]]:
         ("GD", "one initialisation", None, None, "5 %"),
     )
     return [dict(zip(("method", "group", "value", "interval", "panel"), row, strict=True)) for row in rows]
+
+
+def a_spectral_table(
+    *, levels: int, methods: tuple[str, ...] = ("es-snr", "gd-magnitude"), seeds: int = 1
+) -> SimpleNamespace:
+    """A stand-in with the fields of a CurvatureTable: eigenvalues, traces by layer and densities."""
+    rng = np.random.default_rng(0)
+    records: list[dict[str, Any]] = []
+    spectra = []
+    for method in methods:
+        for seed in range(seeds):
+            for level in range(levels):
+                trace = 50 * 0.8**level * float(rng.lognormal(0, 0.1))
+                records.append(_spectral_record(method, seed, level, trace))
+                grid, log_grid = np.linspace(-1, 10, 500), np.linspace(-6, 1.5, 500)
+                density = np.exp(-0.5 * ((log_grid + 3 + 0.1 * level) / 0.8) ** 2)
+                spectra.append(
+                    {
+                        "grid": grid,
+                        "density": np.exp(-grid),
+                        "standard_error": 0.05 * np.exp(-grid),
+                        "log_grid": log_grid,
+                        "log_density": density,
+                        "log_standard_error": 0.05 * density,
+                        "checks": {"mass": 1.0},
+                    }
+                )
+    return SimpleNamespace(
+        kind="curvature",
+        records=records,
+        spectra=spectra,
+        spectrum=lambda i: spectra[i],
+        which="largest",
+        k=3,
+        config={"split": "train"},
+        status="ok",
+    )
+
+
+def _spectral_record(method: str, seed: int, level: int, trace: float) -> dict[str, Any]:
+    def estimate(share: float) -> dict[str, Any]:
+        value = share * trace
+        return {"value": value, "standard_error": 0.05 * value, "interval": [0.9 * value, 1.1 * value]}
+
+    return {
+        "name": f"runs/{method}/seed-{seed}/level-{level:02d}.h5",
+        "method": method,
+        "seed": seed,
+        "level": level,
+        "density": 0.8**level,
+        "eigenvalues": np.array([10.0, 6.0, 3.0]),
+        "residuals": np.array([0.1, 0.1, 0.1]),
+        "converged": np.array([True, True, level % 2 == 0]),
+        "trace": {**estimate(1.0), "data_standard_error": 2.0, "method": "hutch++"},
+        "per_layer": {"a/kernel": estimate(0.6), "b/kernel": estimate(0.4)},
+        "status": "ok",
+    }

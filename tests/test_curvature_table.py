@@ -311,8 +311,8 @@ def test_the_figure_of_a_sweep_draws_all_that_was_measured() -> None:
         tanh_problem(), tickets(), k=3, which="smallest", density=True, relative_error=0.2, subset=8
     )
     fig = table.plot()
-    axes = [fig.layout[f"yaxis{i}"].title.text for i in ("", *range(2, 9))]
-    assert axes == ["smallest eigenvalues", *["trace"] * 5, *["density"] * 2]
+    axes = [fig.layout[f"yaxis{i}"].title.text for i in ("", *range(2, 11))]
+    assert axes == ["smallest eigenvalues", *["trace"] * 5, *["density"] * 4]
     points = {trace.name: trace for trace in fig.data if trace.mode == "markers" and trace.x[0] is not None}
     for j in range(3):
         np.testing.assert_array_equal(
@@ -326,7 +326,9 @@ def test_the_figure_of_a_sweep_draws_all_that_was_measured() -> None:
         assert drawn.customdata[k][3] == pytest.approx(100 * record["density"])
     apart = points["± standard error from the examples"].error_y.array
     np.testing.assert_allclose(apart, [record["trace"]["data_standard_error"] for record in table.records])
-    assert len([trace for trace in fig.data if trace.mode == "lines" and trace.yaxis == "y7"]) == 4
+    for axis, record in zip(("y7", "y8", "y9", "y10"), table.spectra, strict=True):  # a panel per network
+        [line] = [trace for trace in fig.data if trace.name == "density" and trace.yaxis == axis]
+        np.testing.assert_allclose(max(line.y), np.max(record["log_density"]))
     layer = points["es-snr, a/kernel"]
     np.testing.assert_array_equal(
         layer.y, [record["per_layer"]["a/kernel"]["value"] for record in table.records[:2]]

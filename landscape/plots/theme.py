@@ -158,7 +158,8 @@ def style(
     plotly Figure
         `fig` itself.
     """
-    fig.update_layout(template=template(), height=height, autosize=True)
+    fig.layout.template = template()  # an update would keep what plotly's own template says beside it
+    fig.update_layout(height=height, autosize=True)
     said = {**(fig.layout.meta or {}), **({} if title is None else {"title": title})}
     fig.update_layout(meta={**said, **({} if caption is None else {"caption": caption})} or None)
     if title is not None:

@@ -1,1 +1,1 @@
-"""Figures and pages of curvature: spectra, sweeps over tickets, scale against curvature."""
+"""Figures and pages of curvature: spectra, sweeps over networks, scale against curvature."""
