@@ -20,7 +20,7 @@ from cli.shared.looking import look_at
 def command(session: Session, *, paths: tuple[Path, ...], step: int | None) -> Outcome:
     """Say what is in a checkpoint, a result, a run folder or another tool's file of weights.
 
-    Reads names, shapes, settings and metrics; to check every byte, use verify. Of other tools' files
+    Reads names, shapes, settings and metrics; to check all data and texts, use verify. Of other tools' files
     (landscape convert --help lists them) it shows the tree, and reads no array.
     """
     from landscape.files import describe

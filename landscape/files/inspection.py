@@ -1,4 +1,4 @@
-"""What is in a file or run folder, whether two files match, whether every byte is sound. No jax."""
+"""What is in a file or run folder, whether two files match, whether what they hold is sound. No jax."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ def _describe_own(path: Path) -> dict[str, Any]:
     if content.schema.startswith(_RESULT):
         with boundary(path, "its fields are not those of a result"):
             return {**common, **_describe_result(content)}
+    _check_masks(path, content)
     with boundary(path, "its arrays are not those of a checkpoint"):
         return {**common, **_describe_checkpoint(content)}
 
@@ -237,7 +238,10 @@ def _values(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
 def verify(path: str | Path) -> dict[str, Any]:
     """Check a file, or every file of a run folder, completely against its digests.
 
-    The texts of a run (configuration, metrics, events) have no digests: they are only read.
+    There is a digest for every byte of data and text that is read. Bytes that hold neither (what HDF5 leaves
+    free between them, fill values, times) have none: no number depends on them. Masks are also checked as
+    every reader checks them. The texts of a run (configuration, metrics, events) have no digests: they are
+    only read.
 
     Returns
     -------
@@ -281,7 +285,33 @@ def _checked(path: Path) -> archive.Content:
     content = _read(path)
     for name in content.texts:
         content.mapping(name)
+    if content.schema.startswith(_CHECKPOINT):
+        _check_masks(path, content)
     return content
+
+
+def _check_masks(path: Path, content: archive.Content) -> None:
+    """Refuse masks that `load` refuses: only 0 and 1, in the shape of a parameter.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the array.
+    """
+    shapes = {str(entry["path"]): tuple(entry["shape"]) for entry in content.manifest}
+    for name, mask in content.arrays.items():
+        if not name.startswith("mask/"):
+            continue
+        wanted = shapes.get("params/" + name.removeprefix("mask/"))
+        if wanted != mask.shape:
+            expected = "the path of a parameter" if wanted is None else f"shape {wanted}"
+            raise CheckpointError(
+                f"{path}: {name} fits no mask", expected=expected, got=f"shape {mask.shape}"
+            )
+        if not np.isin(mask, (0, 1)).all():
+            raise CheckpointError(
+                f"{path}: {name} is no mask", expected="only 0 and 1", hint="Make the file again."
+            )
 
 
 def _texts(folder: Path) -> list[Path]:

@@ -69,7 +69,9 @@ def load_json(text: str) -> Any:
         repeats a key.
     """
     check_size(text)
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    return json.loads(
+        text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite_float
+    )
 
 
 def check_size(text: str) -> None:
@@ -122,6 +124,14 @@ def _non_finite(name: Any) -> float:
     if not isinstance(name, str) or name not in _NON_FINITE:
         raise ValueError(f"{_FLOAT_KEY} names no number: {str(name)[:40]!r}")
     return _NON_FINITE[name]
+
+
+def _finite_float(text: str) -> float:
+    """Return a number; 1e999 would be read as infinity, which the file does not say."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"JSON holds the number {text[:40]}, which no float holds")
+    return value
 
 
 def _refuse_constant(name: str) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from landscape.errors import ConfigurationError, InputError
 from landscape.files import dump_json
 from landscape.problem.functions import load_function
+from landscape.trees import leaves_with_paths
 
 if TYPE_CHECKING:
     from landscape.files import Checkpoint
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 GROUP = "landscape.tasks"
+# A description may list a few more things (axes, classes) than there are arrays.
+_FEW = 64
 # Where data lie, and whether they may be fetched, is for who evaluates a checkpoint to say, never for it.
 _OURS = ("download", "folder", "network")
 
@@ -52,6 +55,7 @@ def problem_of(checkpoint: Checkpoint) -> Problem:
             f"{where}: names no task, so its loss and data are unknown",
             hint="Say what to evaluate: --problem file.py:function, or problem=landscape.Problem(…).",
         )
+    check_description(where, task, network, checkpoint)
     name = str(task["name"])
     entries = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
     if name not in entries:
@@ -64,6 +68,37 @@ def problem_of(checkpoint: Checkpoint) -> Problem:
     options = {key: value for key, value in dict(task.get("options") or {}).items() if key not in _OURS}
     problem: Problem = build(network=network, **options)
     return problem
+
+
+def check_description(where: str, task: Mapping[str, Any], network: Any, checkpoint: Checkpoint) -> None:
+    """Refuse a task or network of the wrong type, or larger than the arrays, before anything is built of it.
+
+    Raises
+    ------
+    InputError
+        Naming the field.
+    """
+    types = (
+        ("task.name", task["name"], str),
+        ("task.options", task.get("options"), (Mapping, type(None))),
+        ("network", network, (Mapping, type(None))),
+    )
+    for field, value, wanted in types:
+        if not isinstance(value, wanted):
+            raise InputError(
+                f"{where}: its {field} cannot be used",
+                expected="a name" if wanted is str else "a table",
+                got=repr(value)[:60],
+                hint="Say what to evaluate: --problem file.py:function, or problem=landscape.Problem(…).",
+            )
+    count = len(leaves_with_paths(checkpoint.params))
+    for key, value in (network or {}).items():
+        if isinstance(value, (list, tuple)) and len(value) > max(count, _FEW):
+            raise InputError(
+                f"{where}: its network.{key} does not describe the arrays beside it",
+                expected=f"at most {count} layers, as there are {count} arrays",
+                got=f"{len(value):,}",
+            )
 
 
 def problem_for(problem: Problem | None, *given: Any) -> Problem:
