@@ -185,7 +185,7 @@ def test_a_stored_result_runs_again_from_anywhere_and_options_given_win(
     for key in ("num_points", "split", "refine", "confidence", "dtype"):
         assert second[key] == first[key]
     assert second["seed"] == 6
-    assert second["names"] == (str(tmp_path / "a.h5"), str(tmp_path / "b.h5"))
+    assert [Path(name).resolve() for name in second["names"]] == [tmp_path / "a.h5", tmp_path / "b.h5"]
     assert run(["barrier", "c.h5", "d.h5", "--config", "../first.h5", "-q"]) == 0
     assert calls[2]["names"] == ("c.h5", "d.h5")
     assert calls[2]["num_points"] == 9

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import pytest
 
+import cli
 from cli.main import COMMANDS, group, run
 from cli.shared import explaining
 from cli.shared.frame import Outcome, Session
@@ -364,3 +365,17 @@ def test_warnings_are_one_line_and_in_the_json_object(
     said = capsys.readouterr()
     assert said.err == "warning: written by a newer version\n"
     assert strict_json(said.out)["warnings"] == ["written by a newer version"]
+
+
+def test_every_command_is_a_module_of_its_own_that_imports_no_other() -> None:
+    folder = Path(cli.__file__).parent / "commands"
+    modules = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    assert modules.keys() - {"__init__"} == COMMANDS.keys()
+    assert not [name for name, text in modules.items() if re.search(r"(from|import) cli\.commands", text)]
+
+
+def test_analyses_take_the_same_groups_of_options() -> None:
+    shared = {"split", "seed", "batch_size", "dtype", "problem", "allow_nonfinite"}
+    shared |= {"config_file", "outputs", "plotlyjs", "device", "force"}
+    for name in ("barrier", "curvature", "flatness"):
+        assert shared <= {param.name for param in loaded(name).params}, name

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import devices, estimates, networks, option, stored, writing
+from cli.shared import measuring, option
 from cli.shared.frame import Outcome, Session
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
         "landscape curvature run/es-snr/seed-0/level-*.h5 --json",
     ),
 )
-@click.argument("checkpoints", nargs=-1, type=option.FilePath(), metavar="CKPT...")
+@option.checkpoints("CKPT...")
 @click.option("--top", type=click.IntRange(min=0), default=5, help="Eigenvalues of each checkpoint.")
 @click.option(
     "--which",
@@ -63,21 +63,9 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
     is_flag=True,
     help="Instead: does 1/σ² of an evolution strategy's search distribution follow the Hessian's diagonal?",
 )
-@option.mask
-@option.where
-@option.examples
-@option.split
-@option.seed
-@option.batch_size
-@option.dtype
-@option.problem
-@option.allow_nonfinite
-@option.config("A stored result (.h5): the options not given here, and the files, are taken from it.")
-@option.output_files
-@option.plotlyjs
-@option.device
-@option.force
-@option.dry_run
+@option.subspace
+@option.evaluation
+@option.results
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -85,11 +73,6 @@ def command(
     session: Session,
     *,
     checkpoints: tuple[Path, ...],
-    outputs: tuple[Path, ...],
-    config_file: Path | None,
-    plotlyjs: str,
-    device: str,
-    force: bool,
     **options: Any,
 ) -> Outcome:
     """Measure eigenvalues, trace and spectral density of the loss at checkpoints.
@@ -97,41 +80,33 @@ def command(
     Every eigenvalue comes with its residual (an eigenvalue lies within it), every estimate with a
     standard error and an interval. Several checkpoints of one network share one compiled program.
     """
-    dry_run = options.pop("dry_run")
-    if config_file is not None:
-        checkpoints, options = stored.restored(ctx, config_file, "curvature", checkpoints, **options)
-    if not checkpoints:
+    request = measuring.requested(ctx, checkpoints, options)
+    if not request.checkpoints:
         raise click.UsageError("at least one checkpoint is expected", ctx)
-    writing.check(outputs, force=force, inputs=checkpoints)
-    devices.configure(device)
-    if dry_run:
-        return estimates.planned(checkpoints, device=device, options=options, estimate=_estimate(options))
+    measuring.prepare(request)
+    chosen = request.options
 
-    def compute(problem: Any, given: list[Checkpoint]) -> Result:
-        if options["scale"]:
-            return _scale(problem, given, options, progress=session.progress())
-        names = [str(path) for path in checkpoints]
-        return _table(problem, given, options, names=names, progress=session.progress())
+    def measure(problem: Any, given: list[Checkpoint], progress: Progress) -> Result:
+        if chosen["scale"]:
+            return _scale(problem, given, chosen, progress=progress)
+        return _table(problem, given, chosen, names=request.names, progress=progress)
 
-    result = networks.measured(
-        session, "curvature", checkpoints, device=device, options=options, measure=compute
-    )
-    return networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
+    return measuring.answered(session, request, measure, forecast=_forecast(chosen))
 
 
-def _estimate(options: Mapping[str, Any]) -> Callable[[Any, list[Checkpoint]], Estimate]:
+def _forecast(options: Mapping[str, Any]) -> measuring.Forecast:
     """Return what estimates a measurement with these options."""
     wanted = ("which", "trace", "relative_error", "density", "scale")
     evaluated = ("split", "batch_size", "dtype", "allow_nonfinite")
     given = {key: options[key] for key in (*wanted, *evaluated)}
     given |= {"k": options["top"], "subset": options["examples"], "mask": None if options["mask"] else False}
 
-    def estimate(problem: Any, checkpoints: list[Checkpoint]) -> Estimate:
+    def forecast(problem: Any, checkpoints: list[Checkpoint]) -> Estimate:
         from landscape.curvature import curvature_cost
 
         return curvature_cost(problem, checkpoints, **given, where=tuple(options["where"]) or None)
 
-    return estimate
+    return forecast
 
 
 def _table(

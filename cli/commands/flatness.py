@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from cli.shared import devices, estimates, networks, option, stored, writing
+from cli.shared import measuring, option
 from cli.shared.frame import Outcome, Session
 from landscape.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from landscape import Checkpoint
+    from landscape.compute import Progress
     from landscape.network import Estimate
     from landscape.results import Result
 
@@ -63,7 +64,7 @@ class Names(click.ParamType[str]):
         "landscape flatness run/*/seed-*/level-*.h5 -o flatness.html -o flatness.h5",
     ),
 )
-@click.argument("checkpoints", nargs=-1, type=option.FilePath(), metavar="CKPT...")
+@option.checkpoints("CKPT...")
 @click.option(
     "--measures",
     type=Names(after=""),
@@ -104,22 +105,10 @@ class Names(click.ParamType[str]):
     show_default="32",
     help="Mirrored pairs of random perturbations.",
 )
-@option.mask
+@option.subspace
 @click.option("--both", is_flag=True, help="Measure the ticket's subspace and the full space.")
-@option.where
-@option.examples
-@option.split
-@option.seed
-@option.batch_size
-@option.dtype
-@option.problem
-@option.allow_nonfinite
-@option.config("A stored result (.h5): the options not given here, and the files, are taken from it.")
-@option.output_files
-@option.plotlyjs
-@option.device
-@option.force
-@option.dry_run
+@option.evaluation
+@option.results
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -127,11 +116,6 @@ def command(
     session: Session,
     *,
     checkpoints: tuple[Path, ...],
-    outputs: tuple[Path, ...],
-    config_file: Path | None,
-    plotlyjs: str,
-    device: str,
-    force: bool,
     **options: Any,
 ) -> Outcome:
     """Measure sharpness and flatness of the loss at checkpoints.
@@ -141,42 +125,27 @@ def command(
     Keys of --set are settings of a measure, such as local_entropy.reference=1e5; a wrong one is answered
     with those there are.
     """
-    dry_run = options.pop("dry_run")
     if options.pop("listed"):
         return _catalogue()
-    if config_file is not None:
-        checkpoints, options = stored.restored(ctx, config_file, "flatness", checkpoints, **options)
-    if not checkpoints:
+    request = measuring.requested(ctx, checkpoints, options)
+    if not request.checkpoints:
         raise click.UsageError("at least one checkpoint is expected", ctx)
-    _one_space(ctx, options)
-    writing.check(outputs, force=force, inputs=checkpoints)
-    settings = _settings(options)
-    devices.configure(device)
-    if dry_run:
-        return estimates.planned(checkpoints, device=device, options=options, estimate=_estimate(settings))
+    _one_space(ctx, request.options)
+    settings = _settings(request.options)
+    measuring.prepare(request)
 
-    def compute(problem: Any, given: list[Checkpoint]) -> Result:
+    def measure(problem: Any, given: list[Checkpoint], progress: Progress) -> Result:
         from landscape import flatness_table
 
-        names = [str(path) for path in checkpoints]
-        return flatness_table(problem, given, **settings, names=names, progress=session.progress())
+        return flatness_table(problem, given, **settings, names=request.names, progress=progress)
 
-    result = networks.measured(
-        session, "flatness", checkpoints, device=device, options=options, measure=compute
-    )
-    return networks.written(result, outputs, plotlyjs=plotlyjs, force=force)
-
-
-def _estimate(settings: Mapping[str, Any]) -> Callable[[Any, list[Checkpoint]], Estimate]:
-    """Return what estimates a measurement with these settings."""
-
-    def estimate(problem: Any, given: list[Checkpoint]) -> Estimate:
+    def forecast(problem: Any, given: list[Checkpoint]) -> Estimate:
         from landscape.flatness import flatness_cost
 
         wanted = {key: value for key, value in settings.items() if key != "seed"}
         return flatness_cost(problem, given, **wanted)
 
-    return estimate
+    return measuring.answered(session, request, measure, forecast=forecast)
 
 
 def _one_space(ctx: click.Context, options: dict[str, Any]) -> None:

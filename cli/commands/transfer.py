@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.shared import devices, option
+from cli.shared import devices, option, training
 from cli.shared.frame import Outcome, Session
 from cli.shared.text import aligned, strict
 
 if TYPE_CHECKING:
-    from cli.commands.train import Code
     from trainers.config import RunConfig
     from trainers.tickets import TransferCell
 
@@ -45,12 +44,7 @@ if TYPE_CHECKING:
     help="Method of the runs whose tickets move; repeatable.",
 )
 @option.output_folder(None, "runs/transfer")
-@option.set_values
-@option.problem
-@option.allow_code
-@option.resume
-@option.dry_run
-@option.device
+@option.training
 def command(  # noqa: PLR0913  one parameter an option
     session: Session,
     *,
@@ -71,7 +65,6 @@ def command(  # noqa: PLR0913  one parameter an option
     Each target also trains its own tickets and random ones of the same densities. Several runs and
     several targets make a matrix. The result is a run folder like that of train.
     """
-    from cli.commands.train import Code
     from trainers.config import named_code, override_values
     from trainers.tickets import refuse_own_problem, transfer_config
 
@@ -85,24 +78,23 @@ def command(  # noqa: PLR0913  one parameter an option
     folder = output if output is not None else Path("runs") / config.name
     devices.configure(device, preallocate=True)
     if dry_run:
-        from cli.commands.train import planned
-
-        return planned(config, folder, problem)
+        return training.planned(config, folder, problem)
     session.detail(f"device: {devices.require(device)}")
-    code = Code(problem=problem, allowed=(*allow_code, *named_code(overrides)))
+    code = training.Code(problem=problem, allowed=(*allow_code, *named_code(overrides)))
     return _train(session, config, folder, code=code, resume=resume)
 
 
-def _train(session: Session, config: RunConfig, folder: Path, *, code: Code, resume: bool) -> Outcome:
-    from cli.commands.train import finished, trained
+def _train(
+    session: Session, config: RunConfig, folder: Path, *, code: training.Code, resume: bool
+) -> Outcome:
     from trainers.tickets import transfer_table
 
-    run = trained(session, config, folder, code=code, resume=resume)
+    run = training.trained(session, config, folder, code=code, resume=resume)
     split, metric = run.headline
     cells = transfer_table(run, metric=metric, split=split)
     data = {"cells": [strict({**vars(cell), "mean": cell.mean}) for cell in cells], "run": str(folder)}
     data |= {"metric": metric, "split": split}
-    return finished(run, text=aligned(_rows(cells)), data=data)
+    return training.finished(run, text=aligned(_rows(cells)), data=data)
 
 
 def _rows(cells: list[TransferCell]) -> list[tuple[str, str]]:

@@ -51,6 +51,17 @@ def command(
     return decorate
 
 
+def group(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return several options as one decorator; the help page has them in this order."""
+
+    def decorate(function: F) -> F:
+        for one in reversed(options):
+            function = one(function)
+        return function
+
+    return decorate
+
+
 def _switch(attribute: str) -> Callable[[click.Context, click.Parameter, bool], None]:
     def callback(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
@@ -188,3 +199,33 @@ output_files = click.option(
     show_default="nothing is written",
     help="Write .html (a page), .h5 (the result), .json or a picture (.png, .svg, .pdf); repeatable.",
 )
+
+names = click.option(
+    "--names",
+    multiple=True,
+    metavar="NAME",
+    show_default="the files, by what tells them apart",
+    help="What a network is called on pages; repeatable, in the order of the files.",
+)
+title = click.option("--title", metavar="TEXT", show_default="by the kind", help="Title of the page.")
+
+
+def checkpoints(metavar: str) -> Callable[[F], F]:
+    """Return the argument for checkpoint files, shown as `metavar`."""
+    return click.argument("checkpoints", nargs=-1, type=FilePath(), metavar=metavar)
+
+
+# The groups of an analysis: which part of the network, how the loss is evaluated, what becomes of the result.
+subspace = group(mask, where, examples)
+evaluation = group(split, seed, batch_size, dtype, problem, allow_nonfinite)
+results = group(
+    config("A stored result (.h5): the options and files not given here are taken from it."),
+    output_files,
+    plotlyjs,
+    device,
+    force,
+    dry_run,
+)
+labels = group(names, title)
+# The groups of a training command: where the run is, and how it goes on.
+training = group(set_values, problem, allow_code, resume, dry_run, device)

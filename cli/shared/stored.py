@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,15 +33,28 @@ def _writer(command: Any) -> str:
     return f"Give it to the command that wrote it: landscape {name} --config …"
 
 
+Adopt = Callable[["Result"], "Mapping[str, Any] | None"]
+
+
 def restored(
-    ctx: click.Context, path: Path, name: str, checkpoints: tuple[Path, ...], /, **options: Any
+    ctx: click.Context,
+    path: Path,
+    checkpoints: tuple[Path, ...],
+    options: Mapping[str, Any],
+    *,
+    adopt: Adopt = lambda _: None,
 ) -> tuple[tuple[Path, ...], dict[str, Any]]:
-    """Fill what was not given on the command line from a stored result of the command `name`.
+    """Fill what was not given on the command line from a stored result of the same command.
+
+    Parameters
+    ----------
+    adopt : callable, optional
+        Makes ``checkpoints`` and ``options`` of a result that a program wrote, or returns None.
 
     Raises
     ------
     ConfigurationError
-        If the file was not written by that command.
+        If neither the command nor such a program wrote the file.
     CodeRefusedError
         If it names the function of a problem, and the command line does not.
     CheckpointError
@@ -49,17 +62,18 @@ def restored(
     """
     from landscape import load_result
 
-    result = load_result(path)
+    result, name = load_result(path), ctx.info_name
     command = result.config.get("command")
-    if not isinstance(command, Mapping) or command.get("name") != name:
+    written = command if isinstance(command, Mapping) and command.get("name") == name else adopt(result)
+    if written is None:
         raise ConfigurationError(
             f"--config {path}: not written by this command",
             expected=f"a result that landscape {name} wrote",
             got=f"a result of kind {result.kind!r}",
             hint=_writer(command),
         )
-    options = {**options, **taken(ctx, path, command.get("options"), options)}
-    return checkpoints or files(path, command.get("checkpoints")), options
+    options = {**options, **taken(ctx, path, written.get("options"), options)}
+    return checkpoints or files(path, written.get("checkpoints")), options
 
 
 def files(path: Path, names: Any) -> tuple[Path, ...]:

@@ -1,0 +1,135 @@
+"""What commands that measure checkpoints have in common: read the request, load, measure, record, write."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.shared import devices, own_problem, stored, writing
+from cli.shared.frame import Outcome, Session
+from cli.shared.text import aligned, cell, strict
+
+if TYPE_CHECKING:
+    from landscape.compute import Progress
+    from landscape.network import Estimate
+    from landscape.results import Result
+
+# Takes the problem (None for the checkpoints' own task), the checkpoints and the progress display.
+Measure = Callable[[Any, list[Any], "Progress"], "Result"]
+# Takes the problem and the checkpoints; says how long measuring them takes, and how much memory.
+Forecast = Callable[[Any, list[Any]], "Estimate"]
+# Options that say where and how a result is written; all others say what is computed.
+HANDLING = ("config_file", "outputs", "plotlyjs", "device", "force", "dry_run")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a command line asks for.
+
+    Attributes
+    ----------
+    command : str
+        The name of the command.
+    checkpoints : tuple of Path
+        The networks.
+    options : dict
+        What says what is computed: stored with the result, and taken up again by ``--config``.
+    """
+
+    command: str
+    checkpoints: tuple[Path, ...]
+    options: dict[str, Any]
+    outputs: tuple[Path, ...]
+    plotlyjs: str
+    device: str
+    force: bool
+    dry_run: bool
+
+    @property
+    def names(self) -> list[str]:
+        """What the networks are called in the result."""
+        return [str(path) for path in self.checkpoints]
+
+
+def requested(
+    ctx: click.Context,
+    checkpoints: tuple[Path, ...],
+    options: Mapping[str, Any],
+    *,
+    adopt: stored.Adopt = lambda _: None,
+) -> Request:
+    """Return what is asked for, with what ``--config`` adds."""
+    computed = {key: value for key, value in options.items() if key not in HANDLING}
+    if options["config_file"] is not None:
+        checkpoints, computed = stored.restored(
+            ctx, options["config_file"], checkpoints, computed, adopt=adopt
+        )
+    handling = {key: options[key] for key in HANDLING if key != "config_file"}
+    return Request(command=str(ctx.info_name), checkpoints=checkpoints, options=computed, **handling)
+
+
+def prepare(request: Request) -> None:
+    """Refuse outputs that could not be written, and set the device up, before anything is loaded."""
+    writing.check(request.outputs, force=request.force, inputs=request.checkpoints)
+    devices.configure(request.device)
+
+
+def answered(session: Session, request: Request, measure: Measure, *, forecast: Forecast) -> Outcome:
+    """Measure, record the command in the result, write every output, and say how the command ends.
+
+    With ``--dry-run`` nothing is measured, and the forecast is the answer.
+    """
+    from landscape import load
+
+    nonfinite = bool(request.options["allow_nonfinite"])
+    given = [load(path, allow_nonfinite=nonfinite) for path in request.checkpoints]
+    session.detail(f"device: {devices.require(request.device)}")
+    problem = own_problem.load(request.options["problem"])
+    if request.dry_run:
+        estimate = forecast(problem, given)
+        return Outcome(text=str(estimate), data=estimate.to_dict())
+    result = measure(problem, given, session.progress())
+    session.shown.stop()
+    session.detail(f"stats: {cell(strict(result.stats))}")
+    result = stored.recorded(result, request.command, request.checkpoints, request.options)
+    return outcome_of(result, _written(result, request))
+
+
+def _written(result: Result, request: Request) -> list[Path]:
+    """Write every output; return every file written."""
+    plotlyjs, force = request.plotlyjs, request.force
+    return [
+        file
+        for path in request.outputs
+        for file in writing.write_result(result, path, plotlyjs=plotlyjs, force=force)
+    ]
+
+
+def outcome_of(result: Result, written: list[Path]) -> Outcome:
+    """Return how the command ends for a result: status 4 unless it can be trusted.
+
+    Names of files in it are relative to the working folder.
+    """
+    result = result.relative_to(Path())
+    form = result.to_dict()
+    return Outcome(
+        text=text_of(result),
+        data=form["data"],
+        status=result.status,
+        warnings=form["warnings"],
+        provenance=form["provenance"],
+        outputs=written,
+        exit_code=0 if result.trustworthy else 4,
+        extra={"schema": form["schema"], "stats": form["stats"], "config": form["config"]},
+    )
+
+
+def text_of(result: Result) -> str:
+    """Return ``str(result)`` with the text of each cell escaped for the terminal."""
+    status = [] if result.trustworthy else [("status", result.status)]
+    lines = [aligned([*result.rows(), *status])]
+    return "\n".join([*lines, *(f"warning: {cell(warning)}" for warning in result.warnings)])
