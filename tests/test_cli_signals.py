@@ -22,8 +22,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 # A training run in miniature: `body` is the work, with `progress` and `should_stop` as trainers get them.
 # After a stop the interpreter's own end is left out: what waits for it would spoil the JSON object.
 PROGRAM = """
-import atexit, signal, sys, time, types
-signal.signal(signal.SIGINT, signal.default_int_handler)
+import atexit, sys, time, types
 atexit.register(lambda: print("the interpreter's end"))
 from landscape.errors import InterruptedRunError
 sys.modules["jax"] = types.ModuleType("jax")
@@ -99,6 +98,28 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Let signals be heard, here and by processes started here, where the shell had them ignored.
+
+    `nohup` and jobs in the background of a script ignore SIGINT, and children inherit that.
+    """
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    with heard():
+        yield
 
 
 @contextmanager
@@ -294,3 +315,15 @@ def test_other_threads_leave_the_handlers_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_children_hear_a_signal_that_the_shell_ignores() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with heard():
+        said = subprocess.run(
+            [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    assert "default_int_handler" in said
