@@ -14,8 +14,8 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress
 from landscape.curvature import estimators
+from landscape.curvature.estimates import Ending, status_of
 from landscape.curvature.estimators import rademacher
-from landscape.curvature.probe_status import Asked, status_of
 from landscape.curvature.symmetric import SymmetricOperator
 from landscape.results import error_reached, probe_interval, probes_needed, too_few_probes
 
@@ -89,7 +89,7 @@ class ProbeRun:
 
     def status(self, *, reached: bool, kept: str) -> str:
         """Return the status, with a warning unless it is ok."""
-        ended = Asked(finite=self.finite, reached=reached, most=self.max_matvecs, kept=kept)
+        ended = Ending(finite=self.finite, reached=reached, most=self.max_matvecs, kept=kept)
         status, warnings = status_of(self.operator, ended)
         self.warnings += warnings
         return status

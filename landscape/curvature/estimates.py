@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from landscape.curvature.symmetric import SymmetricOperator
 from landscape.results import Result, format_value
 
-__all__ = ["NOT_FINITE", "Diagonal", "FrobeniusNorm", "Trace", "estimate_text"]
+__all__ = ["NOT_FINITE", "Diagonal", "Ending", "FrobeniusNorm", "Trace", "estimate_text", "status_of"]
 
 NOT_FINITE = "unknown: a product was not finite"
 
@@ -39,6 +40,39 @@ def estimate_text(
     if error_estimate is not None and np.isfinite(error_estimate):
         text += f", error estimate {format_value(error_estimate)}"
     return f"{text} (no interval)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How an estimate ended.
+
+    Attributes
+    ----------
+    finite : bool
+        Whether every product was.
+    reached : bool
+        Whether the error asked for, if one was, is reached.
+    most : int
+        Products allowed.
+    kept : str
+        What stands after a product that was not finite.
+    """
+
+    finite: bool
+    reached: bool
+    most: int
+    kept: str
+
+
+def status_of(operator: SymmetricOperator, ended: Ending) -> tuple[str, list[str]]:
+    """Return the status of an estimate, and the warning that it gives unless it is ok."""
+    subject = getattr(operator, "subject", None)
+    if not ended.finite or (subject is not None and not subject.finite):
+        return "non-finite", [f"a product held NaN or infinity: {ended.kept}"]
+    if not ended.reached:
+        most = f"at most {ended.most} products, and the number that a pilot foretold"
+        return "not-converged", [f"the error asked for was not reached within {most}"]
+    return "ok", []
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)

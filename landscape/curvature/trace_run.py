@@ -26,8 +26,8 @@ import numpy as np
 
 from landscape.compute import Progress
 from landscape.curvature import estimators
+from landscape.curvature.estimates import Ending, status_of
 from landscape.curvature.estimators import FEW_REPLICATES, Hutchinson, HutchPP, Replicates, Samples
-from landscape.curvature.probe_status import Asked, status_of
 from landscape.curvature.symmetric import SymmetricOperator
 from landscape.errors import ConfigurationError
 from landscape.results import FEWEST_PROBES, error_reached, probe_interval, probes_needed, too_few_probes
@@ -319,7 +319,7 @@ class TraceRun:
 
     def _status(self, finite: bool, *, kept: str, reached: bool = True) -> str:
         status, warnings = status_of(
-            self.operator, Asked(finite=finite, reached=reached, most=self.max_matvecs, kept=kept)
+            self.operator, Ending(finite=finite, reached=reached, most=self.max_matvecs, kept=kept)
         )
         self.warnings += warnings
         return status
