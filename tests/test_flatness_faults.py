@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from flatness_samples import (
 )
 
 import landscape
-from landscape import Problem, flatness_table, measure_flatness
+from landscape import Checkpoint, Metric, Problem, flatness_table, load, measure_flatness, save
 from landscape.errors import (
     ConfigurationError,
     DeviceMemoryError,
@@ -174,3 +175,44 @@ def test_what_was_asked_for_by_name_and_cannot_be_had_is_refused(name: str) -> N
     problem, params, _, _ = quadratic()
     with pytest.raises((InputError, ProblemError)):
         measure_flatness(problem, params, measures=[name])
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+def test_standard_deviations_that_are_none_are_refused_when_loaded_and_when_used(
+    bad: float, tmp_path: Path
+) -> None:
+    network = relu_network()
+    std = jax.tree.map(lambda x: np.full(x.shape, 0.1), network)
+    std["Dense_1"]["kernel"][0, 0] = bad
+    given = Checkpoint(params=network, std=std)
+    with pytest.raises(InputError, match="std: Dense_1/kernel: 1 of"):
+        measure_flatness(relu_problem(), given, measures=["search"])
+    path = save(tmp_path / "a.h5", given)
+    with pytest.raises(InputError, match="std: Dense_1/kernel: 1 of"):
+        load(path, allow_nonfinite=False)
+    if bad < 0:
+        with pytest.raises(InputError, match="got -1"):
+            load(path)
+
+
+@pytest.mark.faults
+def test_row_46_after_a_loss_that_is_no_number_nothing_else_of_the_row_is_one() -> None:
+    def far(params: Any, batch: Any) -> jax.Array:
+        return jnp.where(params["w"] != 0, jnp.nan, batch * (1 + params["w"]))
+
+    metrics = {"accuracy": Metric(lambda p, b: 0 * p["w"] + 0.5 * b, higher_is_better=True)}
+    problem = Problem(far, train=np.ones(3, np.float32), metrics=metrics)
+    names = ["gaussian", "sam", "sam_ascent", "keskar", "adaptive_linf"]
+    params = {"w": np.zeros((), np.float32)}
+    found = measure_flatness(problem, params, measures=names, settings={"adaptive_linf": {"eta": 1.0}})
+    assert found.status == "non-finite"
+    for record in found.records:
+        assert record["status"] == "non-finite", record["measure"]
+        assert np.isnan(record["value"]), record["measure"]
+        assert record["standard_error"] is record["interval"] is None
+        assert record["metric_rises"] == {}
+    text = str(found)
+    assert "rise of accuracy" not in text
+    assert "≥" not in text
+    assert text.count("not a number") == len(names)

@@ -28,6 +28,7 @@ import landscape
 from landscape import Checkpoint, Problem
 from landscape.curvature.operators import hessian
 from landscape.flatness import keskar, measurement
+from landscape.flatness.gaussian import mirrored
 from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.trees import Layout
 
@@ -495,3 +496,32 @@ def test_local_entropy_of_a_stiff_reference_is_that_of_the_curvature() -> None:
     inverse = 0.5 * (np.sum(slope**2) * (1e-5 - 1e-7))  # H is nothing beside γ
     expected = inverse - 0.5 * float(np.sum(np.log1p(eigenvalues / 1e5) - np.log1p(eigenvalues / 1e7)))
     assert abs(found.value - expected) < 4 * (found.standard_error or 0) + 1e-3 * abs(expected)
+
+
+@pytest.mark.parametrize(
+    "spectrum",
+    [np.ones(12), 1 / np.arange(1.0, 13), np.r_[100.0, np.full(11, 0.1)], np.r_[3.0, 1.0, 1.0, np.zeros(9)]],
+    ids=["flat", "1/i", "spike", "rank 3"],
+)
+def test_intervals_of_mean_rises_cover_on_quadratics(spectrum: np.ndarray) -> None:
+    # 2,000 answers of 32 draws: at least .93 of them, less 2.6 of their standard errors (false alarm 0.5 %).
+    problem = Problem(lambda p, b: 0.5 * b * jnp.sum(spectrum * p["w"] ** 2), train=np.ones(1))
+    around = Neighbourhood(problem, {"w": np.zeros(12)}, Options(**F64))
+    rises = mirrored(around, around.scale("absolute"), [1.0], draws=64_000, seed=0)["loss"][:, 0]
+    expected = 0.5 * spectrum.sum()
+    held = 0
+    for values in rises.reshape(-1, 32):
+        _, _, interval = measurement.drawn_mean_of(values)
+        assert interval is not None
+        held += interval[0] <= expected <= interval[1]
+    assert held / 2000 >= 0.93 - 2.6 * np.sqrt(0.93 * 0.07 / 2000)
+
+
+@pytest.mark.faults
+def test_row_44_few_draws_have_an_error_and_no_interval_with_the_reason() -> None:
+    found = landscape.gaussian_robustness(relu_problem(), relu_network(), draws=4)
+    assert found.standard_error is not None
+    assert found.interval is None
+    assert any("no interval: 4 draws" in text for text in found.warnings)
+    enough = landscape.gaussian_robustness(relu_problem(), relu_network(), draws=10)
+    assert enough.interval is not None

@@ -385,3 +385,19 @@ def test_the_default_is_standard_and_what_has_settings() -> None:
     assert named.config["measures"] == [*measures_of("quick"), "trace"]
     with pytest.raises(ConfigurationError, match="a group"):
         measure_flatness(problem, network, measures="standart")
+
+
+def test_many_networks_are_summarised_with_range_and_names() -> None:
+    given = [relu_network(seed=seed) for seed in range(31)]
+    names = [f"a/very/long/folder/of/networks/level-{i}.h5" for i in range(31)]
+    found = flatness_table(relu_problem(), given, measures=["sam", "fisher_rao"], names=names)
+    lines = str(found).splitlines()
+    assert len(lines) <= 8
+    ordered = sorted(zip(found.column("fisher_rao"), names, strict=True))
+    [line] = [line for line in lines if "fisher_rao" in line]
+    assert ordered[0][1][-20:] in line
+    assert ordered[-1][1][-20:] in line
+    assert "31" in lines[0]
+    assert "-o" in lines[-1]
+    few = flatness_table(relu_problem(), given[:2], measures=["sam", "fisher_rao"])
+    assert len([line for line in str(few).splitlines() if "fisher_rao" in line]) == 2

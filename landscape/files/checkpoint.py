@@ -21,6 +21,7 @@ from landscape.trees import (
     by_path,
     check_finite,
     check_same_architecture,
+    check_std,
     check_zero_where_masked,
     checked_mask,
     fill,
@@ -206,6 +207,8 @@ def load(
         If the file is missing, damaged, hostile, foreign or of a newer major schema.
     ArchitectureMismatchError
         If `like` has other paths or shapes.
+    InputError
+        If a standard deviation is negative, or not finite and `allow_nonfinite` is false.
     MaskError
         If weights are not zero where the mask is 0.
     NonFiniteError
@@ -223,6 +226,7 @@ def load(
     checkpoint = _masked(
         Checkpoint(**trees, **texts, path=path, warnings=content.warnings), apply_mask=apply_mask
     )
+    check_std(checkpoint.std, str(path), allow_nonfinite=allow_nonfinite)
     if not allow_nonfinite:
         check_finite(checkpoint.params, str(path))
     return checkpoint if like is None else restored(checkpoint, like)

@@ -280,9 +280,12 @@ def _mixed(x: jax.Array) -> jax.Array:
     return x ^ (x >> 16)
 
 
-def known_rises(best: np.ndarray) -> np.ndarray:
-    """Return the highest rises, NaN where no point of an ascent was finite."""
-    return np.where(np.isneginf(best), np.nan, best)
+def known_rises(best: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """Return the highest rises, NaN where an ascent came no farther than its start.
+
+    After a point that is not finite, a rise of 0 is that of a search that never was.
+    """
+    return np.where(np.isneginf(best) | ((bad > 0) & (best <= 0)), np.nan, best)
 
 
 def outcome(bad: np.ndarray, values: np.ndarray) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from landscape.flatness.measurement import estimate, mean_of
 from landscape.flatness.neighbourhood import SCALES, Neighbourhood, Options
 from landscape.flatness.results import FlatnessMeasure
 from landscape.results import check_choice, check_real, check_seed, check_whole
+from landscape.trees import check_std
 
 __all__ = ["average_sharpness", "gaussian_robustness", "search_sharpness"]
 
@@ -246,6 +247,7 @@ def search_of(around: Neighbourhood, *, radius: float, draws: int, seed: int) ->
             expected="a checkpoint of an evolution strategy, with std",
             hint="Leave the measure 'search' out for other networks.",
         )
+    check_std(checkpoint.std, around.subject.name)  # checkpoints of Python were not loaded
     std = around.flatten(checkpoint.std)
     settings = {"radius": radius, "draws": draws, "seed": seed}
     return _mean_rise(
@@ -299,6 +301,10 @@ def _mean_rise(
         summaries = [mean_of(column) for column in values.T]
         curve[f"{quantity}_rise"] = np.array([mean for mean, _, _ in summaries])
         curve[f"{quantity}_rise_error"] = np.array([error for _, error, _ in summaries], float)
+    unknown = ~np.isfinite(curve["loss_rise"])
+    for column in curve:  # beside a loss that is not a number no metric stands as if it were one
+        if column != "radii":
+            curve[column] = np.where(unknown, np.nan, curve[column])
     length = float(np.linalg.norm(scale)) * radius
     return estimate(
         around,

@@ -129,7 +129,7 @@ def keskar_of(
         settings |= {"subspace": subspace, "subspaces": count}
     around.meter.progress.note("maximising")
     best, first, bad = _boxes_worst(around, balls, settings)
-    found = known_rises(best)
+    found = known_rises(best, bad)
     highs = np.array([np.nanmax(row) if np.isfinite(row).any() else np.nan for row in found])
     factor = 100 / (1 + around.base["loss"])
     value, error, interval = mean_of(factor * highs)

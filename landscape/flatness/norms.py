@@ -10,7 +10,7 @@ import numpy as np
 from landscape.compute import Progress
 from landscape.errors import ConfigurationError, InputError
 from landscape.flatness.features import feature_spreads
-from landscape.flatness.measurement import estimate, measured, skewed_mean_of
+from landscape.flatness.measurement import drawn_mean_of, estimate, measured
 from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.flatness.results import EXACT, FlatnessMeasure
 from landscape.results import check_choice, check_seed, check_whole
@@ -56,7 +56,7 @@ def relative_flatness(
     -------
     FlatnessMeasure
         ``details["layers"]`` holds value, standard error and interval of each kernel. The intervals are
-        corrected for the skewness of the draws [2]_.
+        the hull of Student's and of one corrected for the skewness of the draws [2]_.
 
     Notes
     -----
@@ -120,7 +120,6 @@ def relative_of(
             "features": "as they are" if feature_std is None else "divided by their standard deviation",
         },
         settings={"draws": draws, "seed": seed},
-        mean=skewed_mean_of,
     )
 
 
@@ -175,7 +174,7 @@ class _Source:
 
 
 def _layer(values: list[float]) -> dict[str, Any]:
-    value, error, interval = skewed_mean_of(np.array(values))
+    value, error, interval = drawn_mean_of(np.array(values))
     return {"value": value, "standard_error": error, "interval": interval}
 
 

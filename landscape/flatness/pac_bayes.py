@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import abc
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from landscape.compute import Progress
 from landscape.errors import ConfigurationError, ProblemError
-from landscape.flatness.ascent import ascend, check_ascent, make_ball, make_starts, outcome
-from landscape.flatness.draws import rises_of_draws
+from landscape.flatness.ascent import check_ascent, outcome
+from landscape.flatness.largest_noise import EPSILON, LEAST, MOST, Box, Noise, Search
 from landscape.flatness.measurement import mean_of, measured
 from landscape.flatness.neighbourhood import Neighbourhood, Options
 from landscape.flatness.results import ESTIMATE, LOWER_BOUND, FlatnessMeasure
-from landscape.network import differentiable
-from landscape.results import check_real, check_seed, check_whole
+from landscape.results import check_real
 
 __all__ = ["pac_bayes_flatness"]
-
-_FIRST, _LEAST, _MOST = 1e-2, 1e-9, 1e4  # noise: where the bracket starts and ends
-_EPSILON = 1e-3  # of the magnitude-aware noise (Jiang et al.)
 
 
 def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
@@ -141,30 +135,29 @@ def pac_bayes_of(
     settings |= {"draws": draws, "seed": seed}
     check_real("target", target, most=1)
     check_real("tolerance", tolerance, most=1)
-    search = _Noise(around, name, sign, settings=settings)
+    search = Noise(around, name, sign, settings=settings)
     found = search.crossing(lambda drop: mean_of(drop)[0])
     label = "pac_bayes_magnitude" if magnitude else "pac_bayes"
     if found is None:
         return _not_found(around, search, label, label=ESTIMATE, settings=settings)
-    low, high = found
-    sigma = math.sqrt(low * high)
+    sigma = math.sqrt(found.low * found.high)
     # Where the upper end of the drop's interval meets the target σ is at its smallest.
     least = search.crossing(lambda drop: (mean_of(drop)[2] or (0, math.inf))[1])
     most = search.crossing(lambda drop: (mean_of(drop)[2] or (-math.inf, 0))[0])
-    ends = (least[0] if least else None, most[1] if most else None)
+    ends = (least.low if least else None, most.high if most else None)
     interval = None if None in ends else (ends[1] ** -2, ends[0] ** -2)  # type: ignore[operator]
     drop, error, drop_interval = mean_of(search.drops(sigma))
     details = {
         "sigma": sigma,
         "sigma_interval": list(ends),
-        "bracket": [low, high],
+        "bracket": [found.low, found.high],
         "drop": drop,
         "drop_standard_error": error,
         "drop_interval": drop_interval,
         "evaluated": len(search.known),
         "units": "standard deviation relative to |θ|" if magnitude else "standard deviation",
         "metric": name,
-        **_bounds(around, sigma, epsilon=_EPSILON if magnitude else None),
+        **_bounds(around, sigma, epsilon=EPSILON if magnitude else None),
     }
     return measured(
         around,
@@ -180,7 +173,7 @@ def pac_bayes_of(
     )
 
 
-def _error(search: _Noise, sigma: float, ends: Any) -> float | None:
+def _error(search: Noise, sigma: float, ends: Any) -> float | None:
     """Return the standard error of 1/σ² by the delta method: that of the drop over its slope in log σ."""
     rise = float(search.drops(ends[1]).mean() - search.drops(ends[0]).mean())
     slope = rise / math.log(ends[1] / ends[0])
@@ -207,17 +200,17 @@ def sharpness_of(
     check_real("tolerance", tolerance, most=1)
     check_ascent({**settings, "radius": 1.0})
     around.meter.progress.note("maximising")
-    search = _Box(around, name, sign, settings=settings)
+    search = Box(around, name, sign, settings=settings)
     found = search.crossing(lambda drop: float(np.nanmax(drop)) if np.isfinite(drop).any() else math.nan)
     label = "pac_bayes_sharpness_magnitude" if magnitude else "pac_bayes_sharpness"
     if found is None:
         return _not_found(around, search, label, label=LOWER_BOUND, settings=settings)
-    alpha = found[1]
+    alpha = found.high
     drops = search.drops(alpha)
     sigma = alpha / math.sqrt(2 * math.log(4 * around.dim))
     details = {
         "alpha": alpha,
-        "bracket": list(found),
+        "bracket": [found.low, found.high],
         "drop": float(np.nanmax(drops)) if np.isfinite(drops).any() else math.nan,
         "starts": drops,
         "steps": steps,
@@ -239,14 +232,14 @@ def sharpness_of(
     )
 
 
-def _not_found(around: Neighbourhood, search: _Search, name: str, **fields: Any) -> FlatnessMeasure:
+def _not_found(around: Neighbourhood, search: Search, name: str, **fields: Any) -> FlatnessMeasure:
     target = fields["settings"]["target"]
-    text = f"no {search.noun} up to {_MOST:g} lowers the accuracy by {target:g}"
+    text = f"no {search.noun} up to {MOST:g} lowers the accuracy by {target:g}"
     # It lies beyond the least or the most that was tried; but that no costly point of a box was found is no
     # proof that it has none.
     details = {"value_at_most": max(search.known) ** -2} if search.complete else {}
     if search.too_sharp:
-        text = f"even {search.noun} of {_LEAST:g} lowers the accuracy by more than {target:g}"
+        text = f"even {search.noun} of {LEAST:g} lowers the accuracy by more than {target:g}"
         details = {"value_at_least": min(search.known) ** -2}
     fields |= {"details": details, "warnings": [f"{name}: {text}"]}
     return measured(around, name, None, status="not-found", **fields)
@@ -272,102 +265,6 @@ def chosen_metric(around: Neighbourhood, metric: str | None) -> tuple[str, float
         got=", ".join(metrics) or "no metrics",
         hint="Give Problem(metrics={'accuracy': Metric(fn, higher_is_better=True)}), or metric=….",
     )
-
-
-class _Search(abc.ABC):
-    """The drop as a function of the size of what is done to the weights."""
-
-    noun: ClassVar[str]
-    complete: ClassVar[bool]  # whether what is not found is not there
-
-    def __init__(self, around: Neighbourhood, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
-        self.around = around
-        self.metric, self.sign = metric, sign
-        self.settings = settings
-        self.magnitude, self.target = settings["magnitude"], settings["target"]
-        self.tolerance = settings["tolerance"]
-        self.seed = check_seed(settings["seed"])
-        self.known: dict[float, np.ndarray] = {}
-        self.too_sharp = False  # whether the least size cost too much already
-
-    def drops(self, size: float) -> np.ndarray:
-        """Return the drops at a size, computed once."""
-        if size not in self.known:
-            self.known[size] = self.sign * self._drops(size)
-        return self.known[size]
-
-    @abc.abstractmethod
-    def _drops(self, size: float) -> np.ndarray:
-        """Return how much the metric grows at a size [draws or starts]."""
-
-    def crossing(self, of: Callable[[np.ndarray], float]) -> tuple[float, float] | None:
-        """Return a bracket of the size at which ``of(drops)`` first exceeds the target, or None."""
-
-        def exceeds(sigma: float) -> bool:
-            value = of(self.drops(sigma))
-            return not value <= self.target  # a drop that is not a number is one
-
-        low = _FIRST
-        while exceeds(low) and low > _LEAST:
-            low /= 4
-        if exceeds(low):
-            self.too_sharp = True
-            return None
-        high = 2 * low
-        while not exceeds(high):
-            low, high = high, 2 * high
-            if high > _MOST:
-                return None
-        while high / low > 1 + self.tolerance:
-            middle = math.sqrt(low * high)
-            low, high = (low, middle) if exceeds(middle) else (middle, high)
-        return low, high
-
-
-class _Noise(_Search):
-    """The mean drop over each mirrored pair [draws] under noise, with the same draws for every noise."""
-
-    noun = "noise"
-    complete = True
-
-    def _drops(self, size: float) -> np.ndarray:
-        draws = check_whole("draws", self.settings["draws"], 2)
-        found = rises_of_draws(self.around, self._scale(size), (1.0, -1.0), draws=draws, seed=self.seed)
-        drops: np.ndarray = found[self.metric].mean(1)
-        return drops
-
-    def _scale(self, sigma: float) -> np.ndarray:
-        around = self.around
-        if not self.magnitude:
-            return sigma * around.scale("absolute")
-        return np.where(around.free, np.sqrt((sigma * around.weights) ** 2 + _EPSILON**2), 0.0)
-
-
-class _Box(_Search):
-    """The drop where each start's ascent found the highest loss in a box [starts]."""
-
-    noun = "box"
-    complete = False
-
-    def __init__(self, around: Neighbourhood, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
-        super().__init__(around, metric, sign, settings=settings)
-        self.bad: dict[float, int] = {}
-        with around.computing():
-            self.parts = around.stacked()
-        self.scale = around.scale("weights", eta=1.0) if self.magnitude else around.scale("absolute")
-
-    def _drops(self, size: float) -> np.ndarray:
-        around, settings = self.around, {**self.settings, "radius": size}
-        with around.computing():
-            with differentiable():
-                ball = make_ball(around, self.scale, None, settings, norm="linf")
-                begins = make_starts(ball, settings["starts"], self.seed)
-                _, _, bad, points = ascend(around.parts()[0], around.place, ball, begins, parts=self.parts)
-            offsets = np.asarray(ball.scale) * points
-            drops = np.array([around.rises(offset, (1.0,))[self.metric][0] for offset in offsets])
-        around.worked(gradients=settings["starts"] * (settings["steps"] + 1))
-        self.bad[size] = int(np.sum(np.asarray(bad)))
-        return drops
 
 
 def _bounds(around: Neighbourhood, sigma: float, *, epsilon: float | None) -> dict[str, Any]:

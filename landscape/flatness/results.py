@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -12,6 +14,9 @@ __all__ = ["Flatness", "FlatnessMeasure"]
 
 # What a value is: computed exactly on the stated data, a mean over random draws, the best that an
 # inexact maximisation found, or exact for the quadratic model of the loss only.
+# Lines of values up to which each is printed; beyond it a summary names the range.
+_MOST_LINES = 60
+
 EXACT, ESTIMATE, LOWER_BOUND, GAUSSIAN = "exact", "estimate", "lower bound", "Gaussian approximation"
 
 
@@ -117,6 +122,8 @@ class Flatness(Result):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines: every measure of a single network, a line each of several."""
+        if len(self.networks) * len(self.measures) > _MOST_LINES:
+            return self._summary()
         rows = []
         many = len(self.networks) > 1
         for network in self.networks[:40]:
@@ -130,6 +137,32 @@ class Flatness(Result):
         if len(self.networks) > 40:
             rows.append(("", f"and {len(self.networks) - 40} more networks (all in the JSON form)"))
         return rows
+
+    def _summary(self) -> list[tuple[str, str]]:
+        """Return a line per measure and space: median and range over the networks."""
+        spaces = list(dict.fromkeys(network["space"] for network in self.networks))
+        rows = [("networks", f"{len(self.networks):,}; median, then lowest and highest")]
+        for space in spaces:
+            if len(spaces) > 1:
+                rows.append((f"{space} space", ""))
+            rows += [(f"  {measure}", self._range(measure, space)) for measure in self.measures]
+        return [*rows, ("every value", "in the files of -o and in the JSON form")]
+
+    def _range(self, measure: str, space: str) -> str:
+        """Return median and range of a measure, and how many networks have no value of it."""
+        records = [r for r in self.records if (r["measure"], r["space"]) == (measure, space)]
+        known = [r for r in records if r["value"] is not None and math.isfinite(r["value"])]
+        if not known:
+            return f"no value at any of {len(records)} networks"
+        ordered = sorted(known, key=lambda r: float(r["value"]))
+        values = [float(r["value"]) for r in ordered]
+        low, high = (
+            f"{format_value(float(r['value']))} ({_short(r['name'])})" for r in (ordered[0], ordered[-1])
+        )
+        least = "≥ " if ordered[0]["label"] == LOWER_BOUND else ""
+        text = f"{least}{format_value(statistics.median(values))}, from {low} to {high}"
+        missing = len(records) - len(known)
+        return f"{text}; no value at {missing} networks" if missing else text
 
     def _of(self, network: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         keys = ("name", "space")
@@ -151,11 +184,19 @@ class Flatness(Result):
         return super().from_fields({**empty, "measures": (), **fields}, **base)
 
 
+def _short(name: object, width: int = 24) -> str:
+    """Return the end of a name, where paths differ."""
+    text = str(name)
+    return text if len(text) <= width else f"…{text[-width + 1 :]}"
+
+
 def metric_rises(radius: float | None, curve: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     """Return the mean rise of every metric at a radius of a curve, and its standard error."""
     if curve is None or radius is None:
         return {}
     at = [float(one) for one in curve["radii"]].index(float(radius))
+    if not math.isfinite(float(curve["loss_rise"][at])):
+        return {}  # of perturbations at which the loss is no number a metric is none either
     names = [key.removesuffix("_rise") for key in curve if key.endswith("_rise") and key != "loss_rise"]
     return {
         name: {
@@ -187,6 +228,8 @@ def value_text(found: Mapping[str, Any]) -> str:
         return (
             "not defined" if bound is None else f"{bound[0]} {format_value(bound[1])} (beyond what was tried)"
         )
+    if not math.isfinite(found["value"]):
+        return "not a number: the loss is not finite at some of the perturbations"
     text = format_value(float(found["value"]))
     if found["label"] == LOWER_BOUND:
         residual = found.get("details", {}).get("residual")

@@ -232,8 +232,17 @@ def _batches_worst(
             sizes.append(real)
             around.meter.spend(Cost(gradients=gradients * real / around.count))
     around.num_evaluations += gradients
-    highs = known_rises(np.array([np.asarray(values, np.float64).max() for values in best]))
-    ones = np.array([float(np.asarray(values)[0]) for values in first])
+    rises = [
+        known_rises(np.asarray(values, np.float64), np.asarray(count))
+        for values, count in zip(best, bad, strict=True)
+    ]
+    highs = np.array([np.nanmax(row) if np.isfinite(row).any() else np.nan for row in rises])
+    ones = np.array(
+        [
+            np.nan if np.isnan(row[0]) else float(np.asarray(values)[0])
+            for row, values in zip(rises, first, strict=True)
+        ]
+    )
     share = np.array(sizes) / sum(sizes)
     single = settings["steps"] == 1 and settings["starts"] == 1
     chosen = ones if single else highs

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import ArchitectureMismatchError, MaskError, NonFiniteError
+from landscape.errors import ArchitectureMismatchError, InputError, MaskError, NonFiniteError
 from landscape.trees.paths import (
     by_path,
     difference,
@@ -53,6 +53,36 @@ def check_finite(params: Any, where: str) -> None:
             expected="finite weights",
             hint="Training diverged; use an earlier checkpoint, or --allow-nonfinite to compute anyway.",
         )
+
+
+def check_std(std: Any, where: str, *, allow_nonfinite: bool = False) -> None:
+    """Refuse standard deviations of a search distribution that are negative or not finite.
+
+    Parameters
+    ----------
+    std : pytree or None
+        None, of a network that has none, is fine.
+    where : str
+        What to name in the message.
+    allow_nonfinite : bool
+        Whether NaN and infinity are let through: a negative number never is.
+
+    Raises
+    ------
+    InputError
+        Naming `where`, the first path and the count.
+    """
+    for path, leaf in leaves_with_paths(std):
+        array = np.asarray(leaf, np.float64)
+        known = np.isfinite(array)
+        bad = int(np.count_nonzero((array < 0) | (~known & (not allow_nonfinite))))
+        if bad:
+            raise InputError(
+                f"{where}: std: {path}: {bad:,} of {array.size:,} entries are no standard deviations",
+                expected="finite numbers, 0 or more",
+                got=f"{float(array[(array < 0) | ~known].flat[0]):g}",
+                hint="The search diverged or the file was altered; use an earlier checkpoint.",
+            )
 
 
 def check_same_architecture(a: Any, b: Any, names: tuple[str, str] = ("the first", "the second")) -> None:
