@@ -60,7 +60,10 @@ def test_json_is_one_object_with_a_record_a_checkpoint(capsys: Any) -> None:
 
 def test_a_stored_result_is_loaded_and_run_again_with_changes(folder: Path, capsys: Any) -> None:
     given = ["curvature", "a.h5", *QUICK, "--matrix", "gauss_newton", "--seed", "4"]
-    assert run([*given, "-o", "one.h5", "-o", "one.html", "-o", "one.json", "--force"]) == 0
+    assert run([*given, "-o", "one.h5", "-o", "one.html", "-o", "one.json", "-o", "one.csv", "--force"]) == 0
+    head, *rows = (folder / "one.csv").read_text(encoding="utf-8").splitlines()
+    assert {"method", "seed", "level", "split", "low", "high"} <= set(head.split(","))
+    assert any(",eigenvalue," in row for row in rows)
     stored = load_result(folder / "one.h5")
     assert stored.config["matrix"] == "gauss_newton"
     assert "plotly" in (folder / "one.html").read_text(encoding="utf-8").lower()

@@ -76,8 +76,10 @@ def test_the_rows_beside_the_page_are_those_of_the_stored_table(folder: Path) ->
         assert float(row["lambda_3"]) == expected["lambda_3"]
         assert float(row["residual_1"]) == expected["residual_1"]
         assert float(row["trace_data_standard_error"]) == expected["trace_data_standard_error"]
-    with (folder / "rows-data" / "eigenvalues.csv").open(encoding="utf-8") as stream:
-        points = [row for row in csv.DictReader(stream) if not row["series"].endswith("mean")]
+    with (folder / "rows-data" / "figures.csv").open(encoding="utf-8") as stream:
+        points = [row for row in csv.DictReader(stream) if row["figure"] == "eigenvalues"]
+    points = [row for row in points if not row["series"].endswith("mean")]
+    assert points
     assert all(row["low"] and row["high"] for row in points)
 
 
