@@ -154,7 +154,7 @@ def test_networks_without_a_sweep_are_rows() -> None:
     assert [*fig.data[0].x, *fig.data[1].x] == values
     names = [label(name) for name in short_names([network["name"] for network in table.networks])]
     assert words(fig) == names
-    assert names[0] == "es-snr/seed-0/level-0.h5"  # what tells the networks apart
+    assert names[0] == "es-snr/s0/l0"  # what tells the networks apart, in 24 characters
     assert fig.data[0].customdata[0][3] == table.networks[0]["name"]
     bounds = networks_figure(table, "sam")
     assert bounds is not None

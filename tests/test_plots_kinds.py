@@ -103,6 +103,13 @@ def test_every_tick_of_weights_remaining_is_a_level() -> None:
             assert len(ticks) >= 5
 
 
+def test_a_lower_bound_has_no_interval_in_its_caption_nor_beside_it() -> None:
+    fig = networks_figure(a_table(measures=("gaussian", "sam"), density=False), "sam")
+    assert fig is not None
+    assert "no interval" in caption_of(fig)
+    assert not any("95 %" in text for trace in fig.data for text in (trace.text or ()))
+
+
 def test_methods_keep_their_look_from_page_to_page() -> None:
     for method in ("es-snr", "gd-magnitude"):
         want = style_of(method)["color"]

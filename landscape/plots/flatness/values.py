@@ -34,6 +34,7 @@ _NETWORKS = (
     "Each row is a network: its value with the 95 % interval, or an arrow at the edge where it lies beyond "
     "what was tried."
 )
+_LOWER = "Each row is a network: a lower bound (≥) of its value, which has no interval."
 _MOST_NAMES = 20  # rows that have room for their names
 _ROW = 44  # pixels
 
@@ -130,6 +131,7 @@ def networks_figure(result: Any, measure: str, *, space: str | None = None) -> g
     fig.update_layout(height=110 + row * max(len(records), 3), showlegend=len(methods) > 1)
     if any(record["label"] == LOWER for record in records):
         fig.update_xaxes(title_text="lower bound (≥)")
+        fig.update_layout(meta={**fig.layout.meta, "caption": _LOWER})
     return fig
 
 
