@@ -1,0 +1,141 @@
+"""What the units of a network do on data: the intermediate values of its program, by group."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape.alignment.axes import Units, units_of
+from landscape.alignment.rules import inner_program
+from landscape.alignment.structure import Structure
+from landscape.compute import program
+
+__all__ = ["observer"]
+
+PyTree = Any
+Path = tuple[int, ...]
+
+_MOST_VALUES = 4  # operations observed per group, the first and the last ones
+_MOST_SAMPLES = 65_536  # per operation; more are thinned evenly
+
+
+def observer(
+    structure: Structure, function: Callable[..., Any], *rest: PyTree
+) -> Callable[[PyTree], Mapping[str, Sequence[np.ndarray]]]:
+    """Return a function of a network that gives by group what its units do on ``rest``.
+
+    Parameters
+    ----------
+    structure : Structure
+        Of ``function(params, *rest)``, from `structure_of`.
+    function : callable
+        The loss that was traced.
+    *rest : pytrees
+        Data.
+    """
+    wanted = _wanted(structure)
+
+    def values(params: PyTree) -> dict[str, jax.Array]:
+        closed = jax.make_jaxpr(lambda p, *r: function(p, *r))(params, *rest)
+        found: dict[Path, list[Any]] = {}
+        flat = [*jax.tree.leaves(params), *jax.tree.leaves(rest)]
+        _run(closed.jaxpr, closed.consts, flat, (), {seen.place for seen in wanted.values()}, found)
+        return {key: found[seen.place][seen.output] for key, seen in wanted.items()}
+
+    run = program(values)
+
+    def observe(params: PyTree) -> dict[str, list[np.ndarray]]:
+        out: dict[str, list[np.ndarray]] = {}
+        for key, value in sorted(run(params).items()):
+            name, seen = key.rsplit("#", 1)[0], wanted[key]
+            rows = _samples(np.asarray(value, np.float32), seen.axis, seen.others)
+            out.setdefault(name, []).append(rows[:, :: max(1, rows.shape[1] // _MOST_SAMPLES)])
+        return out
+
+    return observe
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """Where a group is seen: an output of an operation, its axis, and the axes that other groups permute."""
+
+    place: Path
+    output: int
+    axis: int
+    others: tuple[int, ...]
+
+
+def _wanted(structure: Structure) -> dict[str, _Seen]:
+    """Return what to observe, by ``group#number``.
+
+    Axes of which a group is only a part are left out, and so are values inside loops, which no run here keeps.
+    """
+    names = {units: name for name, units in structure.groups.items()}
+    places: dict[str, list[_Seen]] = {}
+    for place, outputs in sorted(structure.observed.items()):
+        for output, axes in enumerate(outputs):
+            for number, axis in enumerate(axes):
+                units: Units | None = None if axis is None else axis.root()
+                if units in names and units.form is None and len(axes) > 1:
+                    others = tuple(i for i, other in enumerate(axes) if i != number and units_of(other))
+                    places.setdefault(names[units], []).append(_Seen(place, output, number, others))
+    out = {}
+    for name, found in places.items():
+        found.sort(key=lambda seen: (len(seen.others), seen.place))
+        half = _MOST_VALUES // 2
+        chosen = found if len(found) <= _MOST_VALUES else [*found[:half], *found[-half:]]
+        for number, item in enumerate(chosen):
+            out[f"{name}#{number}"] = item
+    return out
+
+
+def _samples(value: np.ndarray, axis: int, others: Sequence[int]) -> np.ndarray:
+    """Return [units, samples]; over axes that other groups permute, moments, which do not depend on their order."""
+    if others:
+        moments = [np.mean(value**power, axis=tuple(others), keepdims=True) for power in (1, 2, 3)]
+        value = np.concatenate(moments, axis=others[0])
+    rows = np.moveaxis(value, axis, 0)
+    return rows.reshape(len(rows), -1)
+
+
+def _run(  # noqa: PLR0917  one program inside another
+    jaxpr: Any,
+    consts: Sequence[Any],
+    given: Sequence[Any],
+    path: Path,
+    wanted: set[Path],
+    found: dict[Path, list[Any]],
+) -> list[Any]:
+    """Evaluate a program and keep the outputs of the operations that are wanted."""
+    known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    known.update(zip(jaxpr.invars, given, strict=True))
+
+    def value_of(atom: Any) -> Any:
+        return atom.val if hasattr(atom, "val") else known[atom]
+
+    for number, equation in enumerate(jaxpr.eqns):
+        place = (*path, number)
+        inputs = [value_of(atom) for atom in equation.invars]
+        inner = inner_program(equation)
+        if inner is not None:
+            outputs = _run(inner[0], inner[1], inputs, place, wanted, found)
+        else:
+            outputs = _bound(equation, inputs)
+        if place in wanted:
+            found[place] = outputs
+        known.update(zip(equation.outvars, outputs, strict=True))
+    return [value_of(atom) for atom in jaxpr.outvars]
+
+
+def _bound(equation: Any, inputs: Sequence[Any]) -> list[Any]:
+    params = equation.primitive.get_bind_params(equation.params)
+    functions: Sequence[Any] = ()
+    if isinstance(params, tuple):  # before jax 0.10
+        functions, params = params
+    result = equation.primitive.bind(*functions, *map(jnp.asarray, inputs), **params)
+    return list(result) if equation.primitive.multiple_results else [result]
