@@ -11,6 +11,7 @@ from landscape import errors as errors
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from landscape.alignment import Aligned as Aligned, align as align
     from landscape.connectivity import (
         Barrier as Barrier,
         BarrierMatrix as BarrierMatrix,
@@ -89,6 +90,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, _names = lazy_names(
     __name__,
     {
+        "alignment": ("Aligned", "align"),
         "connectivity": (
             "Barrier",
             "BarrierMatrix",

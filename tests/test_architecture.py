@@ -29,6 +29,7 @@ FLOORS = {
         {"problem", "results"},
         {"network"},
         {"connectivity"},
+        {"alignment"},
         {"curvature"},
         {"flatness", "surfaces"},
         {"plots"},

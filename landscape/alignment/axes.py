@@ -1,6 +1,7 @@
-"""What the axes of arrays share: variables that stand for units, joined, cut and factored as a program demands.
+"""What the axes of arrays share: variables for units, joined, cut and factored as a program demands.
 
-An axis of an array is one variable. Two axes that a program combines entry by entry must be permuted alike: their
+An axis of an array is one variable. Two axes that a program combines entry by entry must be permuted alike:
+their
 variables are joined. An axis can be a *sum* of others, one behind the other (a concatenation), or a *product*
 (channels at each place of an image, flattened). A variable is fixed where the program uses positions: inputs,
 classes, places of an image. An axis along which an array does not vary is no variable at all (None): every
@@ -11,6 +12,7 @@ No jax: this is the arithmetic; `landscape.alignment.structure` reads programs.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -165,7 +167,7 @@ def cut(axis: Axis, places: Sequence[int]) -> list[Axis]:
     if not places:
         return [node]
     edges = [0, *places, node.size]
-    sizes = [high - low for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    sizes = [high - low for low, high in itertools.pairwise(edges)]
     if node.form is None:
         node.bind(SUM, [Units(size, fixed=node.fixed) for size in sizes])
         return list(node.children)

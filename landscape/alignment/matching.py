@@ -4,14 +4,16 @@ Weight matching (Ainsworth et al. 2023, arXiv:2209.04836, algorithm 1) maximises
 permutations of all groups, by coordinate ascent:
 
 1. start from permutations of all groups, the identity or random ones;
-2. take the groups in random order; with all others as they are, the objective is Σ_i M[i, p(i)] with M[i, j] the
-   inner product of the weights of unit i of A and unit j of B: a linear assignment, solved exactly. Where a group stands
-   on two axes of one array, the other axis keeps its present permutation;
+2. take the groups in random order; with all others as they are, the objective is Σ_i M[i, p(i)] with M[i, j]
+   the
+   inner product of the weights of unit i of A and unit j of B: a linear assignment, solved exactly. Where a
+   group stands on two axes of one array, the other axis keeps its present permutation;
 3. repeat until no group gains; keep the best of several starts.
 
-The problem is NP-hard: this finds a local optimum. Activation matching has none of these: a unit's activations do not
-depend on how other groups are permuted, so each group is one linear assignment on the correlations of its units'
-activations over examples and places (Li et al. 2016, arXiv:1511.07543).
+The problem is NP-hard: this finds a local optimum. Activation matching has none of these: a unit's
+activations do not
+depend on how other groups are permuted, so each group is one linear assignment on the correlations of its
+units' activations over examples and places (Li et al. 2016, arXiv:1511.07543).
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ def match_weights(
     identity = {name: np.arange(units.size) for name, units in structure.groups.items()}
     starts = [identity if start is None else start]
     starts += [{name: rng.permutation(len(p)) for name, p in identity.items()} for _ in range(restarts)]
-    found = [_ascend(structure, *wide, first, rng) for first in starts]
+    found = [_ascend(structure, wide[0], wide[1], first, rng) for first in starts]
     best = max(found, key=lambda item: item[1])
     return Matched(permutations=best[0], objective=best[1], starts=len(starts))
 
@@ -115,10 +117,10 @@ def _ascend(  # noqa: PLR0917  the two networks and the state of one ascent
     return found, objective(structure, a, b, found)
 
 
-def similarity(
+def similarity(  # noqa: PLR0917  the two networks and how they stand
     structure: Structure, name: str, a: Leaves, b: Leaves, permutations: Permutations
 ) -> np.ndarray:
-    """Return M[i, j]: inner product of unit i of A with unit j of B, the other groups as they are permuted."""
+    """Return M[i, j]: the inner product of unit i of A with unit j of B, other groups permuted."""
     units = structure.groups[name]
     total = np.zeros((units.size, units.size))
     others = {other: p for other, p in permutations.items() if other != name}
@@ -159,7 +161,8 @@ def match_activations(
     structure : Structure
         The groups.
     observe : callable
-        Takes a network and returns by group the values [units, samples] of its units, one array per operation.
+        Takes a network and returns by group the values [units, samples] of its units, one array per
+        operation.
     a, b : pytree
         The two networks.
     """
@@ -182,4 +185,5 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = (np.asarray(values, np.float64) for values in (x, y))
     scale = float(np.mean(np.square(x)) + np.mean(np.square(y))) * x.shape[1] or 1.0
     squares = np.square(x).sum(1)[:, None] + np.square(y).sum(1)[None] - 2 * (x @ y.T)
-    return -squares / scale
+    nearness: np.ndarray = -squares / scale
+    return nearness

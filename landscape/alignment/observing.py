@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape.alignment.axes import Units, units_of
-from landscape.alignment.rules import inner_program
+from landscape.alignment.reader import inner_program
 from landscape.alignment.structure import Structure
 from landscape.compute import program
 
@@ -41,7 +41,7 @@ def observer(
     wanted = _wanted(structure)
 
     def values(params: PyTree) -> dict[str, jax.Array]:
-        closed = jax.make_jaxpr(lambda p, *r: function(p, *r))(params, *rest)
+        closed = jax.make_jaxpr(function)(params, *rest)
         found: dict[Path, list[Any]] = {}
         flat = [*jax.tree.leaves(params), *jax.tree.leaves(rest)]
         _run(closed.jaxpr, closed.consts, flat, (), {seen.place for seen in wanted.values()}, found)
@@ -73,7 +73,8 @@ class _Seen:
 def _wanted(structure: Structure) -> dict[str, _Seen]:
     """Return what to observe, by ``group#number``.
 
-    Axes of which a group is only a part are left out, and so are values inside loops, which no run here keeps.
+    Axes of which a group is only a part are left out, and so are values inside loops, which no run here
+    keeps.
     """
     names = {units: name for name, units in structure.groups.items()}
     places: dict[str, list[_Seen]] = {}
@@ -95,7 +96,7 @@ def _wanted(structure: Structure) -> dict[str, _Seen]:
 
 
 def _samples(value: np.ndarray, axis: int, others: Sequence[int]) -> np.ndarray:
-    """Return [units, samples]; over axes that other groups permute, moments, which do not depend on their order."""
+    """Return [units, samples]; moments over axes that other groups permute: they know no order."""
     if others:
         moments = [np.mean(value**power, axis=tuple(others), keepdims=True) for power in (1, 2, 3)]
         value = np.concatenate(moments, axis=others[0])

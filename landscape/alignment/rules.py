@@ -1,8 +1,9 @@
 """What each operation of a program does to the axes of its arrays.
 
-A rule takes an operation's parameters and the axes of its inputs, joins, cuts or fixes variables, and returns the
-axes of its outputs. It states an equivariance: permuting the inputs along their variables permutes the outputs along
-theirs. The names are those of `jax.lax`.
+A rule takes an operation's parameters and the axes of its inputs, joins, cuts or fixes variables, and
+returns the
+axes of its outputs. It states an equivariance: permuting the inputs along their variables permutes the
+outputs along theirs. The names are those of `jax.lax`.
 """
 
 from __future__ import annotations
@@ -15,22 +16,24 @@ import numpy as np
 
 from landscape.alignment.axes import Axis, Units, cut, factors, fix, fixed, join, join_all
 
-__all__ = ["Reader", "fixed_axes", "inner_program"]
+__all__ = ["ELEMENTWISE", "RULES", "constant_axes", "elementwise", "fixed_axes", "shape_of", "touch"]
 
 Axes = tuple[Axis, ...]
-Path = tuple[int, ...]
 
-ELEMENTWISE = frozenset(
-    """
-    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp conj convert_element_type copy
-    copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igammac imag integer_pow
-    is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not optimization_barrier or
-    population_count pow real real_imag reduce_precision rem round rsqrt select_n shift_left
-    shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor
-    """.split()
+# One name per word: a table of ninety quoted strings would be longer than the rules.
+_ELEMENTWISE = (
+    "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp conj "
+    "convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge "
+    "gt igamma igammac imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg "
+    "nextafter not optimization_barrier or population_count pow real reduce_precision rem round rsqrt "
+    "select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square "
+    "stop_gradient sub tan tanh xor "
 )
-REDUCTIONS = frozenset("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor".split())
-ALONG_ONE = frozenset("cumsum cumprod cummax cummin cumlogsumexp".split())
+ELEMENTWISE = frozenset(_ELEMENTWISE.split())
+REDUCTIONS = frozenset(
+    ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "reduce_xor"]
+)
+ALONG_ONE = frozenset(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"])
 _WINDOWS = ("reduce_window_max", "reduce_window_min", "reduce_window_sum", "reduce_window")
 
 
@@ -39,74 +42,12 @@ def fixed_axes(shape: Sequence[int]) -> Axes:
     return tuple(fixed(int(size)) for size in shape)
 
 
-def inner_program(equation: Any) -> tuple[Any, list[Any]] | None:
-    """Return the program that an operation runs once on its own inputs, and its constants; None if it has none."""
-    if equation.primitive.name in ("scan", "while", "cond"):
-        return None
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        inner = equation.params.get(key)
-        if inner is not None:
-            jaxpr = getattr(inner, "jaxpr", inner)
-            if len(jaxpr.invars) == len(equation.invars) and len(jaxpr.outvars) == len(equation.outvars):
-                return jaxpr, list(getattr(inner, "consts", ()))
-    return None
-
-
-def _shape(variable: Any) -> tuple[int, ...]:
+def shape_of(variable: Any) -> tuple[int, ...]:
+    """Return the shape of a variable of a program."""
     return tuple(int(n) for n in getattr(variable.aval, "shape", ()))
 
 
-class Reader:
-    """Goes through a program and relates the axes of everything in it.
-
-    Attributes
-    ----------
-    observed : dict of tuple to list
-        Axes of the outputs of each operation, by its place: the numbers of the operations that hold it, its own last.
-    unknown : set of str
-        Operations that no rule knows; everything that they touch is fixed.
-    """
-
-    def __init__(self) -> None:
-        self.observed: dict[Path, list[Axes]] = {}
-        self.unknown: set[str] = set()
-
-    def read(self, jaxpr: Any, consts: Sequence[Any], given: Sequence[Axes], path: Path) -> list[Axes]:
-        """Relate the axes of a program's values; return those of its outputs."""
-        known: dict[Any, Axes] = {}
-        for variable, value in zip(jaxpr.constvars, consts, strict=True):
-            known[variable] = _constant_axes(value)
-        known.update(zip(jaxpr.invars, given, strict=True))
-
-        def axes_of(atom: Any) -> Axes:
-            if hasattr(atom, "val"):  # a literal
-                return _constant_axes(atom.val)
-            return known[atom]
-
-        for number, equation in enumerate(jaxpr.eqns):
-            place = (*path, number)
-            outputs = self._apply(equation, [axes_of(atom) for atom in equation.invars], place)
-            self.observed[place] = outputs
-            known.update(zip(equation.outvars, outputs, strict=True))
-        return [axes_of(atom) for atom in jaxpr.outvars]
-
-    def _apply(self, equation: Any, inputs: list[Axes], place: Path) -> list[Axes]:
-        name = equation.primitive.name
-        inner = inner_program(equation)
-        if inner is not None:
-            return self.read(inner[0], inner[1], inputs, place)
-        if name in _LOOPS:
-            return _LOOPS[name](self, equation, inputs, place)
-        if name in ELEMENTWISE:
-            return [_elementwise(equation, inputs)] * len(equation.outvars)
-        rule = _RULES.get(name)
-        if rule is None:
-            self.unknown.add(name)
-            return _touch(equation, inputs)
-        return rule(equation, inputs)
-
-
-def _constant_axes(value: Any) -> Axes:
+def constant_axes(value: Any) -> Axes:
     """Return the axes of a constant: none where it does not vary along them."""
     array = np.asarray(value)
     return tuple(
@@ -120,16 +61,17 @@ def _same_along(array: np.ndarray, axis: int) -> bool:
     return bool(np.array_equal(np.broadcast_to(first, array.shape), array))
 
 
-def _touch(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
+def touch(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
+    """Fix everything that an operation touches."""
     for axes in inputs:
         for axis in axes:
             fix(axis)
-    return [fixed_axes(_shape(variable)) for variable in equation.outvars]
+    return [fixed_axes(shape_of(variable)) for variable in equation.outvars]
 
 
-def _elementwise(equation: Any, inputs: Sequence[Axes]) -> Axes:
+def elementwise(equation: Any, inputs: Sequence[Axes]) -> Axes:
     """Join the axes of all inputs; a scalar, and an axis of one entry, vary along nothing."""
-    rank = len(_shape(equation.outvars[0]))
+    rank = len(shape_of(equation.outvars[0]))
     whole = [axes for axes in inputs if len(axes) == rank]
     return tuple(join_all([axes[number] for axes in whole]) for number in range(rank))
 
@@ -155,9 +97,9 @@ def _transpose(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
 
 
 def _broadcast(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
-    shape = _shape(equation.outvars[0])
+    shape = shape_of(equation.outvars[0])
     out: list[Axis] = [None] * len(shape)
-    sizes = _shape(equation.invars[0])
+    sizes = shape_of(equation.invars[0])
     for number, target in enumerate(equation.params["broadcast_dimensions"]):
         out[target] = inputs[0][number] if sizes[number] == shape[target] else None
     return [tuple(out)]
@@ -170,7 +112,7 @@ def _squeeze(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
 
 def _reshape(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
     """Factor and multiply axes where successive ones of both shapes have the same number of entries."""
-    before, after = _shape(equation.invars[0]), _shape(equation.outvars[0])
+    before, after = shape_of(equation.invars[0]), shape_of(equation.outvars[0])
     old = [(n, axis) for n, axis in zip(before, inputs[0], strict=True) if n > 1]
     new = [n for n in after if n > 1]
     found: list[Axis] = []
@@ -200,14 +142,14 @@ def _regrouped(taken: Sequence[tuple[int, Axis]], sizes: Sequence[int]) -> list[
 
 
 def _concatenate(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
-    where, shape = equation.params["dimension"], _shape(equation.outvars[0])
+    where, shape = equation.params["dimension"], shape_of(equation.outvars[0])
     out = [
         None if number == where else join_all([axes[number] for axes in inputs])
         for number in range(len(shape))
     ]
-    sizes = [_shape(variable)[where] for variable in equation.invars]
+    sizes = [shape_of(variable)[where] for variable in equation.invars]
     parts = [
-        Units(n) if axes[where] is None else axes[where].root()  # type: ignore[union-attr]  # None went before
+        Units(n) if axes[where] is None else axes[where].root()
         for n, axes in zip(sizes, inputs, strict=True)
         if n > 0
     ]
@@ -222,7 +164,7 @@ def _concatenate(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
 def _slice(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
     starts, limits = equation.params["start_indices"], equation.params["limit_indices"]
     strides = equation.params["strides"] or (1,) * len(starts)
-    before, after = _shape(equation.invars[0]), _shape(equation.outvars[0])
+    before, after = shape_of(equation.invars[0]), shape_of(equation.outvars[0])
     out: list[Axis] = []
     for number, axis in enumerate(inputs[0]):
         if before[number] == after[number]:
@@ -248,7 +190,7 @@ def _split(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
 
 
 def _pad(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
-    after = _shape(equation.outvars[0])
+    after = shape_of(equation.outvars[0])
     out: list[Axis] = []
     for number, (low, high, inside) in enumerate(equation.params["padding_config"]):
         if (low, high, inside) == (0, 0, 0):
@@ -266,7 +208,7 @@ def _reverse(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
 
 
 def _iota(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:  # noqa: ARG001
-    shape, where = _shape(equation.outvars[0]), equation.params["dimension"]
+    shape, where = shape_of(equation.outvars[0]), equation.params["dimension"]
     return [tuple(fixed(n) if number == where else None for number, n in enumerate(shape))]
 
 
@@ -284,7 +226,7 @@ def _dot(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
 def _convolution(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
     numbers, groups = equation.params["dimension_numbers"], equation.params["feature_group_count"]
     if equation.params["batch_group_count"] != 1:
-        return _touch(equation, inputs)
+        return touch(equation, inputs)
     image, kernel = inputs
     (batch, channel, *places), (outs, ins, *window) = numbers.lhs_spec, numbers.rhs_spec
     for axis in (*(image[i] for i in places), *(kernel[i] for i in window)):
@@ -292,22 +234,25 @@ def _convolution(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
     if groups == 1:
         join(image[channel], kernel[ins])
     else:
-        sizes = (_shape(equation.invars[0])[channel] // groups, _shape(equation.invars[1])[outs] // groups)
+        sizes = (
+            shape_of(equation.invars[0])[channel] // groups,
+            shape_of(equation.invars[1])[outs] // groups,
+        )
         by_group, inside = factors(image[channel], (groups, sizes[0]))
         join(inside, kernel[ins])
         join(by_group, factors(kernel[outs], (groups, sizes[1]))[0])
-    shape = _shape(equation.outvars[0])
+    shape = shape_of(equation.outvars[0])
     out: list[Axis] = list(fixed_axes(shape))
     out[numbers.out_spec[0]], out[numbers.out_spec[1]] = image[batch], kernel[outs]
     return [tuple(out)]
 
 
 def _window(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
-    after = _shape(equation.outvars[0])
+    after = shape_of(equation.outvars[0])
     out: list[Axis] = []
     for number, axis in enumerate(inputs[0]):
         alone = equation.params["window_dimensions"][number] == 1
-        if alone and _shape(equation.invars[0])[number] == after[number]:
+        if alone and shape_of(equation.invars[0])[number] == after[number]:
             out.append(axis)
         else:
             fix(axis)
@@ -316,7 +261,7 @@ def _window(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
 
 
 def _dynamic_slice(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
-    before, sizes = _shape(equation.invars[0]), equation.params["slice_sizes"]
+    before, sizes = shape_of(equation.invars[0]), equation.params["slice_sizes"]
     out: list[Axis] = []
     for axis, n, taken in zip(inputs[0], before, sizes, strict=True):
         if n == taken:
@@ -330,7 +275,7 @@ def _dynamic_slice(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
 def _gather(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
     """Let axes that are taken whole pass; those that are looked up by index are fixed."""
     numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
-    before, after = _shape(equation.invars[0]), _shape(equation.outvars[0])
+    before, after = shape_of(equation.invars[0]), shape_of(equation.outvars[0])
     collapsed, batching = set(numbers.collapsed_slice_dims), set(numbers.operand_batching_dims)
     kept = [d for d in range(len(before)) if d not in collapsed and d not in batching]
     out: list[Axis] = list(fixed_axes(after))
@@ -352,59 +297,7 @@ def _sort(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
     return [tuple(joined)] * len(equation.outvars)
 
 
-def _scan(reader: Reader, equation: Any, inputs: list[Axes], place: Path) -> list[Axes]:
-    """Relate what a loop carries before and after; what it takes step by step is fixed along the steps."""
-    params = equation.params
-    inner, num_consts, num_carry = params["jaxpr"], params["num_consts"], params["num_carry"]
-    consts, carry = inputs[:num_consts], inputs[num_consts : num_consts + num_carry]
-    steps = inputs[num_consts + num_carry :]
-    for axes in steps:
-        fix(axes[0])
-    shapes = [_shape(v) for v in inner.jaxpr.invars[num_consts : num_consts + num_carry]]
-    carry = [_named(axes, shape) for axes, shape in zip(carry, shapes, strict=True)]
-    given = [*consts, *carry, *(axes[1:] for axes in steps)]
-    found = reader.read(inner.jaxpr, inner.consts, given, place)
-    after = [_joined(a, b) for a, b in zip(carry, found[:num_carry], strict=True)]
-    return [*after, *((fixed(params["length"]), *axes) for axes in found[num_carry:])]
-
-
-def _while(reader: Reader, equation: Any, inputs: list[Axes], place: Path) -> list[Axes]:
-    params = equation.params
-    tests, bodies = params["cond_nconsts"], params["body_nconsts"]
-    body, test = params["body_jaxpr"], params["cond_jaxpr"]
-    shapes = [_shape(v) for v in body.jaxpr.invars[bodies:]]
-    carry = [_named(a, s) for a, s in zip(inputs[tests + bodies :], shapes, strict=True)]
-    reader.read(test.jaxpr, test.consts, [*inputs[:tests], *carry], (*place, -1))
-    found = reader.read(body.jaxpr, body.consts, [*inputs[tests : tests + bodies], *carry], place)
-    return [_joined(a, b) for a, b in zip(carry, found, strict=True)]
-
-
-def _cond(reader: Reader, equation: Any, inputs: list[Axes], place: Path) -> list[Axes]:
-    found = [
-        reader.read(branch.jaxpr, branch.consts, inputs[1:], (*place, number))
-        for number, branch in enumerate(equation.params["branches"])
-    ]
-    out = found[0]
-    for other in found[1:]:
-        out = [_joined(a, b) for a, b in zip(out, other, strict=True)]
-    return out
-
-
-def _named(axes: Axes, shape: Sequence[int]) -> Axes:
-    """Return axes with a variable on each: what a loop carries may vary later where it does not at first."""
-    return tuple(Units(n) if axis is None and n > 1 else axis for axis, n in zip(axes, shape, strict=True))
-
-
-def _joined(a: Axes, b: Axes) -> Axes:
-    return tuple(join(x, y) for x, y in zip(a, b, strict=True))
-
-
-_LOOPS: dict[str, Callable[[Reader, Any, list[Axes], Path], list[Axes]]] = {
-    "scan": _scan,
-    "while": _while,
-    "cond": _cond,
-}
-_RULES: dict[str, Callable[[Any, Sequence[Axes]], list[Axes]]] = {
+RULES: dict[str, Callable[[Any, Sequence[Axes]], list[Axes]]] = {
     **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(ALONG_ONE, _along_one),
     **dict.fromkeys(_WINDOWS, _window),

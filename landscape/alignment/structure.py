@@ -3,15 +3,20 @@
 Steps:
 
 1. trace the loss to a jaxpr: the list of operations that jax would run;
-2. give every axis of every parameter a variable of its own (`landscape.alignment.axes`); the axes of data are fixed;
-3. go through the operations: what is combined entry by entry is joined; contracted axes are joined with one another;
-   reshapes factor, concatenations and slices cut; what reads positions (sorting, gathering, convolving over places)
-   fixes; an operation that is not known fixes everything that it touches, which is safe;
+2. give every axis of every parameter a variable of its own (`landscape.alignment.axes`); the axes of data
+   are fixed;
+3. go through the operations: what is combined entry by entry is joined; contracted axes are joined with one
+   another;
+   reshapes factor, concatenations and slices cut; what reads positions (sorting, gathering, convolving over
+   places) fixes; an operation that is not known fixes everything that it touches, which is safe;
 4. the variables that are left unfixed are the groups of units that can be permuted without changing the loss.
 
-Each rule is an equivariance of one operation, so every permutation of a group leaves the loss as it is, whatever the
-architecture: dense and convolutional layers, normalisation, flattening, concatenation, residual additions, attention
-heads, grouped convolutions, loops over layers. The converse does not hold: symmetries that no rule knows are missed.
+Each rule is an equivariance of one operation, so every permutation of a group leaves the loss as it is,
+whatever the
+architecture: dense and convolutional layers, normalisation, flattening, concatenation, residual additions,
+attention
+heads, grouped convolutions, loops over layers. The converse does not hold: symmetries that no rule knows are
+missed.
 """
 
 from __future__ import annotations
@@ -23,8 +28,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from landscape.alignment import rules
 from landscape.alignment.axes import Axis, Units, index_of, units_of
+from landscape.alignment.reader import Reader
+from landscape.alignment.rules import fixed_axes
 from landscape.errors import ConfigurationError
 from landscape.trees import leaves_with_paths
 
@@ -103,10 +109,10 @@ def structure_of(function: Callable[..., Any], params: PyTree, *rest: Any) -> St
         Data; their axes are fixed.
     """
     named = leaves_with_paths(params)
-    closed = jax.make_jaxpr(lambda p, *r: function(p, *r))(params, *rest)
+    closed = jax.make_jaxpr(function)(params, *rest)
     own = [tuple(Units(n) if n > 1 else None for n in np.shape(leaf)) for _, leaf in named]
-    data = [rules.fixed_axes(np.shape(leaf)) for leaf in jax.tree.leaves(rest)]
-    reader = rules.Reader()
+    data = [fixed_axes(np.shape(leaf)) for leaf in jax.tree.leaves(rest)]
+    reader = Reader()
     reader.read(closed.jaxpr, closed.consts, [*own, *data], ())
     axes = {path: axis for (path, _), axis in zip(named, own, strict=True)}
     shapes = {path: tuple(np.shape(leaf)) for path, leaf in named}
@@ -170,7 +176,7 @@ def given_structure(params: PyTree, groups: Mapping[str, Sequence[tuple[str, int
 
 
 def _size(shapes: Mapping[str, tuple[int, ...]], name: str, place: Sequence[Any]) -> int:
-    path, number = place
+    path, number = str(place[0]), int(place[1])
     if path not in shapes or not 0 <= number < len(shapes[path]):
         raise ConfigurationError(
             f"structure: group {name!r}: there is no axis {number} of {path!r}",

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     )
     from landscape.connectivity.cost import barrier_cost as barrier_cost
     from landscape.connectivity.curves import ConnectingCurve as ConnectingCurve, connect as connect
+    from landscape.connectivity.endpoints import (
+        Endpoint as Endpoint,
+        make_ends as make_ends,
+        names_of as names_of,
+        read as read,
+    )
     from landscape.connectivity.line import RECOMPUTE as RECOMPUTE, treatment as treatment
     from landscape.connectivity.matrix import BarrierMatrix as BarrierMatrix, barrier_matrix as barrier_matrix
     from landscape.connectivity.relations import PATTERNS as PATTERNS
@@ -28,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "matrix": ("BarrierMatrix", "barrier_matrix"),
         "relations": ("PATTERNS",),
         "curves": ("ConnectingCurve", "connect"),
+        "endpoints": ("Endpoint", "make_ends", "names_of", "read"),
         "line": ("RECOMPUTE", "treatment"),
     },
 )

@@ -28,6 +28,7 @@ VERSION = (1, 0)
 
 _KINDS: dict[str, type[Result]] = {}
 _MODULES = {
+    "aligned": "landscape.alignment.aligned",
     "alignment": "landscape.curvature.alignment",
     "barrier": "landscape.connectivity.barrier",
     "barrier_matrix": "landscape.connectivity.matrix",

@@ -1,0 +1,19 @@
+"""Networks modulo the symmetries of their architecture: which units can be permuted, and which is which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from landscape.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from landscape.alignment.aligned import Aligned as Aligned, align as align
+    from landscape.alignment.structure import Structure as Structure, structure_of as structure_of
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "aligned": ("Aligned", "align"),
+        "structure": ("Structure", "structure_of"),
+    },
+)
