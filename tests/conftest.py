@@ -14,7 +14,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from trainers.runs import Run
 
-# Two thirds of the time of the tests is compilation, and most programs are compiled by many of them: what one
+# Most of the time of the tests of training is compilation, and many compile the same programs: what one
 # process compiled, the other workers, the commands that tests start and the next runs read from a folder.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(program_cache.prepare(Path(__file__).parent.parent))
