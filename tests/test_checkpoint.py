@@ -172,7 +172,8 @@ def test_paths_that_no_tree_has_are_not_nested(paths: tuple[str, ...]) -> None:
 def test_everything_a_run_needs_is_stored(tmp_path: Path) -> None:
     tree = {"kernel": RNG.normal(size=(3, 2)).astype(np.float32)}
     checkpoint = Checkpoint(
-        params=tree, std={"kernel": np.abs(tree["kernel"])}, init=tree, best=tree, batch_stats={"mean": np.ones(2)},
+        params=tree, std={"kernel": np.abs(tree["kernel"])}, init=tree, best=tree,
+        batch_stats={"mean": np.ones(2)},
         history={"loss": np.arange(3.0)}, state={"step": np.int32(7), "leaves": [np.ones(1), np.zeros(2)]},
         info={"level": 3, "loss": float("nan"), "top": float("inf")}, config={"name": "run"},
     )  # fmt: skip
