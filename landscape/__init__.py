@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Outputs as Outputs,
         Problem as Problem,
         Stream as Stream,
+        flax_statistics as flax_statistics,
         problem_of as problem_of,
     )
     from landscape.results import (
@@ -149,6 +150,7 @@ __getattr__, __dir__, _names = lazy_names(
             "Outputs",
             "Problem",
             "Stream",
+            "flax_statistics",
             "problem_of",
         ),
         "results": (

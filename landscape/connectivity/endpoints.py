@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import ConfigurationError, InputError
+from landscape.errors import ArchitectureMismatchError, ConfigurationError, InputError
 from landscape.files import Checkpoint, load
+from landscape.network import parts_of
 from landscape.trees import (
-    by_path,
+    arrays_by_path,
+    arrays_with_paths,
+    carried_texts,
     check_finite,
     check_same_architecture,
     count_non_finite,
     fill,
-    leaves_with_paths,
     non_finite,
     tree_digest,
 )
@@ -125,6 +127,7 @@ def make_ends(
     for end in ends[1:]:
         check_same_architecture(first.params, end.params, (first.name, end.name))
         check_same_architecture(first.batch_stats, end.batch_stats, (f"statistics of {first.name}", end.name))
+        _check_carried(first, end)
     ends = _one_structure(ends)
     for end in ends[1:]:
         _check_kinds(ends[0], end)
@@ -158,10 +161,10 @@ def names_of(given: Sequence[Any], names: Sequence[str] | None) -> list[str]:
 
 def distance(pair: Pair) -> float:
     """Return the length of the straight path between two networks."""
-    others = by_path(pair.b.params)
+    others = arrays_by_path(pair.b.params)
     squares = [
         np.square(np.asarray(leaf, np.float64) - np.asarray(others[path], np.float64)).sum()
-        for path, leaf in leaves_with_paths(pair.a.params)
+        for path, leaf in arrays_with_paths(pair.a.params)
     ]
     return float(np.sqrt(np.sum(squares)))
 
@@ -175,11 +178,7 @@ def _default_names(given: tuple[Any, Any]) -> tuple[str, str]:
 
 
 def _endpoint(given: Any, name: str, with_stats: bool) -> Endpoint:
-    if isinstance(given, Checkpoint):
-        return Endpoint(name, given.params, given.batch_stats, given)
-    if with_stats and isinstance(given, tuple) and len(given) == 2:
-        return Endpoint(name, given[0], given[1], None)
-    return Endpoint(name, given, None, None)
+    return Endpoint(name, *parts_of(given, with_stats=with_stats))
 
 
 def _one_structure(ends: list[Endpoint]) -> list[Endpoint]:
@@ -189,9 +188,9 @@ def _one_structure(ends: list[Endpoint]) -> list[Endpoint]:
     def refill(end: Endpoint) -> Endpoint:
         if end is like:
             return end
-        params = fill(like.params, by_path(end.params))
+        params = fill(like.params, arrays_by_path(end.params))
         return dataclasses.replace(
-            end, params=params, batch_stats=fill(like.batch_stats, by_path(end.batch_stats))
+            end, params=params, batch_stats=fill(like.batch_stats, arrays_by_path(end.batch_stats))
         )
 
     return [refill(end) for end in ends]
@@ -199,8 +198,8 @@ def _one_structure(ends: list[Endpoint]) -> list[Endpoint]:
 
 def _check_kinds(a: Endpoint, b: Endpoint) -> None:
     """Refuse leaves between which there is no straight line."""
-    others = by_path(b.params)
-    leaves = leaves_with_paths(a.params)
+    others = arrays_by_path(b.params)
+    leaves = arrays_with_paths(a.params)
     if not leaves:
         raise InputError(
             f"{a.name}: holds no arrays",
@@ -226,6 +225,19 @@ def _check_kinds(a: Endpoint, b: Endpoint) -> None:
             )
 
 
+def _check_carried(a: Endpoint, b: Endpoint) -> None:
+    """Refuse two networks whose functions or settings differ, where both have them."""
+    mine, theirs = carried_texts(a.params), carried_texts(b.params)
+    for path in sorted(mine.keys() & theirs.keys()):
+        if mine[path] != theirs[path]:
+            raise ArchitectureMismatchError(
+                f"{path}: differs between {a.name} and {b.name}",
+                expected="the same function or setting: it stays as it is along the path",
+                got=f"{mine[path][:60]} and {theirs[path][:60]}",
+                hint="Compare networks that differ in their weights alone.",
+            )
+
+
 def _finite(end: Endpoint, *, allow: bool) -> bool:
     """Return whether all weights are finite; refuse those that are not unless allowed."""
     if not allow:
@@ -248,8 +260,8 @@ def _task_note(a: Endpoint, b: Endpoint) -> list[str]:
 
 def _equal(a: Endpoint, b: Endpoint) -> bool:
     pairs = zip(
-        leaves_with_paths((a.params, a.batch_stats)),
-        leaves_with_paths((b.params, b.batch_stats)),
+        arrays_with_paths((a.params, a.batch_stats)),
+        arrays_with_paths((b.params, b.batch_stats)),
         strict=True,
     )
     return all(_same_array(np.asarray(x), np.asarray(y)) for (_, x), (_, y) in pairs)

@@ -14,6 +14,8 @@ import numpy as np
 from landscape.compute import compile_seconds, device_memory, on_device, precision
 from landscape.connectivity.barrier_interval import DEFINITIONS, baseline, excess
 from landscape.errors import ProblemError
+from landscape.network import refuse_statistics, statistics_in
+from landscape.trees import sealed
 
 if TYPE_CHECKING:
     from landscape.compute import Progress
@@ -101,6 +103,7 @@ class Line:
     """
 
     def __init__(self, a: PyTree, b: PyTree, dtype: str | None) -> None:
+        a, b = sealed(a), sealed(b)
         self.a = jax.tree.map(lambda x, y: _matched(x, y, dtype), a, b)
         self.b = jax.tree.map(lambda x, y: _matched(x, y, dtype), b, a)
 
@@ -132,7 +135,7 @@ class _Evaluator:
         self.treatment = treatment(problem, pair.a, plan.batch_stats)
         self.line = Line(pair.a.params, pair.b.params, plan.dtype)
         self.stats = None
-        if self.treatment != NONE:
+        if pair.a.batch_stats is not None:
             self.stats = Line(pair.a.batch_stats, pair.b.batch_stats, plan.dtype)
         self.evaluations = 0
         self.examples = 0
@@ -193,10 +196,13 @@ def treatment(problem: Problem, end: Endpoint | Subject, asked: str) -> str:
     Raises
     ------
     ProblemError
-        If they should be recomputed and the problem cannot.
+        If they should be recomputed and the problem cannot, or they stand among the weights.
     """
+    inside = statistics_in(problem, end.params)
+    if inside and asked == RECOMPUTE:
+        refuse_statistics(end.name, inside)
     if end.batch_stats is None:
-        return NONE
+        return asked if inside else NONE
     if asked == RECOMPUTE and problem.update_stats is None:
         raise ProblemError(
             f"{end.name}: has batch statistics, and the problem cannot recompute them on the path",

@@ -17,7 +17,7 @@ from landscape.errors import ProblemError
 from landscape.network import Network, Subject, network_of, nudged, used_inputs
 from landscape.problem import Problem, stated, subset_of
 from landscape.results import read_from
-from landscape.trees import by_path, map_with_paths
+from landscape.trees import arrays_by_path, map_arrays
 
 PyTree = Any
 
@@ -229,13 +229,13 @@ class CurvatureOperator(SymmetricOperator):
         """Return the tree of a vector [dim], zero at coordinates that are not free."""
         full = self.subject.scatter(np.asarray(vector)[None])[0]
         leaves = self.subject.layout.split(full)
-        return map_with_paths(
+        return map_arrays(
             lambda path, leaf: leaves.get(path, np.zeros(np.shape(leaf), full.dtype)), self.subject.params
         )
 
     def flatten(self, tree: PyTree) -> np.ndarray:
         """Return the free entries [dim] of a tree like the parameters."""
-        leaves = by_path(tree)
+        leaves = arrays_by_path(tree)
         parts = [np.asarray(leaves[path], self.dtype).reshape(-1) for path in self.subject.layout.paths]
         vector: np.ndarray = self.subject.gather(np.concatenate(parts)[None])[0]
         return vector

@@ -18,7 +18,8 @@ from landscape.files.hdf5 import HINT, archive, boundary, writing
 from landscape.files.strict_json import dump_json
 from landscape.trees import (
     apply_mask as apply_mask_to,
-    by_path,
+    arrays_by_path,
+    arrays_with_paths,
     check_finite,
     check_same_architecture,
     check_std,
@@ -26,8 +27,7 @@ from landscape.trees import (
     checked_mask,
     fill,
     fully_masked,
-    leaves_with_paths,
-    map_with_paths,
+    map_arrays,
     nest,
     tree_digest,
 )
@@ -99,12 +99,12 @@ class Checkpoint:
     @property
     def num_params(self) -> int:
         """Number of weights, pruned ones included."""
-        return sum(int(np.size(leaf)) for _, leaf in leaves_with_paths(self.params))
+        return sum(int(np.size(leaf)) for _, leaf in arrays_with_paths(self.params))
 
     @property
     def density(self) -> float:
         """Fraction of the weights of kernels (two axes or more) that the mask leaves; 1 without one."""
-        kernels = [np.asarray(leaf) for _, leaf in leaves_with_paths(self.mask) if np.ndim(leaf) >= 2]
+        kernels = [np.asarray(leaf) for _, leaf in arrays_with_paths(self.mask) if np.ndim(leaf) >= 2]
         total = sum(kernel.size for kernel in kernels)
         return sum(int(kernel.sum()) for kernel in kernels) / total if total else 1.0
 
@@ -114,7 +114,7 @@ class Checkpoint:
         held = [name for name in _TREES[1:] if getattr(self, name) is not None]
         rows = [
             ("file", str(self.path) if self.path else "not saved"),
-            ("parameters", f"{self.num_params:,} in {len(leaves_with_paths(self.params))} arrays"),
+            ("parameters", f"{self.num_params:,} in {len(arrays_with_paths(self.params))} arrays"),
             ("density", f"{self.density:.4g}"),
             ("also holds", ", ".join(held) or "nothing else"),
             ("params_digest", self.digest),
@@ -171,7 +171,7 @@ def save(path: str | Path, checkpoint: Checkpoint, *, force: bool = False, apply
     arrays = {
         f"{name}/{inner}" if inner else f"{name}/{archive.ROOT}": leaf
         for name in _TREES
-        for inner, leaf in by_path(getattr(checkpoint, name)).items()
+        for inner, leaf in arrays_by_path(getattr(checkpoint, name)).items()
     }
     compress = [
         p for p in arrays if p.startswith("mask/") or (checkpoint.mask is not None and p.startswith(_SPARSE))
@@ -256,7 +256,7 @@ def restored(checkpoint: Checkpoint, like: Any) -> Checkpoint:
     """Return the checkpoint with its trees in the structure of `like`."""
     check_same_architecture(like, checkpoint.params, ("the given structure", str(checkpoint.path)))
     trees = {
-        name: fill(like, by_path(getattr(checkpoint, name)))
+        name: fill(like, arrays_by_path(getattr(checkpoint, name)))
         for name in ("params", "mask", "std", "init", "best")
         if getattr(checkpoint, name) is not None
     }
@@ -265,7 +265,7 @@ def restored(checkpoint: Checkpoint, like: Any) -> Checkpoint:
 
 def _masked(checkpoint: Checkpoint, *, apply_mask: bool) -> Checkpoint:
     """Return the checkpoint with a checked bool mask and weights that respect it."""
-    if not leaves_with_paths(checkpoint.params):
+    if not arrays_with_paths(checkpoint.params):
         raise CheckpointError(
             "params: holds no arrays",
             expected="a pytree of arrays",
@@ -273,7 +273,7 @@ def _masked(checkpoint: Checkpoint, *, apply_mask: bool) -> Checkpoint:
         )
     if checkpoint.mask is None:
         return checkpoint
-    params = map_with_paths(lambda _, leaf: np.asarray(leaf), checkpoint.params)
+    params = map_arrays(lambda _, leaf: np.asarray(leaf), checkpoint.params)
     changes: dict[str, Any] = {"mask": checked_mask(params, checkpoint.mask)}
     for name in _MASKED:
         tree = getattr(checkpoint, name)

@@ -15,7 +15,7 @@ from landscape.files.checkpoint import (
 )
 from landscape.files.formats import KERAS, foreign_kind, read_foreign
 from landscape.files.hdf5 import NotHDF5Error
-from landscape.trees import by_path, check_finite, nest
+from landscape.trees import arrays_by_path, check_finite, nest
 
 __all__ = ["load", "load_info"]
 
@@ -104,9 +104,9 @@ def _first(path: Path, ours: Callable[[], T], foreign: Callable[[str], T]) -> T:
 
 def _renamed(checkpoint: Checkpoint, like: Any) -> Checkpoint:
     """Return the checkpoint with the paths of `like`, where they differ only in how a tool writes them."""
-    wanted = {_plain(path): path for path in by_path(like)}
-    held = {_plain(path): leaf for path, leaf in by_path(checkpoint.params).items()}
-    apart = len(wanted) == len(by_path(like)) and len(held) == len(by_path(checkpoint.params))
+    wanted = {_plain(path): path for path in arrays_by_path(like)}
+    held = {_plain(path): leaf for path, leaf in arrays_by_path(checkpoint.params).items()}
+    apart = len(wanted) == len(arrays_by_path(like)) and len(held) == len(arrays_by_path(checkpoint.params))
     if not apart or wanted.keys() != held.keys():
         return checkpoint
     return dataclasses.replace(checkpoint, params=nest({wanted[path]: leaf for path, leaf in held.items()}))

@@ -28,7 +28,7 @@ from landscape.flatness.meter import Meter, Products
 from landscape.network import Cost, Subject, differentiable, make_subject, network_of
 from landscape.problem import Problem, checked_outputs, example_numbers, problem_for, stated, subset_of
 from landscape.results import check_choice, read_from
-from landscape.trees import by_path, check_same_architecture
+from landscape.trees import arrays_by_path, check_same_architecture
 
 PyTree = Any
 
@@ -291,7 +291,7 @@ class Neighbourhood:
             If the tree has other paths or shapes.
         """
         check_same_architecture(self.subject.params, tree, ("params", "the other tree"))
-        leaves = by_path(tree)
+        leaves = arrays_by_path(tree)
         parts = [np.asarray(leaves[path], np.float64).reshape(-1) for path in self.layout.paths]
         return np.where(self.free, np.concatenate(parts), 0.0)
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from landscape.network.pace import (
         measure_pace as measure_pace,
     )
+    from landscape.network.parts import (
+        parts_of as parts_of,
+        refuse_statistics as refuse_statistics,
+        statistics_in as statistics_in,
+    )
     from landscape.network.subject import (
         Subject as Subject,
         facts_of as facts_of,
@@ -48,6 +53,11 @@ __getattr__, __dir__, __all__ = lazy_names(
             "duration_text",
         ),
         "pace": ("measure_pace",),
+        "parts": (
+            "parts_of",
+            "refuse_statistics",
+            "statistics_in",
+        ),
         "subject": (
             "Subject",
             "facts_of",

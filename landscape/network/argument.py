@@ -13,7 +13,7 @@ import numpy as np
 from landscape.compute import on_device
 from landscape.errors import LandscapeError, ProblemError
 from landscape.network.subject import Subject
-from landscape.trees import by_path, map_with_paths
+from landscape.trees import arrays_by_path, map_arrays, opened, sealed
 
 PyTree = Any
 
@@ -38,8 +38,8 @@ class Network:
 
     def point(self, leaves: Mapping[str, Any]) -> PyTree:
         """Return what the loss takes first."""
-        params = map_with_paths(leaves.get, self.rest)
-        return params if self.stats is None else (params, self.stats)
+        params = opened(map_arrays(leaves.get, self.rest))
+        return params if self.stats is None else (params, opened(self.stats))
 
 
 jax.tree_util.register_dataclass(Network, ["leaves", "rest", "stats"], [])
@@ -54,12 +54,12 @@ def network_of(subject: Subject, dtype: np.dtype) -> Network:
         return on_device(array[:0] if path in chosen and array.ndim else array, dtype)
 
     # From the host, wherever the caller has them: parameters and data must end on one device.
-    given = by_path(subject.params)
+    given = arrays_by_path(subject.params)
     leaves = {path: on_device(np.asarray(given[path]), dtype) for path in subject.layout.paths}
-    rest = map_with_paths(emptied, subject.params)
+    rest = map_arrays(emptied, sealed(subject.params))
     stats = None
     if subject.batch_stats is not None:
-        stats = map_with_paths(lambda _, leaf: on_device(np.asarray(leaf), dtype), subject.batch_stats)
+        stats = map_arrays(lambda _, leaf: on_device(np.asarray(leaf), dtype), sealed(subject.batch_stats))
     return Network(leaves, rest, stats)
 
 

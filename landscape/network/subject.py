@@ -13,13 +13,14 @@ import numpy as np
 
 from landscape.errors import ConfigurationError, InputError, MaskError
 from landscape.files import Checkpoint, load
+from landscape.network.parts import parts_of, statistics_in, weights_only
 from landscape.trees import (
     Layout,
-    by_path,
+    arrays_by_path,
+    arrays_with_paths,
     check_finite,
     checked_mask,
     count_non_finite,
-    leaves_with_paths,
     tree_digest,
 )
 
@@ -137,9 +138,12 @@ def make_subject(
     given = load(given) if isinstance(given, (str, Path)) else given
     name, params, stats, checkpoint = _parts(problem, given)
     finite = _check_weights(name, params, stats, allow=allow_nonfinite)
-    layout, notes = _selected(name, params, where)
+    statistics = statistics_in(problem, params)
+    layout, notes = _selected(name, params, where, statistics)
     if mask is None and checkpoint is not None:
         mask = checkpoint.mask
+    elif stats is not None:
+        mask = weights_only(mask)
     free, more = (None, ()) if mask is None or mask is False else _free(params, mask, layout)
     return Subject(
         name=name,
@@ -154,11 +158,9 @@ def make_subject(
 
 
 def _parts(problem: Problem, given: Any) -> tuple[str, PyTree, PyTree, Checkpoint | None]:
-    if isinstance(given, Checkpoint):
-        return (str(given.path) if given.path else "params", given.params, given.batch_stats, given)
-    if problem.update_stats is not None and isinstance(given, tuple) and len(given) == 2:
-        return ("params", given[0], given[1], None)
-    return ("params", given, None, None)
+    params, stats, checkpoint = parts_of(given, with_stats=problem.update_stats is not None)
+    name = str(checkpoint.path) if checkpoint is not None and checkpoint.path else "params"
+    return name, params, stats, checkpoint
 
 
 def _check_weights(name: str, params: PyTree, stats: PyTree, *, allow: bool) -> bool:
@@ -168,11 +170,20 @@ def _check_weights(name: str, params: PyTree, stats: PyTree, *, allow: bool) -> 
     return not count_non_finite((params, stats))
 
 
-def _selected(name: str, params: PyTree, where: str | Iterable[str] | None) -> tuple[Layout, tuple[str, ...]]:
+def _selected(
+    name: str, params: PyTree, where: str | Iterable[str] | None, statistics: list[str]
+) -> tuple[Layout, tuple[str, ...]]:
     """Return the layout of the leaves that are differentiated, and what is left out of it."""
-    shapes = {path: tuple(np.shape(leaf)) for path, leaf in leaves_with_paths(params)}
-    fixed = [path for path, leaf in leaves_with_paths(params) if not _is_floating(leaf)]
-    chosen = [path for path in sorted(shapes) if path not in fixed]
+    shapes = {path: tuple(np.shape(leaf)) for path, leaf in arrays_with_paths(params)}
+    fixed = [path for path, leaf in arrays_with_paths(params) if not _is_floating(leaf)]
+    chosen = [path for path in sorted(shapes) if path not in fixed and path not in statistics]
+    if not chosen and any(_kind(leaf) == "c" for _, leaf in arrays_with_paths(params)):
+        raise InputError(
+            f"{name}: its weights are complex numbers, of which no measure here takes derivatives",
+            expected="a pytree of float arrays",
+            got=", ".join(fixed[:3]),
+            hint="Keep real and imaginary parts as two arrays, and put them together in the loss.",
+        )
     if not chosen:
         raise InputError(
             f"{name}: has no floating-point parameters, so there is nothing to differentiate",
@@ -181,6 +192,8 @@ def _selected(name: str, params: PyTree, where: str | Iterable[str] | None) -> t
             hint="Convert the weights to floats, or measure the loss along a path: landscape barrier.",
         )
     notes = tuple(f"{kinds} are constants: {', '.join(found[:3])}" for kinds, found in _constants(params))
+    if statistics:
+        notes += (f"running statistics are constants: {', '.join(statistics[:3])}",)
     if where is not None:
         chosen = _matching(chosen, (where,) if isinstance(where, str) else tuple(where))
     return Layout(tuple(chosen), tuple(shapes[path] for path in chosen)), notes
@@ -189,12 +202,16 @@ def _selected(name: str, params: PyTree, where: str | Iterable[str] | None) -> t
 def _constants(params: PyTree) -> list[tuple[str, list[str]]]:
     """Return the paths of the leaves that are not differentiated, by what they hold."""
     found: dict[str, list[str]] = {}
-    for path, leaf in leaves_with_paths(params):
+    for path, leaf in arrays_with_paths(params):
         if not _is_floating(leaf):
-            kind = getattr(leaf, "dtype", np.asarray(leaf).dtype).kind
-            name = {"c": "complex numbers", "b": "truth values"}.get(kind, "whole numbers")
+            name = {"c": "complex numbers", "b": "truth values"}.get(_kind(leaf), "whole numbers")
             found.setdefault(name, []).append(path)
     return list(found.items())
+
+
+def _kind(leaf: Any) -> str:
+    kind: str = getattr(leaf, "dtype", np.asarray(leaf).dtype).kind
+    return kind
 
 
 def _is_floating(leaf: Any) -> bool:
@@ -220,7 +237,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _free(params: PyTree, mask: PyTree, layout: Layout) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    masks = by_path(checked_mask(params, mask))
+    masks = arrays_by_path(checked_mask(params, mask))
     chosen = {path: masks[path] for path in layout.paths}
     flags = np.concatenate([chosen[path].reshape(-1) for path in layout.paths])
     if not flags.any():

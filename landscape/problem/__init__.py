@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from landscape.problem.batch_statistics import (
+        flax_statistics as flax_statistics,
+    )
     from landscape.problem.functions import (
         check_allowed as check_allowed,
         load_allowed_function as load_allowed_function,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "batch_statistics": ("flax_statistics",),
         "functions": (
             "check_allowed",
             "load_allowed_function",

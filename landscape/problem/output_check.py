@@ -10,6 +10,7 @@ import numpy as np
 from landscape.compute import on_device
 from landscape.errors import ProblemError
 from landscape.problem.probing import run_anew
+from landscape.trees import opened, sealed
 
 if TYPE_CHECKING:
     from landscape.problem.outputs import Outputs
@@ -37,9 +38,10 @@ def checked_outputs(problem: Problem, point: PyTree) -> Outputs:
     batch = jax.tree.map(on_device, problem.head(4))
 
     def both(point: PyTree, batch: PyTree) -> tuple[Any, Any]:
-        return problem.loss(point, batch), outputs.loss(outputs.model(point, batch), batch)
+        given = opened(point)
+        return problem.loss(given, batch), outputs.loss(outputs.model(given, batch), batch)
 
-    whole, parts = (np.asarray(found, np.float64) for found in run_anew(both, point, batch))
+    whole, parts = (np.asarray(found, np.float64) for found in run_anew(both, sealed(point), batch))
     if whole.shape != parts.shape or not np.allclose(whole, parts, rtol=1e-3, atol=1e-5, equal_nan=True):
         raise ProblemError(
             "outputs: the loss of the model's outputs is not the loss of the problem",

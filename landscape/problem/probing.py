@@ -24,8 +24,8 @@ _RELATIVE = 1e-3
 
 
 @contextlib.contextmanager
-def users_errors() -> Iterator[None]:
-    """Turn what the user's functions raise into an error that says whose it is."""
+def users_errors(hint: str | None = None) -> Iterator[None]:
+    """Turn what the user's functions raise into an error that says whose it is, with a likely reason."""
     try:
         yield
     except (LandscapeError, MemoryError, jax.errors.JaxRuntimeError):
@@ -37,7 +37,8 @@ def users_errors() -> Iterator[None]:
             f"the problem's loss or a metric raised {type(error).__name__}: {text}".removesuffix(": "),
             expected="loss(params, batch) -> [B] for these parameters and these data",
             got=f"the error at {Path(frame.filename).name}:{frame.lineno}",
-            hint="Are the parameters those of this problem? The traceback says where it began (--debug).",
+            hint=hint
+            or "Are the parameters those of this problem? The traceback says where it began (--debug).",
         ) from error
 
 

@@ -21,7 +21,9 @@ from landscape.compute import device_memory, on_device, precision, program
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.problem.outputs import Outputs
 from landscape.problem.probing import probe, users_errors
-from landscape.problem.splits import Split, Stream, make_split
+from landscape.problem.recomputing import recomputed
+from landscape.problem.splits import STREAM_HINT, Split, Stream, make_split, resembles_batches
+from landscape.trees import opened, sealed
 
 __all__ = ["Metric", "Outputs", "Problem", "Stream"]
 
@@ -71,7 +73,12 @@ class Problem:
     metrics : mapping of str to Metric or callable, optional
         Further per-example quantities; a bare callable counts as lower-is-better.
     update_stats : callable, optional
-        ``update_stats((params, batch_stats), batch) -> batch_stats``: the statistics of one batch.
+        ``update_stats((params, batch_stats), batch) -> batch_stats``: the statistics of one batch, whatever
+        the statistics that came in; `flax_statistics` makes one that is exact over all batches.
+    statistics_are_weights : bool
+        Whether running statistics that stand among the parameters (Flax's ``batch_stats``, NNX's
+        ``BatchStat``, running means and variances by name) are weights like the others. Otherwise they are
+        constants of curvature and flatness, and paths between networks refuse them there.
     check : pytree, optional
         Parameters with which the loss is probed now instead of at its first use.
     name : str
@@ -118,6 +125,7 @@ class Problem:
         outputs: Outputs | None = None,
         features: Callable[[PyTree, PyTree], Mapping[str, jax.Array]] | None = None,
         task: Mapping[str, Any] | None = None,
+        statistics_are_weights: bool = False,
     ) -> None:
         if not callable(loss):
             raise _not_a_function("loss: not a function", "loss(params, batch) -> [B]", loss)
@@ -130,6 +138,7 @@ class Problem:
         self.loss = loss
         self.metrics = {key: _as_metric(key, value) for key, value in (metrics or {}).items()}
         self.update_stats = update_stats
+        self.statistics_are_weights = bool(statistics_are_weights)
         self.population_loss = population_loss
         self.batched_loss = batched_loss
         self.outputs = outputs
@@ -139,7 +148,7 @@ class Problem:
         self._batch_size = None if batch_size is None else _positive(batch_size)
         self._device_arrays: dict[tuple[str, str, str], PyTree] = {}
         self._digests: dict[str, str] = {}
-        self._checked = False
+        self._checked = self._stats_checked = False
         if check is not None:
             self.check(check)
 
@@ -228,8 +237,10 @@ class Problem:
         """
         if not self._checked:
             # Values that are not finite prove nothing; the next parameters are probed again.
-            with users_errors():
-                self._checked = probe(self._values, params, self._split("train").head(4))
+            train = self._split("train")
+            in_a_row = not train.stream and resembles_batches(train.tree)
+            with users_errors(STREAM_HINT if in_a_row else None):
+                self._checked = probe(self._values, sealed(params), train.head(4))
 
     def per_example(
         self, params: PyTree, split: str = "train", *, batch_size: int | None = None, dtype: Any = None
@@ -261,7 +272,9 @@ class Problem:
         """
         size = self.resolve_batch_size(split, batch_size)
         with precision(dtype), device_memory(size):
-            cast = params if dtype is None else jax.tree.map(lambda x: on_device(x, dtype), params)
+            cast = sealed(params)
+            if dtype is not None:
+                cast = jax.tree.map(lambda x: on_device(x, dtype), cast)
             self.check(params)
             pending = [(values, count) for values, count in self._evaluate_batches(cast, split, size, dtype)]
             host = [{key: np.asarray(v)[:count] for key, v in values.items()} for values, count in pending]
@@ -279,29 +292,28 @@ class Problem:
     ) -> PyTree:
         """Return batch statistics of `params` on the training split.
 
-        The mean over batches of ``update_stats((params, batch_stats), batch)``, weighted by the
-        number of examples (as in Garipov et al. 2018, who recompute them at every point of a path).
+        Exact over all examples where `update_stats` is made by `flax_statistics`. Otherwise the mean over
+        batches of ``update_stats((params, batch_stats), batch)``, weighted by the number of examples (as in
+        Garipov et al. 2018, who recompute them at every point of a path), which moves with the batch size.
 
         Raises
         ------
         ProblemError
-            If the problem has no `update_stats`.
+            If the problem has no `update_stats`, or its result depends on the statistics that came in.
         """
         if self.update_stats is None:
             raise ProblemError(
                 "batch statistics: the problem has no update_stats",
                 hint="Give Problem(update_stats=…), or keep the stored statistics with batch_stats='keep'.",
             )
-        update = program(self.update_stats)
         size = self.resolve_batch_size("train", batch_size)
-        total: PyTree = None
-        for batch, count in self._split("train").batches(size):
-            part = jax.tree.map(
-                lambda x, n=count: np.asarray(x, np.float64) * n, update((params, batch_stats), batch)
-            )
-            total = part if total is None else jax.tree.map(np.add, total, part)
-        n = self.num_examples("train")
-        return jax.tree.map(lambda x, like: jnp.asarray(x / n, jnp.asarray(like).dtype), total, batch_stats)
+        found, self._stats_checked = recomputed(
+            self.update_stats,
+            (params, batch_stats),
+            lambda: self._split("train").batches(size),
+            checked=self._stats_checked,
+        )
+        return found
 
     def _split(self, split: str) -> Split:
         if split not in self._splits:
@@ -323,7 +335,8 @@ class Problem:
     def _values(self, params: PyTree, batch: PyTree) -> dict[str, jax.Array]:
         count = jax.tree.leaves(batch)[0].shape[0]
         functions = {"loss": self.loss, **{key: metric.fn for key, metric in self.metrics.items()}}
-        return {key: _one_value_each(key, fn(params, batch), count) for key, fn in functions.items()}
+        given = opened(params)
+        return {key: _one_value_each(key, fn(given, batch), count) for key, fn in functions.items()}
 
     def _gather_and_evaluate(
         self, params: PyTree, arrays: PyTree, start: jax.Array, *, batch_size: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -14,6 +14,8 @@ from landscape.trees import leaves_with_paths, text_digest, tree_digest
 
 PyTree = Any
 
+STREAM_HINT = "A list is read as one pytree of arrays; give batches in a row as landscape.Stream(batches)."
+
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
@@ -21,16 +23,34 @@ class Stream:
 
     Parameters
     ----------
-    batches : iterable
+    batches : iterable, or function that returns one
         Yields batches (pytrees of arrays with a common leading axis), the same ones in the same
-        order at every pass: a data loader that does not shuffle, say. A generator can be read only
-        once and is refused.
+        order at every pass: a data loader that does not shuffle, say. A function is called anew for
+        every pass, so it may be one that yields. A generator can be read only once and is refused.
     num_examples : int, optional
         Examples in one pass; counted by reading it once if not given.
     """
 
-    batches: Iterable[PyTree]
+    batches: Iterable[PyTree] | Callable[[], Iterable[PyTree]]
     num_examples: int | None = None
+
+
+class _Called:
+    """A function that returns batches, as an iterable that calls it for every pass."""
+
+    def __init__(self, function: Callable[[], Iterable[PyTree]], name: str) -> None:
+        self.function, self.name = function, name
+
+    def __iter__(self) -> Iterator[PyTree]:
+        found = self.function()
+        if not isinstance(found, Iterable):
+            raise ProblemError(
+                f"{self.name}: the function of the stream returned no batches",
+                expected="an iterable of batches",
+                got=type(found).__name__,
+                hint="Return a list or a loader, or write the function with yield.",
+            )
+        return iter(found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,19 +158,47 @@ def _looks_like_loader(data: Any) -> bool:
 
 
 def _stream_split(data: Stream, name: str) -> Split:
-    if iter(data.batches) is data.batches:
+    batches = _iterable(data.batches, name)
+    if iter(batches) is batches:
         raise ProblemError(
             f"{name}: a generator can be read only once",
             expected="an iterable that starts anew at every pass",
-            got=type(data.batches).__name__,
-            hint="Give a list of batches or an object whose __iter__ starts anew.",
+            got=type(batches).__name__,
+            hint="Give a list of batches, a function that returns them, or what starts anew when iterated.",
         )
     count = data.num_examples
     if count is None:
-        count = sum(leading_axis(batch, name) for batch in data.batches)
+        count = sum(leading_axis(batch, name) for batch in batches)
     if count < 1:
         raise _empty(name)
-    return Split(tree=data.batches, num_examples=count, stream=True, name=name)
+    return Split(tree=batches, num_examples=count, stream=True, name=name)
+
+
+def _iterable(batches: Any, name: str) -> Iterable[PyTree]:
+    if isinstance(batches, Iterable):
+        return batches
+    if callable(batches):
+        return _Called(batches, name)
+    raise ProblemError(
+        f"{name}: not a stream of batches",
+        expected="an iterable of batches, or a function that returns one",
+        got=type(batches).__name__,
+        hint="Give Stream(loader), or Stream(function) with a function that yields the batches.",
+    )
+
+
+def resembles_batches(tree: PyTree) -> bool:
+    """Return whether a list or tuple looks like batches in a row: containers alike but for their lengths."""
+    if not isinstance(tree, (list, tuple)) or len(tree) < 2 or jax.tree_util.all_leaves(tree):
+        return False
+    alike = {
+        (
+            jax.tree.structure(item),
+            tuple((np.shape(x)[1:], str(getattr(x, "dtype", ""))) for x in jax.tree.leaves(item)),
+        )
+        for item in tree
+    }
+    return len(alike) == 1
 
 
 def leading_axis(tree: PyTree, name: str) -> int:
@@ -180,7 +228,9 @@ def leading_axis(tree: PyTree, name: str) -> int:
             f"{name}: arrays of different numbers of examples",
             expected="one leading axis of examples, common to all",
             got=listed,
-            hint="Cut them to the same examples; keep what is no example out of the split.",
+            hint=STREAM_HINT
+            if resembles_batches(tree)
+            else "Cut them to the same examples; keep what is no example out of the split.",
         )
     return next(iter(lengths.values()))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from landscape.errors import ConfigurationError
 from landscape.network import Subject, make_subject
-from landscape.trees import by_path, check_same_architecture
+from landscape.trees import arrays_by_path, check_same_architecture
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
@@ -94,7 +94,7 @@ class Origin:
     @property
     def vector(self) -> np.ndarray:
         """The weights [size] in the layout's order, float64."""
-        leaves = by_path(self.subject.params)
+        leaves = arrays_by_path(self.subject.params)
         parts = [np.asarray(leaves[path], np.float64).reshape(-1) for path in self.subject.layout.paths]
         return np.concatenate(parts)
 

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from landscape.trees.carried import (
+        carried_texts as carried_texts,
+        opened as opened,
+        sealed as sealed,
+    )
     from landscape.trees.checks import (
         apply_mask as apply_mask,
         check_finite as check_finite,
@@ -18,6 +23,10 @@ if TYPE_CHECKING:
         fully_masked as fully_masked,
         non_finite as non_finite,
     )
+    from landscape.trees.collections import (
+        split_collections as split_collections,
+        statistics_paths as statistics_paths,
+    )
     from landscape.trees.digests import (
         DIGEST_BYTES as DIGEST_BYTES,
         array_digest as array_digest,
@@ -28,23 +37,33 @@ if TYPE_CHECKING:
     from landscape.trees.layout import (
         Layout as Layout,
     )
+    from landscape.trees.nodes import (
+        escape_key as escape_key,
+        unescape_key as unescape_key,
+    )
     from landscape.trees.paths import (
+        arrays_by_path as arrays_by_path,
+        arrays_with_paths as arrays_with_paths,
         by_path as by_path,
         difference as difference,
         empties_by_path as empties_by_path,
-        escape_key as escape_key,
         fill as fill,
         is_canonical as is_canonical,
         leaves_with_paths as leaves_with_paths,
+        map_arrays as map_arrays,
         map_with_paths as map_with_paths,
         nest as nest,
         shapes as shapes,
-        unescape_key as unescape_key,
     )
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "carried": (
+            "carried_texts",
+            "opened",
+            "sealed",
+        ),
         "checks": (
             "apply_mask",
             "check_finite",
@@ -56,6 +75,10 @@ __getattr__, __dir__, __all__ = lazy_names(
             "fully_masked",
             "non_finite",
         ),
+        "collections": (
+            "split_collections",
+            "statistics_paths",
+        ),
         "digests": (
             "DIGEST_BYTES",
             "array_digest",
@@ -64,18 +87,23 @@ __getattr__, __dir__, __all__ = lazy_names(
             "tree_digest",
         ),
         "layout": ("Layout",),
+        "nodes": (
+            "escape_key",
+            "unescape_key",
+        ),
         "paths": (
+            "arrays_by_path",
+            "arrays_with_paths",
             "by_path",
             "difference",
             "empties_by_path",
-            "escape_key",
             "fill",
             "is_canonical",
             "leaves_with_paths",
+            "map_arrays",
             "map_with_paths",
             "nest",
             "shapes",
-            "unescape_key",
         ),
     },
 )

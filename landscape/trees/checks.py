@@ -8,10 +8,10 @@ import numpy as np
 
 from landscape.errors import ArchitectureMismatchError, InputError, MaskError, NonFiniteError
 from landscape.trees.paths import (
-    by_path,
+    arrays_by_path,
+    arrays_with_paths,
     difference,
-    leaves_with_paths,
-    map_with_paths,
+    map_arrays,
     shapes,
 )
 
@@ -19,7 +19,7 @@ from landscape.trees.paths import (
 def count_non_finite(tree: Any) -> dict[str, int]:
     """Return the number of NaN and infinite entries of every leaf that has any, by path."""
     counts = {}
-    for path, leaf in leaves_with_paths(tree):
+    for path, leaf in arrays_with_paths(tree):
         array = np.asarray(leaf)
         if array.dtype.kind in "biu":
             continue
@@ -133,7 +133,7 @@ def checked_mask(params: Any, mask: Any) -> Any:
             )
         return array.astype(bool)
 
-    return map_with_paths(as_bool, mask)
+    return map_arrays(as_bool, mask)
 
 
 def check_zero_where_masked(tree: Any, mask: Any, name: str) -> None:
@@ -144,8 +144,8 @@ def check_zero_where_masked(tree: Any, mask: Any, name: str) -> None:
     MaskError
         Naming the path and the count.
     """
-    masks = by_path(mask)
-    for path, leaf in leaves_with_paths(tree):
+    masks = arrays_by_path(mask)
+    for path, leaf in arrays_with_paths(tree):
         count = int(np.count_nonzero(np.asarray(leaf)[~masks[path]]))
         if count:
             raise MaskError(
@@ -156,12 +156,12 @@ def check_zero_where_masked(tree: Any, mask: Any, name: str) -> None:
 
 def apply_mask(tree: Any, mask: Any) -> Any:
     """Return `tree` with zeros where the mask is 0."""
-    masks = by_path(mask)
-    return map_with_paths(
+    masks = arrays_by_path(mask)
+    return map_arrays(
         lambda path, leaf: np.where(masks[path], leaf, np.zeros((), np.asarray(leaf).dtype)), tree
     )
 
 
 def fully_masked(mask: Any) -> list[str]:
     """Return the paths of layers of which nothing is left."""
-    return [path for path, leaf in leaves_with_paths(mask) if np.size(leaf) and not np.any(leaf)]
+    return [path for path, leaf in arrays_with_paths(mask) if np.size(leaf) and not np.any(leaf)]

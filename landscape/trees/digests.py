@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.trees.paths import leaves_with_paths
+from landscape.trees.paths import arrays_with_paths
 
 DIGEST_BYTES = 16
 
@@ -33,7 +33,7 @@ def text_digest(text: str) -> str:
 def tree_digest(tree: Any) -> str:
     """Return one digest of a tree: paths, dtypes, shapes and bytes of every leaf, in path order."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for path, leaf in sorted(leaves_with_paths(tree), key=lambda item: item[0]):
+    for path, leaf in sorted(arrays_with_paths(tree), key=lambda item: item[0]):
         array = np.asarray(leaf)
         digest.update(f"{path}\0{array.dtype.name}\0{array.shape}\0".encode())
         digest.update(canonical_bytes(array))

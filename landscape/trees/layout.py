@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import ArchitectureMismatchError
-from landscape.trees.paths import by_path, difference, fill, nest, shapes
+from landscape.trees.paths import arrays_by_path, difference, fill, nest, shapes
 
 __all__ = ["Layout"]
 
@@ -74,7 +74,7 @@ class Layout:
                 got="; ".join(differing[:3]),
                 hint="Give parameters of one architecture; landscape diff shows every path.",
             )
-        leaves = by_path(params)
+        leaves = arrays_by_path(params)
         return np.concatenate([np.asarray(leaves[path]).reshape(-1) for path in self.paths])
 
     def split(self, vector: Any) -> dict[str, Any]:

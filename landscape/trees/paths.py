@@ -1,4 +1,4 @@
-"""Names for the leaves of a parameter tree, without importing jax.
+"""Names for the leaves of a parameter tree.
 
 A path is the list of keys from the root, each percent-escaped, joined by ``/``; the positions of a
 sequence are written ``[i]``. Paths name the data sets of a checkpoint, order ties in pruning, and
@@ -8,40 +8,17 @@ stand in every message about a leaf. Dictionaries are walked in sorted order, as
 from __future__ import annotations
 
 import re
-import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote, unquote
 
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.trees.nodes import children_of, escape_key, is_carried, plain_children, rebuilt, unescape_key
 
 MAX_DEPTH = 64
 MAX_EMPTY = 100_000  # empty positions of sequences in one tree that was read
 _POSITION = re.compile(r"\[(0|[1-9][0-9]{0,8})\]")
-
-# Characters that stay as they are. "/" separates, "%" escapes, "[" and "]" mark positions, and a
-# lone "." or ".." would be a path step for HDF5, so dots are escaped where nothing else stands.
-_EMPTY = "%"  # no other key escapes to a lone percent sign
-_SAFE = " !#$&'()*+,-.:;<=>?@^_`{|}~"
-
-
-def escape_key(key: object) -> str:
-    """Return one path component for a mapping key or attribute name."""
-    try:
-        text = quote(str(key), safe=_SAFE)
-    except UnicodeEncodeError as error:  # half of a surrogate pair
-        raise InputError(f"{str(key)!r}: a key that is no Unicode text", hint="Rename it.") from error
-    if not text.strip("."):
-        return text.replace(".", "%2E") or _EMPTY
-    return text
-
-
-def unescape_key(component: str) -> str:
-    """Return the key that `escape_key` turned into `component`."""
-    return "" if component == _EMPTY else unquote(component)
 
 
 def is_canonical(component: str) -> bool:
@@ -49,59 +26,30 @@ def is_canonical(component: str) -> bool:
     return bool(_POSITION.fullmatch(component)) or escape_key(unescape_key(component)) == component
 
 
-def _children(node: Any) -> Iterator[tuple[str, Any]] | None:
-    """Return the (component, child) pairs of a container, or None for a leaf."""
-    if isinstance(node, Mapping):
-        return ((escape_key(key), node[key]) for key in sorted(node, key=str))
-    if isinstance(node, tuple) and hasattr(node, "_fields"):
-        return ((escape_key(name), getattr(node, name)) for name in node._fields)
-    if isinstance(node, (list, tuple)):
-        return ((f"[{i}]", child) for i, child in enumerate(node))
-    return None
-
-
-def _custom_children(node: Any) -> Iterator[tuple[str, Any]] | None:
-    """Return the children of a pytree node registered with jax; None for a leaf.
-
-    A registered node can only exist where jax has been imported already.
-    """
-    jax = sys.modules.get("jax")
-    if jax is None or isinstance(node, np.ndarray):
-        return None
-    pairs, _ = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
-    if len(pairs) == 1 and pairs[0][1] is node:
-        return None
-    return ((_component(path[0]), child) for path, child in pairs)
-
-
-def _component(key: Any) -> str:
-    if hasattr(key, "idx"):
-        return f"[{key.idx}]"
-    name = getattr(key, "key", getattr(key, "name", None))
-    return escape_key(name if name is not None else key)
-
-
 def leaves_with_paths(tree: Any) -> list[tuple[str, Any]]:
     """Return every leaf of `tree` with its path, in the order of jax's own flattening.
 
     ``None`` is an empty subtree, as in jax. A bare array has the empty path.
     """
-    out: list[tuple[str, Any]] = []
-    _collect(tree, (), out)
-    return out
+    return [(path, leaf) for path, leaf, _ in _walk(tree, (), None)]
 
 
-def _collect(node: Any, prefix: tuple[str, ...], out: list[tuple[str, Any]]) -> None:
-    if node is None:
-        return
-    children = _children(node)
+def arrays_with_paths(tree: Any) -> list[tuple[str, Any]]:
+    """Return the leaves that hold numbers, with their paths; what is carried along (`is_carried`) is not."""
+    return [(path, leaf) for path, leaf, parent in _walk(tree, (), None) if not is_carried(leaf, parent)]
+
+
+def carried_with_paths(tree: Any) -> list[tuple[str, Any]]:
+    """Return the leaves that are carried along unchanged, with their paths."""
+    return [(path, leaf) for path, leaf, parent in _walk(tree, (), None) if is_carried(leaf, parent)]
+
+
+def _walk(node: Any, prefix: tuple[str, ...], parent: Any) -> list[tuple[str, Any, Any]]:
+    """Return (path, leaf, the node it stands in) of every leaf."""
+    children = children_of(node)
     if children is None:
-        children = _custom_children(node)
-    if children is None:
-        out.append(("/".join(prefix), node))
-        return
-    for component, child in children:
-        _collect(child, (*prefix, component), out)
+        return [("/".join(prefix), node, parent)]
+    return [found for name, child in children for found in _walk(child, (*prefix, name), node)]
 
 
 def empties_by_path(tree: Any) -> dict[str, Any]:
@@ -112,8 +60,7 @@ def empties_by_path(tree: Any) -> dict[str, Any]:
 
 
 def _collect_empty(node: Any, prefix: tuple[str, ...], out: dict[str, Any]) -> None:
-    children = None if node is None else _children(node)
-    pairs = list(children) if children is not None else None
+    pairs = None if node is None else plain_children(node)
     if node is None or pairs == []:
         out["/".join(prefix)] = None if node is None else ({} if isinstance(node, Mapping) else [])
     for component, child in pairs or ():
@@ -128,8 +75,23 @@ def by_path(tree: Any) -> dict[str, Any]:
     InputError
         If two keys are written alike, such as ``0`` and ``"0"``: one leaf would hide the other.
     """
+    return _unique(leaves_with_paths(tree))
+
+
+def arrays_by_path(tree: Any) -> dict[str, Any]:
+    """Return the leaves of `tree` that hold numbers, keyed by path.
+
+    Raises
+    ------
+    InputError
+        As `by_path`.
+    """
+    return _unique(arrays_with_paths(tree))
+
+
+def _unique(leaves: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for path, leaf in leaves_with_paths(tree):
+    for path, leaf in leaves:
         if path in found:
             raise InputError(
                 f"{path}: two leaves have this path",
@@ -191,40 +153,38 @@ def _listify(node: dict[str, Any], empty: list[int]) -> Any:
 
 
 def fill(like: Any, leaves: Mapping[str, Any]) -> Any:
-    """Return a tree of the structure of `like` whose leaves are taken from `leaves` by path.
+    """Return a tree of the structure of `like` whose arrays are taken from `leaves` by path.
 
-    The paths of both must be equal; callers check that first and say what differs.
+    The paths of both must be equal; callers check that first and say what differs. What `like` carries
+    along beside numbers stays its own.
     """
-    return map_with_paths(lambda path, _: leaves[path], like)
+    return map_arrays(lambda path, _: leaves[path], like)
 
 
-def map_with_paths(function: Callable[[str, Any], Any], tree: Any, prefix: tuple[str, ...] = ()) -> Any:
+def map_with_paths(function: Callable[[str, Any], Any], tree: Any) -> Any:
     """Return `tree` with every leaf replaced by ``function(path, leaf)``."""
-    if tree is None:
-        return None
-    children = _children(tree)
-    if children is not None:
-        mapped = {name: map_with_paths(function, child, (*prefix, name)) for name, child in children}
-        return _rebuild_container(tree, mapped)
-    children = _custom_children(tree)
+    return _mapped(lambda path, leaf, _: function(path, leaf), tree, (), None)
+
+
+def map_arrays(function: Callable[[str, Any], Any], tree: Any) -> Any:
+    """Return `tree` with every leaf that holds numbers replaced by ``function(path, leaf)``."""
+    return _mapped(
+        lambda path, leaf, parent: leaf if is_carried(leaf, parent) else function(path, leaf), tree, (), None
+    )
+
+
+def map_carried(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Return `tree` with every leaf that is carried along replaced by ``function(leaf)``."""
+    return _mapped(
+        lambda _, leaf, parent: function(leaf) if is_carried(leaf, parent) else leaf, tree, (), None
+    )
+
+
+def _mapped(function: Callable[[str, Any, Any], Any], node: Any, prefix: tuple[str, ...], parent: Any) -> Any:
+    children = children_of(node)
     if children is None:
-        return function("/".join(prefix), tree)
-    import jax
-
-    mapped_children = [map_with_paths(function, child, (*prefix, name)) for name, child in children]
-    treedef = jax.tree_util.tree_structure(tree, is_leaf=lambda x: x is not tree)
-    return jax.tree_util.tree_unflatten(treedef, mapped_children)
-
-
-def _rebuild_container(tree: Any, mapped: Mapping[str, Any]) -> Any:
-    if isinstance(tree, Mapping):
-        items = {key: mapped[escape_key(key)] for key in tree}
-        if isinstance(tree, defaultdict):
-            return defaultdict(tree.default_factory, items)
-        return items if type(tree) is dict else type(tree)(items)  # type: ignore[call-arg]
-    if hasattr(tree, "_fields"):
-        return type(tree)(*mapped.values())
-    return type(tree)(mapped.values())
+        return function("/".join(prefix), node, parent)
+    return rebuilt(node, [_mapped(function, child, (*prefix, name), node) for name, child in children])
 
 
 def difference(a: Mapping[str, tuple[int, ...]], b: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -241,5 +201,5 @@ def _shape_text(shape: tuple[int, ...] | None) -> str:
 
 
 def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every leaf, keyed by path."""
-    return {path: tuple(np.shape(leaf)) for path, leaf in by_path(tree).items()}
+    """Return the shape of every leaf that holds numbers, keyed by path."""
+    return {path: tuple(np.shape(leaf)) for path, leaf in arrays_by_path(tree).items()}
