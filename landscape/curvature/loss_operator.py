@@ -14,10 +14,10 @@ from landscape.compute import compile_seconds, device_memory, on_device, precisi
 from landscape.curvature.products import Gradient, Programs, Resident, Streamed, programs_of
 from landscape.curvature.symmetric import SymmetricOperator
 from landscape.errors import ProblemError
-from landscape.network import Network, Subject, network_of, nudged, used_inputs
+from landscape.network import Network, Subject, differentiable, network_of, nudged, used_inputs
 from landscape.problem import Problem, stated, subset_of
 from landscape.results import read_from
-from landscape.trees import arrays_by_path, map_arrays
+from landscape.trees import arrays_by_path, check_same_architecture, map_arrays
 
 PyTree = Any
 
@@ -128,9 +128,10 @@ class CurvatureOperator(SymmetricOperator):
 
     def _on_batch(self, prepared: PyTree, vectors: Any) -> Any:
         programs, layout = self._data.programs, self.subject.layout
-        if isinstance(vectors, list):
-            return [programs.apply(prepared, row, layout=layout) for row in vectors]
-        return programs.apply_block(prepared, vectors, layout)
+        with differentiable():
+            if isinstance(vectors, list):
+                return [programs.apply(prepared, row, layout=layout) for row in vectors]
+            return programs.apply_block(prepared, vectors, layout)
 
     @staticmethod
     def _blocked(count: int) -> bool:
@@ -225,6 +226,21 @@ class CurvatureOperator(SymmetricOperator):
             **read_from({"params": self.subject.checkpoint}),
         }
 
+    def __matmul__(self, other: Any) -> Any:
+        """Return the product with a vector, a matrix of columns, or a tree like the parameters.
+
+        The product with a tree is a tree, zero at coordinates that are not free.
+
+        Raises
+        ------
+        ArchitectureMismatchError
+            If a tree has other paths or shapes than the parameters.
+        """
+        if _is_array(other):
+            return super().__matmul__(other)
+        check_same_architecture(self.subject.params, other, ("the parameters", "the tree"))
+        return self.unflatten(self.matvec(self.flatten(other)))
+
     def unflatten(self, vector: np.ndarray) -> PyTree:
         """Return the tree of a vector [dim], zero at coordinates that are not free."""
         full = self.subject.scatter(np.asarray(vector)[None])[0]
@@ -251,6 +267,13 @@ class CurvatureOperator(SymmetricOperator):
                 total += np.concatenate([part.reshape(-1) for part in parts])
         vector: np.ndarray = self.subject.gather(total[None])[0]
         return vector
+
+
+def _is_array(other: Any) -> bool:
+    """Return whether `other` is an array or nested lists of numbers, and no tree of arrays."""
+    if isinstance(other, (list, tuple)):
+        return all(isinstance(item, (list, tuple, int, float)) and _is_array(item) for item in other)
+    return hasattr(other, "ndim") or isinstance(other, (int, float))
 
 
 def _added(total: np.ndarray | None, part: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ for convolutions on a CPU (inside a loop they lose their threads) and gained not
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -95,17 +96,17 @@ class GaussNewton:
 
     def prepare(self, point: Point, leaves: Leaves, batch: PyTree, weights: jax.Array) -> PyTree:
         """Linearise the model, and the gradient of the loss in its outputs."""
-        z, forward = jax.linearize(lambda x: self.outputs.model(point(x), batch), leaves)
+        z, slopes = _slopes(lambda x: self.outputs.model(point(x), batch), leaves)
 
         def total(values: jax.Array) -> jax.Array:
             return jnp.vdot(weights, self.outputs.loss(values, batch).astype(weights.dtype))
 
-        return forward, jax.linearize(jax.grad(total), z)[1]
+        return slopes, jax.linearize(jax.grad(total), z)[1]
 
     def apply(self, prepared: PyTree, tangent: Leaves) -> Leaves:
         """Push forward, curve, pull back."""
-        forward, curve = prepared
-        return _pull_back(forward, tangent, curve(forward(tangent)))
+        slopes, curve = prepared
+        return _pull_back(slopes, tangent, curve(slopes.along(tangent)))
 
 
 class EmpiricalFisher:
@@ -116,12 +117,12 @@ class EmpiricalFisher:
 
     def prepare(self, point: Point, leaves: Leaves, batch: PyTree, weights: jax.Array) -> PyTree:
         """Linearise the losses of all examples."""
-        return jax.linearize(lambda x: self.loss(point(x), batch).astype(weights.dtype), leaves)[1], weights
+        return _slopes(lambda x: self.loss(point(x), batch).astype(weights.dtype), leaves)[1], weights
 
     def apply(self, prepared: PyTree, tangent: Leaves) -> Leaves:
         """Return the weighted sum of gradients times their slopes along the tangent."""
         slopes, weights = prepared
-        return _pull_back(slopes, tangent, weights * slopes(tangent))
+        return _pull_back(slopes, tangent, weights * slopes.along(tangent))
 
 
 class ModelFisher:
@@ -132,22 +133,76 @@ class ModelFisher:
 
     def prepare(self, point: Point, leaves: Leaves, batch: PyTree, weights: jax.Array) -> PyTree:
         """Linearise the model and keep its outputs."""
-        z, forward = jax.linearize(lambda x: self.outputs.model(point(x), batch), leaves)
-        return forward, z, weights
+        z, slopes = _slopes(lambda x: self.outputs.model(point(x), batch), leaves)
+        return slopes, z, weights
 
     def apply(self, prepared: PyTree, tangent: Leaves) -> Leaves:
         """Push forward, multiply by the Fisher matrix of the distribution, pull back."""
-        forward, z, weights = prepared
-        u = forward(tangent)
+        slopes, z, weights = prepared
+        u = slopes.along(tangent)
         scale = weights.reshape(-1, *(1 for _ in z.shape[1:]))
         if self.outputs.likelihood == "categorical":
             p = jax.nn.softmax(z, axis=-1)
             u = p * (u - jnp.sum(p * u, axis=-1, keepdims=True))
-        return _pull_back(forward, tangent, scale * u)
+        return _pull_back(slopes, tangent, scale * u)
 
 
-def _pull_back(forward: Callable[[Leaves], jax.Array], tangent: Leaves, cotangent: jax.Array) -> Leaves:
-    (product,) = jax.linear_transpose(forward, tangent)(cotangent)
+@dataclasses.dataclass(frozen=True)
+class _Slopes:
+    """The derivative J of a function at a point: J t along a tangent; Jᵀu by `_pull_back`.
+
+    Attributes
+    ----------
+    linear : callable
+        ``t ↦ J t``; where the function has a rule for reverse mode only (`jax.custom_vjp`), ``u ↦ Jᵀu``,
+        whose own transpose is J.
+    values : jax.ShapeDtypeStruct or None
+        Shape of the function's values in the second case.
+    """
+
+    linear: Callable[..., Any]
+    values: Any
+
+    def along(self, tangent: Leaves) -> jax.Array:
+        """Return J t."""
+        if self.values is None:
+            pushed: jax.Array = self.linear(tangent)
+        else:
+            (pushed,) = jax.linear_transpose(self.linear, self.values)((tangent,))
+        return pushed
+
+
+jax.tree_util.register_dataclass(_Slopes, ["linear"], ["values"])
+
+
+def _slopes(function: Callable[[Leaves], jax.Array], leaves: Leaves) -> tuple[jax.Array, _Slopes]:
+    """Return a function's values and its derivative at a point."""
+    values, linear = jax.linearize(function, leaves)
+    if not _reverse_only(jax.make_jaxpr(linear)(leaves)):
+        return values, _Slopes(linear, None)
+    values, pull = jax.vjp(function, leaves)
+    return values, _Slopes(pull, jax.ShapeDtypeStruct(values.shape, values.dtype))
+
+
+def _reverse_only(program: Any) -> bool:
+    """Return whether a derivative holds a place that can be transposed and not evaluated.
+
+    Such a place stands for a function with a rule for reverse mode only; jax raises when it compiles one.
+    """
+    program = getattr(program, "jaxpr", program)
+    if isinstance(program, (list, tuple)):
+        return any(_reverse_only(part) for part in program)
+    return any(
+        equation.primitive.name == "custom_lin" or any(map(_reverse_only, equation.params.values()))
+        for equation in getattr(program, "eqns", ())
+    )
+
+
+def _pull_back(slopes: _Slopes, tangent: Leaves, cotangent: jax.Array) -> Leaves:
+    if slopes.values is None:
+        (product,) = jax.linear_transpose(slopes.linear, tangent)(cotangent)
+    else:
+        (product,) = slopes.linear(cotangent)
     pulled: Leaves = product
     return pulled
 

@@ -70,8 +70,12 @@ class SymmetricOperator:
         """Return the products [dim, b] with the columns of `vectors` [dim, b]."""
         return self.rows(np.ascontiguousarray(self._checked(vectors, 2).T)).T
 
-    def __matmul__(self, other: Any) -> np.ndarray:
+    def __matmul__(self, other: Any) -> Any:
         return self.matvec(other) if np.ndim(other) == 1 else self.matmat(other)
+
+    def __call__(self, other: Any) -> Any:
+        """Return the product, as ``operator @ other`` does."""
+        return self @ other
 
     def _checked(self, vector: Any, axes: int) -> np.ndarray:
         array = np.asarray(vector)

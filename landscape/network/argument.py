@@ -99,6 +99,14 @@ def differentiable() -> Iterator[None]:
         raise
     except (TypeError, ValueError, NotImplementedError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
+        if "custom_vjp" in str(error):
+            raise ProblemError(
+                "loss: a part of it has a rule for reverse mode only (custom_vjp); this needs forward mode",
+                expected="a loss that jax can differentiate again",
+                got=lines[0][:200],
+                hint="Measures of gradients work: fisher(labels='data'), sharpness, barriers, surfaces. For "
+                "the others write the rule with jax.custom_jvp.",
+            ) from error
         raise ProblemError(
             "loss: cannot be differentiated as this matrix needs",
             expected="a loss that jax can differentiate, twice for a Hessian",

@@ -21,6 +21,12 @@ from landscape.errors import CodeRefusedError, ConfigurationError
 
 
 def load_function(spec: str, *, option: str) -> Callable[..., Any]:
+    """Return the function that a name means; see `load_named`."""
+    found: Callable[..., Any] = load_named(spec, option=option)
+    return found
+
+
+def load_named(spec: str, *, option: str, ready: type | None = None) -> Any:
     """Return the function that ``package.module:function`` or ``path/file.py:function`` names.
 
     Parameters
@@ -30,6 +36,8 @@ def load_function(spec: str, *, option: str) -> Callable[..., Any]:
         that lies there by chance never shadows one.
     option : str
         What the user calls it, for messages.
+    ready : type, optional
+        What such a function returns; an object of this type may stand in the function's place.
 
     Raises
     ------
@@ -46,6 +54,8 @@ def load_function(spec: str, *, option: str) -> Callable[..., Any]:
     from_file = target.endswith(".py")
     module = _module_from_file(Path(target), option) if from_file else _module_by_name(target, option)
     function = getattr(module, attribute, None)
+    if ready is not None and isinstance(function, ready):
+        return function
     if not callable(function):
         if hasattr(module, attribute):
             raise ConfigurationError(
@@ -59,8 +69,7 @@ def load_function(spec: str, *, option: str) -> Callable[..., Any]:
             f"{option} {spec}: {target} has no function {attribute!r}",
             hint=f"Did you mean {near[0]!r}?" if near else "Define it, or name another.",
         )
-    found: Callable[..., Any] = function
-    return found
+    return function
 
 
 def load_allowed_function(spec: str, *, option: str, allowed: Iterable[str]) -> Callable[..., Any]:

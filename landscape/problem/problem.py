@@ -375,6 +375,14 @@ def _not_a_function(what: str, expected: str, got: object) -> ProblemError:
 
 
 def _one_value_each(name: str, values: Any, count: int) -> jax.Array:
+    if isinstance(values, (tuple, list, Mapping)):
+        raise ProblemError(
+            f"{name}: returned several things, and the per-example values alone are wanted",
+            expected=f"an array of shape ({count},) for a batch of {count}",
+            got=f"a {type(values).__name__} of {len(values)}",
+            hint="For a function that returns (loss, aux) give lambda params, batch: function(params, "
+            "batch)[0]. What aux holds per example can be a metric.",
+        )
     shape = tuple(jnp.shape(values))
     if shape != (count,):
         raise ProblemError(

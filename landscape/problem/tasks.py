@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from landscape.errors import ConfigurationError, InputError
 from landscape.files import dump_json
-from landscape.problem.functions import load_function
+from landscape.problem.functions import load_named
 from landscape.trees import leaves_with_paths
 
 if TYPE_CHECKING:
@@ -192,9 +192,10 @@ def _called(item: Any, position: int) -> str:
 
 
 def load_problem(spec: str) -> Problem:
-    """Call the function that ``package.module:function`` or ``path/file.py:function`` names.
+    """Return the problem that ``package.module:name`` or ``path/file.py:name`` means.
 
-    The function may return a Problem, or what training takes: a tuple of which it is the first item.
+    The name is a Problem, or a function that is called without arguments. The function may return a
+    Problem, or what training takes: a tuple of which it is the first item.
 
     The working folder is searched last, after every installed package, so that a file that lies
     there by chance never shadows one.
@@ -208,7 +209,8 @@ def load_problem(spec: str) -> Problem:
     """
     from landscape.problem.problem import Problem
 
-    found = load_function(spec, option="--problem")()
+    named = load_named(spec, option="--problem", ready=Problem)
+    found = named if isinstance(named, Problem) else named()
     problem = found[0] if isinstance(found, tuple) and len(found) in (2, 3) else found
     if not isinstance(problem, Problem):
         raise InputError(
@@ -234,7 +236,8 @@ def load_trainable(spec: str) -> tuple[Problem, Callable[[int], Any], Any]:
     """
     from landscape.problem.problem import Problem
 
-    found = load_function(spec, option="--problem")()
+    named = load_named(spec, option="--problem", ready=Problem)
+    found = named if isinstance(named, Problem) else named()
     parts = found if isinstance(found, tuple) and len(found) in (2, 3) else (found, None)
     if not isinstance(parts[0], Problem) or not callable(parts[1]):
         raise InputError(
