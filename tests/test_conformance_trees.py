@@ -231,7 +231,9 @@ def numbers(problem: Problem, params: Any, other: Any) -> dict[str, np.ndarray]:
         "gauss_newton": landscape.gauss_newton(problem, params).dense(),
         "fisher": landscape.fisher(problem, params).dense(),
         "gradient": operator.gradient(),
-        "line": landscape.loss_line(problem, params, x=(-0.5, 0.5, 5), num_lines=1).losses["train"]["loss"],
+        "line": landscape.loss_line(
+            problem, params, x=(-0.5, 0.5, 5), num_lines=1, batch_stats="keep"
+        ).losses["train"]["loss"],
         "flatness": [record["value"] for record in flatness.records],
     }
     return {name: np.asarray(value, np.float64) for name, value in found.items()}

@@ -81,7 +81,7 @@ class Layout:
         """Return the leaves by path; leading axes of `vector` [..., size] stay in front."""
         leading = vector.shape[:-1]
         return {
-            path: vector[..., where].reshape(*leading, *shape)
+            path: vector[..., where].reshape((*leading, *shape))
             for (path, where), shape in zip(self.slices.items(), self.shapes, strict=True)
         }
 
