@@ -23,6 +23,7 @@ from landscape.problem.outputs import Outputs
 from landscape.problem.probing import probe, users_errors
 from landscape.problem.recomputing import recomputed
 from landscape.problem.splits import STREAM_HINT, Split, Stream, make_split, resembles_batches
+from landscape.problem.values import one_value_each
 from landscape.trees import opened, sealed
 
 __all__ = ["Metric", "Outputs", "Problem", "Stream"]
@@ -336,7 +337,7 @@ class Problem:
         count = jax.tree.leaves(batch)[0].shape[0]
         functions = {"loss": self.loss, **{key: metric.fn for key, metric in self.metrics.items()}}
         given = opened(params)
-        return {key: _one_value_each(key, fn(given, batch), count) for key, fn in functions.items()}
+        return {key: one_value_each(key, fn(given, batch), count) for key, fn in functions.items()}
 
     def _gather_and_evaluate(
         self, params: PyTree, arrays: PyTree, start: jax.Array, *, batch_size: int
@@ -372,29 +373,6 @@ def _as_metric(key: str, value: Metric | MetricFunction) -> Metric:
 def _not_a_function(what: str, expected: str, got: object) -> ProblemError:
     hint = "Give the function itself, not what it returns."
     return ProblemError(what, expected=expected, got=repr(got)[:80], hint=hint)
-
-
-def _one_value_each(name: str, values: Any, count: int) -> jax.Array:
-    if isinstance(values, (tuple, list, Mapping)):
-        raise ProblemError(
-            f"{name}: returned several things, and the per-example values alone are wanted",
-            expected=f"an array of shape ({count},) for a batch of {count}",
-            got=f"a {type(values).__name__} of {len(values)}",
-            hint="For a function that returns (loss, aux) give lambda params, batch: function(params, "
-            "batch)[0]. What aux holds per example can be a metric.",
-        )
-    shape = tuple(jnp.shape(values))
-    if shape != (count,):
-        raise ProblemError(
-            f"{name}: must give one value an example",
-            expected=f"shape ({count},) for a batch of {count}",
-            got=f"shape {shape}",
-            hint="Return the per-example values; the mean over examples is taken for you.",
-        )
-    array = jnp.asarray(values)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        array = array.astype(jnp.result_type(float))
-    return array
 
 
 def _positive(value: int) -> int:
