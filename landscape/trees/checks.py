@@ -72,7 +72,7 @@ def check_std(std: Any, where: str, *, allow_nonfinite: bool = False) -> None:
     InputError
         Naming `where`, the first path and the count.
     """
-    for path, leaf in leaves_with_paths(std):
+    for path, leaf in arrays_with_paths(std):
         array = np.asarray(leaf, np.float64)
         known = np.isfinite(array)
         bad = int(np.count_nonzero((array < 0) | (~known & (not allow_nonfinite))))
