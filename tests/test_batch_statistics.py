@@ -225,3 +225,20 @@ def test_collections_types_and_names_of_statistics_are_recognised() -> None:
     # A posterior's own mean and variance are weights.
     assert statistics_paths({"posterior": {"mean": one, "var": one}}) == []
     assert statistics_paths({"params": {"w": one}}) == []
+
+
+def test_the_users_own_function_is_traced_once_for_all_points() -> None:
+    traces = []
+
+    def update(point: Any, batch: Any) -> Any:
+        traces.append(1)
+        return {"mean": (batch[0] @ point[0]["w"]).mean(0)}
+
+    own = Problem(
+        lambda point, batch: batch[0] @ point[0]["w"] - point[1]["mean"], train=(X, Y), update_stats=update
+    )
+    for seed in range(3):
+        params = {"w": np.random.default_rng(seed).standard_normal(4).astype(np.float32)}
+        found = own.recompute_stats(params, {"mean": np.float32(0)})
+        assert float(found["mean"]) == pytest.approx(float((X @ params["w"]).mean()), rel=1e-4, abs=1e-5)
+    assert len(traces) == 1

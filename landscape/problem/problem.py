@@ -21,7 +21,7 @@ from landscape.compute import device_memory, on_device, precision, program
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.problem.outputs import Outputs
 from landscape.problem.probing import probe, users_errors
-from landscape.problem.recomputing import recomputed
+from landscape.problem.recomputing import program_of, recomputed
 from landscape.problem.splits import STREAM_HINT, Split, Stream, make_split, resembles_batches
 from landscape.problem.values import one_value_each
 from landscape.trees import opened, sealed
@@ -309,7 +309,7 @@ class Problem:
             )
         size = self.resolve_batch_size("train", batch_size)
         found, self._stats_checked = recomputed(
-            self.update_stats,
+            self._update,
             (params, batch_stats),
             lambda: self._split("train").batches(size),
             checked=self._stats_checked,
@@ -328,6 +328,11 @@ class Problem:
     @functools.cached_property  # not before it is needed: asking for the device would start it
     def _program(self) -> Any:
         return program(self._values)
+
+    @functools.cached_property
+    def _update(self) -> Any:
+        given = self.update_stats
+        return given if given is None or hasattr(given, "over") else program_of(given)
 
     @functools.cached_property
     def _gathered(self) -> Any:

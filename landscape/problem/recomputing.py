@@ -20,6 +20,14 @@ Batches = Callable[[], Iterable[tuple[PyTree, int]]]
 _RELATIVE = 1e-3
 
 
+def program_of(update: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """Return the program ``(params, stats, batch) -> stats`` of an `update_stats`; made once per problem."""
+    found: Callable[..., PyTree] = program(
+        lambda params, stats, batch: update((opened(params), opened(stats)), batch)
+    )
+    return found
+
+
 def recomputed(
     update: Callable[..., PyTree], point: PyTree, batches: Batches, *, checked: bool
 ) -> tuple[PyTree, bool]:
@@ -28,7 +36,8 @@ def recomputed(
     Parameters
     ----------
     update : callable
-        The problem's `update_stats`; one with a method ``over`` computes over all batches by itself.
+        The program of the problem's `update_stats`, or an object with a method ``over``, which computes over
+        all batches by itself.
     point : pytree
         The pair ``(params, batch_stats)``.
     batches : callable
@@ -45,13 +54,12 @@ def recomputed(
     if over is not None:
         return over(point, batches), True
     params, stats = sealed(point[0]), sealed(point[1])
-    step = program(lambda params, stats, batch: update((opened(params), opened(stats)), batch))
     total: dict[str, np.ndarray] = {}
     examples = 0
     for batch, count in batches():
-        part = arrays_by_path(step(params, stats, batch))
+        part = arrays_by_path(update(params, stats, batch))
         if not checked:
-            checked = _check_independent(part, arrays_by_path(step(params, _other(stats), batch)))
+            checked = _check_independent(part, arrays_by_path(update(params, _other(stats), batch)))
         for path, value in part.items():
             wide = np.asarray(value, np.float64) * count
             total[path] = total[path] + wide if path in total else wide
