@@ -34,6 +34,7 @@ class Calls(list[dict[str, Any]]):
 
     status = "ok"
     value: float | None = 0.25
+    page: Any = None
     digests: Any = {"a": "1", "b": "2", "data": {"train": "3"}}  # noqa: RUF012  replaced, never changed
 
 
@@ -54,7 +55,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
             provenance={"seed": options["seed"], "digests": calls.digests},
         )
 
-    def page(result: Result, path: Path, **_: Any) -> list[Path]:
+    def page(result: Result, path: Path, **options: Any) -> list[Path]:
+        calls.page = options
         path.write_text("page", encoding="utf-8")
         return [path]
 
@@ -127,6 +129,32 @@ def test_every_output_is_written_and_named_although_not_trustworthy(
         assert f"wrote {name}" in said.err
     assert json.loads(Path("x.json").read_text(encoding="utf-8"))["status"] == "incomplete"
     assert load_result("x.h5").status == "incomplete"
+
+
+def test_names_and_title_reach_the_page_and_not_the_stored_result(calls: Calls) -> None:
+    given = ["--names", "dense", "--names", "sparse", "--title", "Mine"]
+    assert run(["barrier", "a.h5", "b.h5", *given, "-o", "x.html", "-o", "x.h5", "-q"]) == 0
+    assert (calls.page["labels"], calls.page["title"]) == (("dense", "sparse"), "Mine")
+    stored = load_result("x.h5")
+    assert stored.endpoints == ["a.h5", "b.h5"]
+    assert not {"labels", "title"} & set(stored.config["command"]["options"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--names one -o x.html", "not one per network"),
+        ("--names one --names one -o x.html", "different names"),
+        ("--names one --names two -o x.h5", "an output that shows it"),
+        ("--title Mine", "an output that shows it"),
+    ],
+)
+def test_names_that_no_page_can_show_are_refused_before_computing(
+    given: str, message: str, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["barrier", "a.h5", "b.h5", *given.split()]) == 2
+    assert message in capsys.readouterr().err
+    assert not calls
 
 
 @pytest.mark.parametrize("name", ["x.h5", "x.html", "x.json"])

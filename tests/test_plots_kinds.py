@@ -20,16 +20,17 @@ from flatness_results import a_measure, a_table
 from hypothesis import given, strategies as st
 from plot_samples import a_barrier, a_spectral_table, a_sweep, some_layers, some_levels, some_pairs
 
+from landscape import Problem, loss_surface
 from landscape.connectivity.barrier import Barrier
 from landscape.errors import InputError, MissingDependencyError, OutputExistsError
-from landscape.plots import Page, density_figure, figure_of, page_of, sweep_figure, write_csv
+from landscape.plots import Page, density_figure, figure_of, page_of, sweep_figure, write_csv, write_image
 from landscape.plots.connectivity.barrier import barrier_figure
 from landscape.plots.curvature.densities import density_panels
 from landscape.plots.curvature.sweep import sweep_figures
 from landscape.plots.flatness.figures import curve_figure, networks_figure, sweep_of
 from landscape.plots.flatness.page import flatness_page
 from landscape.plots.flatness.ranks import correlation_figure
-from landscape.plots.names import WIDTH, short_names
+from landscape.plots.names import WIDTH, names_of, renamed, short_names
 from landscape.plots.points import COLUMNS, points_of
 from landscape.plots.tables import figure_rows
 from landscape.plots.theme import COLORS, DARK, caption_of, style_of
@@ -187,6 +188,39 @@ def test_networks_of_a_table_can_be_renamed() -> None:
     html = page_of(table, names=["before", "after"]).html(plotlyjs="cdn")
     assert "before</td>" in html
     assert "level-1.h5</td>" in html
+
+
+def test_networks_of_a_plane_can_be_renamed_with_their_directions() -> None:
+    given = [{"w": np.array(row, np.float32)} for row in ([0.0, 0.0], [1.0, 0.0], [0.0, 2.0])]
+    problem = Problem(lambda params, batch: (batch * params["w"]).sum(-1), train=np.ones((4, 2), np.float32))
+    plane = loss_surface(
+        problem, given, directions="checkpoints", x=(0, 1, 3), y=(0, 1, 3), names=["a.h5", "b.h5", "c.h5"]
+    )
+    assert names_of(plane) == ["a.h5", "b.h5", "c.h5"]
+    mine = renamed(plane, ["dense", "sparse", "other"])
+    assert mine.direction_names == ("from dense to sparse", "towards other, orthogonal to it")
+    assert (mine.origin, list(mine.anchors)) == ("dense", ["dense", "sparse", "other"])
+    assert [mine.anchors["other"], plane.origin] == [plane.anchors["c.h5"], "a.h5"]
+    assert "sparse" in page_of(plane, names=["dense", "sparse", "other"]).html(plotlyjs="cdn")
+
+
+def test_a_picture_takes_a_title_and_leaves_its_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+
+    def to_image(figure: go.Figure, **_: Any) -> bytes:
+        drawn.append(figure.layout.title.text)
+        return b"picture"
+
+    monkeypatch.setitem(sys.modules, "kaleido", SimpleNamespace())
+    monkeypatch.setattr(go.Figure, "to_image", to_image)
+    figure = figure_of(a_stored_barrier())
+    own = figure.layout.title.text
+    write_image(figure, tmp_path / "a.png", title="<b>Mine</b>")
+    write_image(figure, tmp_path / "b.png")
+    assert drawn == ["&lt;b&gt;Mine&lt;/b&gt;", own]
+    assert figure.layout.title.text == own
 
 
 # -- rows ---------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import click
 from cli.shared import devices, own_problem, stored, writing
 from cli.shared.frame import Outcome, Session
 from cli.shared.text import aligned, cell, strict
+from landscape.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from landscape.compute import Progress
@@ -23,7 +24,7 @@ Measure = Callable[[Any, list[Any], "Progress"], "Result"]
 # Takes the problem and the checkpoints; says how long measuring them takes, and how much memory.
 Forecast = Callable[[Any, list[Any]], "Estimate"]
 # Options that say where and how a result is written; all others say what is computed.
-HANDLING = ("config_file", "outputs", "plotlyjs", "device", "force", "dry_run")
+HANDLING = ("config_file", "outputs", "labels", "title", "plotlyjs", "device", "force", "dry_run")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,12 +39,18 @@ class Request:
         The networks.
     options : dict
         What says what is computed: stored with the result, and taken up again by ``--config``.
+    labels : tuple of str
+        What pages and pictures call the networks; empty for short names of the files.
+    title : str, optional
+        Of pages and pictures.
     """
 
     command: str
     checkpoints: tuple[Path, ...]
     options: dict[str, Any]
     outputs: tuple[Path, ...]
+    labels: tuple[str, ...]
+    title: str | None
     plotlyjs: str
     device: str
     force: bool
@@ -75,6 +82,14 @@ def requested(
 def prepare(request: Request) -> None:
     """Refuse outputs that could not be written, and set the device up, before anything is loaded."""
     writing.check(request.outputs, force=request.force, inputs=request.checkpoints)
+    writing.check_labels(request.outputs, request.labels, request.title)
+    if request.labels and len(request.labels) != len(set(request.checkpoints)):
+        raise ConfigurationError(
+            "--names: not one per network",
+            expected=str(len(set(request.checkpoints))),
+            got=f"{len(request.labels)}: {', '.join(request.labels)}",
+            hint="Give --names once per file, in their order.",
+        )
     devices.configure(request.device)
 
 
@@ -101,12 +116,9 @@ def answered(session: Session, request: Request, measure: Measure, *, forecast: 
 
 def _written(result: Result, request: Request) -> list[Path]:
     """Write every output; return every file written."""
-    plotlyjs, force = request.plotlyjs, request.force
-    return [
-        file
-        for path in request.outputs
-        for file in writing.write_result(result, path, plotlyjs=plotlyjs, force=force)
-    ]
+    handling = ("plotlyjs", "force", "labels", "title")
+    how = {key: getattr(request, key) for key in handling}
+    return [file for path in request.outputs for file in writing.write_result(result, path, **how)]
 
 
 def outcome_of(result: Result, written: list[Path]) -> Outcome:

@@ -202,12 +202,15 @@ output_files = click.option(
 
 names = click.option(
     "--names",
+    "labels",
     multiple=True,
     metavar="NAME",
     show_default="the files, by what tells them apart",
-    help="What a network is called on pages; repeatable, in the order of the files.",
+    help="What a network is called on pages and pictures; repeatable, in the order of the files.",
 )
-title = click.option("--title", metavar="TEXT", show_default="by the kind", help="Title of the page.")
+title = click.option(
+    "--title", metavar="TEXT", show_default="by the kind", help="Title of the page or picture."
+)
 
 
 def checkpoints(metavar: str) -> Callable[[F], F]:
@@ -218,14 +221,15 @@ def checkpoints(metavar: str) -> Callable[[F], F]:
 # The groups of an analysis: which part of the network, how the loss is evaluated, what becomes of the result.
 subspace = group(mask, where, examples)
 evaluation = group(split, seed, batch_size, dtype, problem, allow_nonfinite)
+labels = group(names, title)
 results = group(
     config("A stored result (.h5): the options and files not given here are taken from it."),
     output_files,
+    labels,
     plotlyjs,
     device,
     force,
     dry_run,
 )
-labels = group(names, title)
 # The groups of a training command: where the run is, and how it goes on.
 training = group(set_values, problem, allow_code, resume, dry_run, device)

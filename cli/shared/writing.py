@@ -76,14 +76,23 @@ def _check_place(path: Path, force: bool) -> None:
         )
 
 
-def write_result(result: Result, path: Path, *, plotlyjs: str, force: bool) -> list[Path]:
+def write_result(
+    result: Result,
+    path: Path,
+    *,
+    plotlyjs: str,
+    force: bool,
+    labels: Sequence[str] = (),
+    title: str | None = None,
+) -> list[Path]:
     """Write a result in the form that the suffix of `path` names; return every file written.
 
-    Names of files in it are relative to the folder of `path`.
+    Names of files in it are relative to the folder of `path`. `labels` and `title` are of pages and pictures:
+    what is read again keeps the names of the files.
     """
     result = result.relative_to(path.parent)
     if path.suffix == ".html":
-        return write_page(result, path, plotlyjs=plotlyjs, force=force)
+        return write_page(result, path, plotlyjs=plotlyjs, force=force, labels=labels, title=title)
     if path.suffix == ".h5":
         result.save(path, force=force)
     elif path.suffix == ".json":
@@ -93,17 +102,46 @@ def write_result(result: Result, path: Path, *, plotlyjs: str, force: bool) -> l
 
         write_csv(result, path, force=force)
     else:
-        from landscape.plots import figure_of, write_image
+        from landscape.plots import figure_of, renamed, write_image
 
-        write_image(figure_of(result), path, force=force)
+        write_image(figure_of(renamed(result, labels) if labels else result), path, force=force, title=title)
     return [path]
 
 
-def write_page(result: Result, path: Path, *, plotlyjs: str, force: bool) -> list[Path]:
+def write_page(
+    result: Result,
+    path: Path,
+    *,
+    plotlyjs: str,
+    force: bool,
+    labels: Sequence[str] = (),
+    title: str | None = None,
+) -> list[Path]:
     """Write the page of one result: its figure, its numbers, where they come from."""
     from landscape.plots import page_of
 
-    return page_of(result).write(path, plotlyjs=plotlyjs, force=force)
+    return page_of(result, names=labels or None, title=title).write(path, plotlyjs=plotlyjs, force=force)
+
+
+def check_labels(outputs: Sequence[Path], labels: Sequence[str], title: str | None) -> None:
+    """Refuse names and titles that no output shows, and two networks of one name.
+
+    Raises
+    ------
+    ConfigurationError
+        With the output to add.
+    """
+    if not labels and title is None:
+        return
+    if not any(path.suffix in (".html", *IMAGES) for path in outputs):
+        raise ConfigurationError(
+            "--names" if labels else "--title",
+            expected=f"an output that shows it: {', '.join(('.html', *IMAGES))}",
+            got=", ".join(map(str, outputs)) or "no output",
+            hint="Add, for instance, -o result.html",
+        )
+    if len(set(labels)) < len(labels):
+        raise ConfigurationError("--names", expected="different names", got=", ".join(labels))
 
 
 def write_text(path: Path, text: str, *, force: bool) -> None:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from landscape.plots.figures import (
         figure_of as figure_of,
     )
+    from landscape.plots.names import (
+        renamed as renamed,
+    )
     from landscape.plots.page import (
         Page as Page,
     )
@@ -38,6 +41,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "figures": ("figure_of",),
+        "names": ("renamed",),
         "page": ("Page",),
         "report": (
             "page_of",

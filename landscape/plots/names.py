@@ -55,6 +55,8 @@ def names_of(result: Any) -> list[str]:
     given = list(endpoints.values() if isinstance(endpoints, Mapping) else endpoints)
     for field in ("records", "networks"):
         given += [entry.get("name") for entry in getattr(result, field, ()) if isinstance(entry, Mapping)]
+    for field in ("anchors", "names"):
+        given += list(getattr(result, field, ()) or ())
     return list(dict.fromkeys(str(name) for name in given if name is not None))
 
 
@@ -88,8 +90,33 @@ def renamed(result: Any, names: Sequence[str]) -> Any:
     for field in ("records", "networks", "curves"):
         entries = getattr(result, field, None)
         if entries is not None and all(isinstance(e, Mapping) and "name" in e for e in entries):
-            changes[field] = [{**e, "name": new.get(str(e["name"]), e["name"])} for e in entries]
-    return dataclasses.replace(result, **changes)
+            renewed = [{**e, "name": new.get(str(e["name"]), e["name"])} for e in entries]
+            changes[field] = type(entries)(renewed)
+    return dataclasses.replace(result, **changes, **_on_a_plane(result, new))
+
+
+def _on_a_plane(result: Any, new: Mapping[str, str]) -> dict[str, Any]:
+    """Return the renamed fields of a line, a plane or a trajectory."""
+    known = {field.name for field in dataclasses.fields(result)}
+    changes: dict[str, Any] = {}
+    if "anchors" in known:
+        changes["anchors"] = {new[str(name)]: place for name, place in result.anchors.items()}
+        changes["origin"] = new[str(result.origin)]
+        changes["direction_names"] = tuple(_direction(name, new) for name in result.direction_names)
+    if "names" in known:
+        changes["names"] = type(result.names)(new[str(name)] for name in result.names)
+    return changes
+
+
+def _direction(name: str, new: Mapping[str, str]) -> str:
+    """Return the renamed text of a direction between networks; of any other the text as it is."""
+    for old, called in new.items():
+        if name == f"towards {old}, orthogonal to it":
+            return f"towards {called}, orthogonal to it"
+        for other in new:
+            if name == f"from {old} to {other}":
+                return f"from {called} to {new[other]}"
+    return name
 
 
 def _without_suffix(names: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from landscape.plots import files
 from landscape.plots.page import Page
 from landscape.plots.points import COLUMNS, points_of
 from landscape.plots.tables import csv_text
+from landscape.plots.text import label
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -79,8 +80,28 @@ def write_csv(result: Any, path: str | Path, *, force: bool = False) -> Path:
     return files.write_text(path, csv_text(list(COLUMNS), rows))
 
 
-def write_image(figure: go.Figure, path: str | Path, *, force: bool = False, scale: float = 2.0) -> Path:
+def write_image(
+    figure: go.Figure,
+    path: str | Path,
+    *,
+    force: bool = False,
+    scale: float = 2.0,
+    title: str | None = None,
+) -> Path:
     """Write a figure as a still picture: PNG, SVG, PDF, JPEG or WebP by the suffix of `path`.
+
+    Parameters
+    ----------
+    figure : plotly Figure
+        Left as it is.
+    path : path
+        The picture.
+    force : bool
+        Whether a file that is there may be replaced.
+    scale : float
+        Pixels of a PNG, JPEG or WebP per pixel of the figure.
+    title : str, optional
+        Plain text; the default is the title of the figure.
 
     Raises
     ------
@@ -98,6 +119,9 @@ def write_image(figure: go.Figure, path: str | Path, *, force: bool = False, sca
         raise InputError(
             f"{path}: unknown kind of picture", expected=", ".join(f".{name}" for name in _IMAGES)
         )
+    if title is not None:
+        figure = type(figure)(figure)
+        figure.update_layout(title_text=label(title))
     return files.write_bytes(path, _image(figure, kind, scale))
 
 

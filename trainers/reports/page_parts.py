@@ -56,7 +56,7 @@ def accuracy_cards(run: Run) -> list[tuple[str, str, str]]:
 
     def as_text(level: int) -> str:
         mean, interval = run.score(method, level) or (float("nan"), None)
-        scale, digits, unit = (100, ".1f", "\u00a0%") if run.headline[1] == "accuracy" else (1, ".4g", "")
+        scale, digits, unit = (100, ".1f", " %") if run.headline[1] == "accuracy" else (1, ".4g", "")
         ends = "" if interval is None else f" [{', '.join(f'{scale * end:{digits}}' for end in interval)}]"
         return f"{scale * mean:{digits}}{ends}{unit}"
 
