@@ -362,7 +362,7 @@ def test_a_score_and_an_optimiser_of_ones_own(tmp_path: Path) -> None:
     adam = train_tickets(config, tmp_path / "adam", allow_code=allowed)
     assert loaded(adam, "mine", 0, 0).digest != loaded(found, "mine", 0, 0).digest
     wrong = small("methods=['mine']", table.replace("late", "short"), "seeds=[0]", "pruning.levels=2")
-    with pytest.raises(ConfigurationError, match="must give one score a weight"):
+    with pytest.raises(ConfigurationError, match="must give one score per weight"):
         train_tickets(wrong, tmp_path / "wrong", allow_code=allowed)
 
 

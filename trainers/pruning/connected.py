@@ -1,4 +1,16 @@
-"""Random masks in which every weight lies on a path from an input to an output."""
+"""Random masks in which every weight lies on a path from an input to an output.
+
+A uniformly random mask of a sparse network leaves many weights on no path, so that it has fewer
+effective weights than it counts. This control has exactly `keep` of them:
+
+1. draw a random order of the prunable weights; its starts are nested masks;
+2. bisect for the longest start whose effective part (`trainers.pruning.paths`) has at most `keep`
+   weights, and take that part;
+3. while weights are missing: if the mask is empty, add a random path;
+4. else, if enough free places lie between units that are connected already, fill random ones of them:
+   every such weight is on a path at once;
+5. else connect a random further unit, with one weight in and one out, and go on with 4.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +49,7 @@ def connected_mask(
     if keep < len(chain):
         raise MaskError(
             "connected mask: too few weights for a path from an input to an output",
-            expected=f"at least {len(chain)}, one a layer",
+            expected=f"at least {len(chain)}, one per layer",
             got=f"{keep}",
             hint="Fewer levels.",
         )
@@ -57,7 +69,7 @@ def _largest_fitting(order: np.ndarray, keep: int, layout: Layout, chain: Sequen
         return effective_mask(mask, layout, chain)
 
     low, high = 0, len(order)
-    while low < high:  # more weights never take a weight off its path
+    while low < high:  # bisection is right: more weights never take a weight off its path
         middle = (low + high + 1) // 2
         low, high = (middle, high) if effective(middle).sum() <= keep else (low, middle - 1)
     return effective(low)
@@ -125,7 +137,7 @@ class _Grown:
         dead: list[Unit] = [
             (level, int(unit))
             for level, units in enumerate(alive)
-            for unit in np.flatnonzero(~units)
+            for unit in np.flatnonzero(~units)  # a hidden unit with one weight would be on no path
             if level in (0, last) or missing > 1
         ]
         if not dead:

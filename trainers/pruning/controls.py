@@ -1,7 +1,8 @@
-"""Controls: tickets of which one thing is changed, to see whether it mattered.
+"""Controls: tickets with one thing changed, to see whether it mattered.
 
 Each takes a ticket's mask and initialisation and returns them changed; all are functions of
-`mask_seed`.
+`mask_seed`. Frankle & Carbin 2019 compare with another initialisation, Lange & Sprekeler 2023 with
+permuted weights and masks of a layer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _REINITIALISED, _WEIGHTS, _MASK, _LAYERS, _CONNECTED = range(5)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ControlInputs:
-    """What a control works on.
+    """The ticket that a control changes, and its surroundings.
 
     Attributes
     ----------

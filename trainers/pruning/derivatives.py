@@ -1,4 +1,13 @@
-"""Derivatives that data-dependent scores need, on the flat vector of a problem."""
+"""Derivatives that SNIP, GraSP and SynFlow need, on the flat vector of a problem.
+
+1. Draw `num_examples` training examples without replacement, fixed by the seed.
+2. Gradient g of their mean loss, by reverse mode.
+3. Hessian-vector products H d by forward over reverse mode (Pearlmutter 1994).
+4. For SynFlow the gradient of the summed outputs for one input of ones (Tanaka et al. 2020).
+
+All of it is float64: scores of weights that matter equally would else be ranked by rounding errors,
+and one mask would depend on the device.
+"""
 
 from __future__ import annotations
 

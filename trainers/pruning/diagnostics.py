@@ -1,4 +1,4 @@
-"""What masks and scores say beside the accuracy: densities, paths, overlaps, rank correlations."""
+"""Diagnostics of masks and scores: densities, weights on paths, overlaps, rank correlations."""
 
 from __future__ import annotations
 

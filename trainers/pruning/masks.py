@@ -1,8 +1,10 @@
 """Masks with exact counts.
 
-Masks are bool vectors in the order of a `landscape.trees.layout.Layout`: escaped path ascending, then C
+Masks are bool vectors in the order of a `landscape.trees.Layout`: escaped path ascending, then C
 order. One stable sort in that order makes the count exact and ties independent of how the parameter
-tree was built.
+tree was built. One pruning takes three steps: refuse what has no order (NaN, or fewer weights alive than
+are to be kept); rank the surviving prunable weights by score, ties in the order of the layout; keep the
+first `keep`, and everything that may not be pruned.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ def keep_highest(
         raise MaskError(
             "pruning: more weights asked for than are left", expected=f"{keep} or more", got=f"{alive.sum()}"
         )
+    # NaN sort last: without this refusal a diverged network would lose its weights without a word.
     unusable = alive & np.isnan(scores)
     if unusable.any():
         raise MaskError(

@@ -1,8 +1,14 @@
 """Paths through sparse networks: which surviving weights connect an input with an output.
 
 A weight counts for the function of a network only if it lies on a path of surviving weights from an
-input to an output. Networks are described as chains of layers; convolutions count by channel, as if
-all places of an image were alike (borders, where kernels overhang, are not looked at).
+input to an output ("effective sparsity", Vysogorets & Kempe 2023, arXiv 2107.02306). Networks are
+described as chains of layers; convolutions count by channel, as if all places of an image were alike
+(borders, where kernels overhang, are not looked at). `effective_mask` takes four steps:
+
+1. links: two units are linked if any weight between them survives;
+2. forward: a unit is alive if an alive unit of the level before is linked to it, the inputs all are;
+3. backward: a unit is heard if it is linked to one that is heard, the outputs all are;
+4. a weight is on a path if it survives, starts at an alive unit and ends at one that is heard.
 """
 
 from __future__ import annotations
@@ -35,9 +41,9 @@ class ChainLayer:
 
 
 def chain_faults(chain: Sequence[ChainLayer], layout: Layout) -> list[str]:
-    """Return why a chain is none of a network's kernels, in words; nothing where it is one.
+    """Return in words what is wrong with a chain of a network's kernels; an empty list if nothing is.
 
-    Every leaf with two axes or more must be in it: of a kernel beside the chain it could not be said
+    Every leaf with two or more axes must be in it: for a kernel outside the chain nobody could say
     whether its weights are on a path.
     """
     known = dict(zip(layout.paths, layout.shapes, strict=True))
@@ -75,15 +81,16 @@ def effective_mask(mask: np.ndarray, layout: Layout, chain: Sequence[ChainLayer]
     """
     leaves: Mapping[str, np.ndarray] = layout.split(np.asarray(mask, bool))
     kernels = [_by_unit(leaves[layer.path], layer.channels) for layer in chain]
-    links = [kernel.any(axis=0) for kernel in kernels]  # [in units, out units]
-    alive = [np.ones(links[0].shape[0], bool)]
+    links = [kernel.any(axis=0) for kernel in kernels]  # step 1: [in units, out units]
+    alive = [np.ones(links[0].shape[0], bool)]  # step 2
     for link in links:
         alive.append(alive[-1] @ link)
-    heard = [np.ones(links[-1].shape[1], bool)]
+    heard = [np.ones(links[-1].shape[1], bool)]  # step 3
     for link in reversed(links):
         heard.insert(0, link @ heard[0])
     result = np.zeros(mask.shape, bool)
     for layer, kernel, before, after in zip(chain, kernels, alive[:-1], heard[1:], strict=True):
+        # Step 4.
         on_path = kernel & before[None, :, None] & after[None, None, :]
         result[layout.slices[layer.path]] = on_path.reshape(-1)
     return result

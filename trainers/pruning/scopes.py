@@ -1,6 +1,18 @@
 """Scopes: among which weights scores compete, and how many each layer keeps.
 
-All of them keep exactly the count that is asked for, and never a weight that is pruned already.
+One pruning (`prune`), every scope keeping exactly the count that is asked for, and never a weight that
+is pruned already:
+
+1. "global": all surviving weights compete in one ranking. Otherwise
+2. weigh the layers: by size ("layerwise"), or by the Erdős–Rényi densities of Mocanu et al. 2018 ("er")
+   and, for convolutions, of Evci et al. 2020 ("erk");
+3. share the count in proportion to these weights; a layer whose share exceeds what it has left keeps
+   all of it, and the others share the rest, until no share is too large (`_shares`);
+4. round down, and give what is missing to the largest remainders (`layer_counts`);
+5. rank within each layer.
+
+Scores that depend on the mask are pruned in rounds (`prune_in_steps`; Tanaka et al. 2020, algorithm 1):
+for k = 1 … K score the current mask and prune it to the density ρ^(k/K).
 """
 
 from __future__ import annotations
@@ -82,13 +94,15 @@ def layer_counts(
         raise MaskError(
             "pruning: more weights asked for than are left", expected=f"{keep} or more", got=f"{alive.sum()}"
         )
+    # Step 2.
     weight = np.asarray([_WEIGHTS[scope](shapes[path]) * math.prod(shapes[path]) for path in paths])
-    wanted = _shares(weight, alive, keep)
+    wanted = _shares(weight, alive, keep)  # step 3
+    # Step 4. A share that is whole but for rounding errors would lose a weight to another layer.
     counts = np.floor(wanted + 1e-9).astype(int)
     order = sorted(range(len(paths)), key=lambda i: (-(wanted[i] - counts[i]), i))
     while int(counts.sum()) < keep:
         for i in order:
-            if int(counts.sum()) < keep and counts[i] < alive[i]:
+            if int(counts.sum()) < keep and counts[i] < alive[i]:  # a full layer has no more to keep
                 counts[i] += 1
     return {path: int(count) for path, count in zip(paths, counts, strict=True)}
 
@@ -99,6 +113,7 @@ def _shares(weight: np.ndarray, alive: np.ndarray, keep: int) -> np.ndarray:
     while True:
         rest = keep - alive[full].sum()
         open_weight = weight[~full].sum()
+        # Every layer may be full, then nothing is open: 0/0 would make all counts NaN.
         wanted = np.where(full, alive, weight * (rest / open_weight if open_weight else 0.0))
         beyond = ~full & (wanted > alive)
         if not beyond.any():
@@ -155,7 +170,7 @@ def prune_in_steps(
     start = int((mask & prunable).sum())
     for step in range(1, num_steps + 1):
         count = max(keep, math.floor(start * (keep / start) ** (step / num_steps) + 0.5))
-        if step == num_steps:
+        if step == num_steps:  # the power ends at keep but for rounding, the count must be exact
             count = keep
         mask = prune(score_of(mask), mask, prunable, keep=count, layout=layout, scope=scope)
     return mask

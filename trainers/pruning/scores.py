@@ -1,4 +1,24 @@
-"""Pruning scores: how much a weight matters. Higher is kept."""
+"""Pruning scores: how much a weight matters. Higher is kept.
+
+A score is a function of `ScoreInputs` that returns one number per weight:
+
+==========  ==================================  ========================================================
+name        score of weight i                   source
+==========  ==================================  ========================================================
+snr         |μ_i| / σ_i                         Lange & Sprekeler 2023
+magnitude   |θ_i|                               Han et al. 2015; Frankle & Carbin 2019
+movement    ½ (θ_T,i² − θ_0,i²)                 movement pruning, Sanh et al. 2020
+snip        |g_i θ_i|                           SNIP, Lee et al. 2019
+grasp       θ_i (H g)_i                         GraSP, Wang et al. 2020
+synflow     |θ_i| ∂R/∂|θ_i|                     SynFlow, Tanaka et al. 2020
+random      uniform                             the control of all of them
+==========  ==================================  ========================================================
+
+θ are the weights (μ and σ mean and standard deviation of a search distribution), g and H gradient and
+Hessian of the mean loss over some training examples, R the sum of the outputs of |θ| for an input of
+ones. The first three look at trained weights. The next three are defined at initialisation, and prune
+in one shot; SynFlow does so in many rounds of scoring and pruning (`trainers.pruning.scopes`).
+"""
 
 from __future__ import annotations
 
@@ -88,9 +108,10 @@ def snr(inputs: ScoreInputs) -> np.ndarray:
     power = {"std": 1, "variance": 2}[inputs.snr_denominator]
     size = np.abs(np.asarray(inputs.mean, np.float64))
     if inputs.std is not None:
-        # Checkpoints hold std 0 where masked; those entries are never looked at.
+        # Checkpoints hold std 0 where masked; pruning never looks at those entries, so 0/0 is no fault.
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(size / np.asarray(inputs.std, np.float64) ** power)
+    # Without v̂ there is no scale to divide by; with ones in its place this would be magnitude, unsaid.
     if inputs.second_moment is None:
         raise ConfigurationError(
             "score snr: neither a search distribution nor Adam's moments",
@@ -155,13 +176,13 @@ def synflow(inputs: ScoreInputs) -> np.ndarray:
 
 
 def random(inputs: ScoreInputs) -> np.ndarray:
-    """Return uniform scores, one draw a `mask_seed`: the masks of successive levels are nested."""
+    """Return uniform scores, one draw per `mask_seed`: the masks of successive levels are nested."""
     return np.random.default_rng([inputs.mask_seed, 0x6D61736B]).random(inputs.mean.size)
 
 
 def _given(value: T | None, name: str) -> T:
     if value is None:
-        raise ConfigurationError(f"score {name}: what it is made of is not there")
+        raise ConfigurationError(f"score {name}: its inputs are missing")
     return value
 
 

@@ -1,9 +1,21 @@
-"""Evolution strategies on a masked vector: what evosax needs around it.
+"""Evolution strategies on a masked vector: what a masked search needs around evosax's update rules.
 
-The vector keeps its dense length at every sparsity. A strategy's constants are computed for the
-number of *free* dimensions, sampled noise is removed from masked entries before evaluation, and the
-statistics of masked entries are put back after the update, so that a masked search is the search
-on the reduced vector. The update rules themselves are evosax's.
+Lange & Sprekeler 2023 search only the free weights of a ticket. Here the search vector keeps its dense
+length n at every sparsity, so that one compiled program serves all levels. A masked search is the
+search on the reduced vector because of five steps around the update rule:
+
+1. constants: learning rates and norms are computed for the number of *free* dimensions, not for n
+   (`Strategy.constants`);
+2. ask: the update rule samples a population; masked entries of every member get the mean, which is
+   zero there, in place of their noise (`trainers.training.evolution.Evolution.ask`);
+3. evaluate: the fitness of a member is its mean loss on the minibatch, NaN where it is not finite;
+4. tell: the update rule sees ranks or values of the fitness, in which NaN count as the worst
+   (`Strategy.fitness`); a population without information changes nothing;
+5. settle: statistics of masked entries are put back to their start, the standard deviation is
+   decayed and floored (`Strategy.settle`).
+
+The update rules themselves are evosax's (Lange 2022, arXiv 2212.04180); each module names the paper of
+its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,13 @@
-"""AMaLGaM with a diagonal covariance."""
+"""Incremental AMaLGaM with a diagonal covariance (Bosman, Grahl & Thierens 2013).
+
+1. Sample members from N(mean, C), C diagonal, and move some of them on along the anticipated mean
+   shift.
+2. Select the mu = elite_ratio·λ best; the mean becomes their average.
+3. Blend the shift of the mean into its running average, at the rate η_shift.
+4. Blend the elites' spread around the mean into C, at the rate η_std.
+5. Settle: decay and floor √C; masked entries of the mean and of its shift become zero, those of C the
+   variance of the start.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +33,7 @@ class _ElitesAMaLGaM(iAMaLGaM_Univariate):  # type: ignore[misc]  # evosax is un
 
     def __init__(self, population_size: int, solution: jax.Array, elite_ratio: float) -> None:
         super().__init__(population_size, solution, std_schedule=lambda _: jnp.zeros(()))
+        # At least one member is left to be shifted: the share below divides by their number.
         self._elites = min(count(elite_ratio, population_size), population_size - 1)
         share = 0.5 * elite_ratio * population_size / (population_size - self._elites)
         self.ams_population_size = min(int(share * (population_size - 1)), population_size)
@@ -61,6 +71,8 @@ class AMaLGaMStrategy(Strategy):
     def settle(self, state: PyTree, mask: jax.Array, constants: PyTree) -> PyTree:
         """Return the state with decayed scale and masked entries put back."""
         del constants
+        # Masked entries do not vary, so C would sink there; the rule takes the largest of the ratios to C
+        # over all entries, and 0/0 in one of them would be NaN for the whole search.
         covariance = self.decayed(jnp.sqrt(state.C)) ** 2
         zero = {name: cleared(getattr(state, name), mask) for name in ("mean", "mean_shift")}
         return state.replace(C=jnp.where(mask, covariance, self.config.std_init**2), **zero)

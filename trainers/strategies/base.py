@@ -1,4 +1,7 @@
-"""What a strategy is: evosax's update rule and what a masked search needs around it."""
+"""What a strategy is: evosax's update rule, and the masked search's steps 1, 4 and 5 around it.
+
+The steps are those of `trainers.strategies`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import optax
 from trainers.config import EvolutionConfig
 
 PyTree = Any
-LEAST_STD = 1e-12
+LEAST_STD = 1e-12  # updates divide by the standard deviation: at zero the search would be NaN for good
 
 
 class Strategy(abc.ABC):
@@ -47,19 +50,19 @@ class Strategy(abc.ABC):
 
     @abc.abstractmethod
     def constants(self, num_free: int) -> PyTree:
-        """Return the parameters of the update rule for `num_free` dimensions, computed on the host."""
+        """Return the parameters of the update rule for `num_free` dimensions, from the host (step 1)."""
 
     def start(self, mean: jax.Array, constants: PyTree) -> PyTree:
         """Return the state of a search from `mean` [n]."""
         return self.es.init(jax.random.key(0), mean, constants)
 
     def fitness(self, fitness: jax.Array) -> jax.Array:
-        """Return what the update rule is told [P]; here the fitness itself, whose NaN rank last."""
+        """Return what the update rule is told [P] (step 4); here the fitness itself, whose NaN rank last."""
         return fitness
 
     @abc.abstractmethod
     def settle(self, state: PyTree, mask: jax.Array, constants: PyTree) -> PyTree:
-        """Return the state after an update: masked entries put back, scale decayed and floored."""
+        """Return the state after an update: masked entries put back, scale decayed and floored (step 5)."""
 
     @abc.abstractmethod
     def std(self, state: PyTree) -> jax.Array:
@@ -89,7 +92,7 @@ def count(ratio: float, size: int) -> int:
 def softmax_weights(logits: np.ndarray) -> np.ndarray:
     """Return weights proportional to exp(logits), sum 1, in float64."""
     weights = np.exp(logits - logits.max())
-    total: np.ndarray = weights / weights.sum()
+    total: np.ndarray = weights / weights.sum()  # the largest weight is exp(0): the sum is at least 1
     return total
 
 

@@ -1,4 +1,19 @@
-"""Separable CMA-ES."""
+"""Separable CMA-ES (Ros & Hansen 2008): CMA-ES whose covariance C is diagonal.
+
+1. Sample x_i = m + σ·√C ⊙ z_i with z_i ~ N(0, I).
+2. Rank the members; with the recombination weights w over the mu best, y_w = Σ w_i (x_i − m)/σ and
+   m ← m + c_m·σ·y_w.
+3. Lengthen the path of the step size p_σ by y_w/√C; σ grows where ‖p_σ‖ exceeds χ_n, the expected
+   norm of a standard normal vector, and shrinks where it falls short.
+4. Lengthen the path of the covariance p_c by y_w, unless ‖p_σ‖ is so long that σ is about to grow
+   (the stall indicator h_σ).
+5. C ← (1 − c_1 − c_μ)·C + c_1·p_c² + c_μ·Σ w_i y_i², each entry by itself.
+6. Settle: decay and floor σ; masked entries of m, p_σ and p_c become zero, those of C one.
+
+Steps 3 to 5 know the dimension through χ_n, h_σ and the learning rates: all are those of the free
+dimensions. With the dense n, ‖p_σ‖ of a sparse ticket would nearly always be below χ_n, and σ would
+shrink whatever the fitness says.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +93,7 @@ class SepCMAStrategy(Strategy):
             "d_std": 1.0 + 2.0 * max(0.0, math.sqrt((mu_eff - 1.0) / (n + 1.0)) - 1.0) + c_std,
             "c_c": (4.0 + mu_eff / n) / (n + 4.0 + 2.0 * mu_eff / n),
             "c_1": c_1,
-            "c_mu": min(1.0 - c_1, c_mu),
+            "c_mu": min(1.0 - c_1, c_mu),  # above, C would become negative and √C NaN
             "chi_n": math.sqrt(n) * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n**2)),
             "num_free": float(n),
         }
@@ -92,7 +107,7 @@ class SepCMAStrategy(Strategy):
         """
         del constants
         std, covariance = self.decayed(state.std), state.C
-        if self.config.std_min:
+        if self.config.std_min:  # in this order: the floor of C is relative to the floored step size
             covariance = jnp.maximum(covariance, (self.config.std_min / std) ** 2)
         zero = {name: cleared(getattr(state, name), mask) for name in ("mean", "p_std", "p_c")}
         one = {"C": jnp.where(mask, covariance, 1.0), "D": jnp.where(mask, state.D, 1.0)}

@@ -1,4 +1,14 @@
-"""Policy gradients with parameter-based exploration."""
+"""Policy gradients with parameter-based exploration (PGPE; Sehnke et al. 2010).
+
+1. Sample mirrored pairs mean ± ε_i with ε_i ~ N(0, diag(σ²)).
+2. Replace the fitness by centred ranks.
+3. Gradient of the mean: the average of ε_i times half the difference within its pair; an Adam step.
+4. Gradient of σ: the average of (ε_i² − σ²)/σ times the mean of a pair above the baseline; a plain step
+   of at most 0.2·σ.
+5. Settle: decay and floor σ; masked entries of mean and moments become zero, those of σ its start.
+
+The profile "paper" replaces step 4 by that of evosax 0.1.4, see `_PublishedPGPE`.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +43,7 @@ class _PublishedPGPE(PGPE):  # type: ignore[misc]  # evosax is untyped
         order = jnp.argsort(jnp.minimum(plus, minus))
         score = (0.5 * (plus + minus))[order] - fitness.mean()
         noise = population[:half] - state.mean
+        # Ranked scores meet unranked noise: what the published program does, and wrong as a gradient.
         change = params.std_lr * (score @ ((noise**2 - state.std**2) / state.std)) / half
         limit = params.std_max_change * state.std
         return told.replace(std=state.std + jnp.clip(change, -limit, limit))

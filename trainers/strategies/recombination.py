@@ -1,4 +1,18 @@
-"""Strategies that recombine members and blend their spread into a standard deviation a weight."""
+"""Strategies that recombine members and blend their spread into one standard deviation per weight.
+
+A simple ES and the discovered ES (DES; Lange et al. 2023, arXiv 2211.11260) differ in their weights
+only:
+
+1. Sample x_i = mean + σ ⊙ z_i with z_i ~ N(0, I).
+2. Rank the members; the weights are 1/mu for the mu best (simple ES), or
+   softmax(−20·sigmoid(T·(rank/(λ−1) − ½))) (DES).
+3. mean ← mean + rate·Σ w_i (x_i − mean).
+4. σ ← (1 − c)·σ + c·√(Σ w_i (x_i − mean)²).
+5. Settle: decay and floor σ; masked entries of the mean become zero, those of σ its start.
+
+The learned ES (LES; the same paper) has small networks in place of steps 2 to 4: they turn features of
+the fitness into weights, and the paths of the search into learning rates of mean and σ.
+"""
 
 from __future__ import annotations
 
@@ -97,6 +111,7 @@ class LearnedESStrategy(Strategy):
 
     def fitness(self, fitness: jax.Array) -> jax.Array:
         """Return fitness whose NaN are the worst of the others: it is standardised, not only ranked."""
+        # One NaN would make mean and deviation of the whole population NaN, and with them the search.
         return jnp.where(jnp.isnan(fitness), jnp.nanmax(fitness), fitness)
 
     def settle(self, state: PyTree, mask: jax.Array, constants: PyTree) -> PyTree:

@@ -1,4 +1,15 @@
-"""Strategies with one standard deviation for all weights: no signal-to-noise score."""
+"""Strategies with one standard deviation for all weights: no signal-to-noise score.
+
+OpenAI-ES (Salimans et al. 2017, arXiv 1703.03864) and augmented random search (ARS; Mania et al. 2018,
+arXiv 1803.07055):
+
+1. Sample mirrored pairs mean ± σ·z_i with z_i ~ N(0, I).
+2. Weigh: OpenAI-ES takes centred ranks of all members; ARS keeps the pairs with the best better member
+   and divides their differences by the standard deviation of their fitness.
+3. Gradient of the mean: the average of the weights times z_i (OpenAI-ES divides it by σ); an Adam step.
+4. Settle: σ is a function of the generation, max(floor, σ_0·decayᵗ); masked entries of mean and moments
+   become zero.
+"""
 
 from __future__ import annotations
 
@@ -76,4 +87,5 @@ class ARSStrategy(_Scalar):
 
     def fitness(self, fitness: jax.Array) -> jax.Array:
         """Return fitness whose NaN are the worst of the others: its values count, not only its ranks."""
+        # One NaN among the elites would make their deviation NaN, and with it the step of the mean.
         return jnp.where(jnp.isnan(fitness), jnp.nanmax(fitness), fitness)

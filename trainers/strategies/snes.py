@@ -1,4 +1,12 @@
-"""Separable natural evolution strategies."""
+"""Separable natural evolution strategies (SNES; Schaul, Glasmachers & Schmidhuber 2011).
+
+1. Sample x_i = mean + σ ⊙ z_i with z_i ~ N(0, I).
+2. Rank the members; u_i are their utilities: softmax of the ranks at a temperature
+   (Lange & Sprekeler 2023), or those of Wierstra et al. 2014.
+3. Natural gradients: ∇mean = Σ u_i z_i and ∇σ = Σ u_i (z_i² − 1), each entry by itself.
+4. mean ← mean + rate·σ ⊙ ∇mean; σ ← σ ⊙ exp(½·η_σ·∇σ) with η_σ = (3 + log n) / (5 √n).
+5. Settle: decay and floor σ; masked entries of the mean become zero, those of σ its start.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +57,7 @@ class SNESStrategy(Strategy):
 
     def settle(self, state: PyTree, mask: jax.Array, constants: PyTree) -> PyTree:
         """Return the state with decayed scale and masked entries put back."""
+        # In masked entries z is 0 and ∇σ is −Σ u_i in every generation: σ would sink towards z = 0/0.
         return state.replace(
             mean=jnp.where(mask, state.mean, 0.0),
             std=jnp.where(mask, self.decayed(state.std), constants.std_init),

@@ -1,4 +1,4 @@
-"""Built-in tasks, each a function that returns a Problem; entry points of ``landscape.problem.tasks``.
+"""Built-in tasks, each a function that returns a Problem; entry points of the group ``landscape.tasks``.
 
 Importing this package loads no data, no jax and no Flax.
 """

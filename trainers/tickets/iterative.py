@@ -1,9 +1,18 @@
-"""Iterative pruning: train, score, prune, rewind to the initialisation, train again.
+"""Iterative pruning with rewinding (Frankle & Carbin 2019; for evolution Lange & Sprekeler 2023).
 
-Levels are sequential by nature, seeds are not: all seeds of a method train as one batch in one
-compiled program, which serves every level and every method of the same trainer. Each level of each
-seed becomes one checkpoint; the next level needs nothing but that checkpoint, so a run that stops
-goes on from its files.
+For every method and seed:
+
+1. draw an initialisation θ_0; all weights are free (level 0);
+2. train the free weights; the result of each level becomes one checkpoint;
+3. score the trained weights (`trainers.pruning.scores`);
+4. prune those with the lowest scores, until the density of the next level is reached;
+5. rewind: surviving weights start from θ_0, from an early step of level 0 (Frankle et al. 2020), or
+   from where they are; go on with 2 until the last level.
+
+Steps 3 to 5 are `trainers.tickets.ticket`, this module schedules step 2. Levels are sequential by nature,
+seeds are not: all seeds of a method train as one batch in one compiled program, which serves every level
+and every method of the same trainer. A level needs nothing but the checkpoints before it, so a stopped
+run goes on from its files.
 """
 
 from __future__ import annotations
@@ -50,7 +59,7 @@ PyTree = Any
 Init = Callable[[int], PyTree]
 
 
-def train_tickets(  # noqa: PLR0913  one keyword a setting
+def train_tickets(  # noqa: PLR0913  one keyword per setting
     config: RunConfig,
     folder: str | Path,
     *,
@@ -153,7 +162,7 @@ def _problem_and_init(config: RunConfig, problem: Problem | None, init: Init | N
 def make_trainer(
     method: Method, space: Space, *, optimizer: optax.GradientTransformation | None = None
 ) -> Evolution | Gradient:
-    """Return what trains a method in a space."""
+    """Return the evolution strategy or gradient descent of a method."""
     if method.trainer == "es":
         evaluate = population_evaluator(space.problem, space.layout, space.like, method.evaluation)
         return Evolution(method.evolution, space.layout.size, evaluate)
@@ -181,7 +190,7 @@ class _Session:
         self.runners: dict[Any, LevelRunner] = {}
 
     def prepare(self, run: RunFolder) -> None:
-        """Take the folder of the run, and refuse whatever could only fail later."""
+        """Attach the session to the folder of the run, and refuse now what would fail hours later."""
         self.run = run
         self.space = Space.of(self.problem, self.init, self.config.seeds[0].init, chain=self.chain)
         self.tickets = Tickets(self.config, run, self.space, allow_code=self.allow_code)
@@ -192,7 +201,7 @@ class _Session:
             self.tickets.require(method)
 
     def runner(self, method: Method) -> LevelRunner:
-        """Return what trains a method, building it at the first use of its settings."""
+        """Return the runner of a method's levels; methods with equal settings share one, compiled once."""
         if method.training not in self.runners:
             trainer = make_trainer(method, self.space, optimizer=self.optimizer)
             engine = Engine(trainer, self.space.problem.arrays("train"))
@@ -208,15 +217,15 @@ class _Session:
                 self._train_group(group, level)
 
     def _train_group(self, group: list[Method], level: int) -> None:
-        """Train what is missing of one level of a group of methods."""
+        """Train the replicates of one level of a group of methods that are not on disk yet (step 2)."""
         replicates = of_level(group, self.config, level)
         methods = list({method.name: method for method, _ in replicates}.values())
         self._share(methods, level)
         begun = self._begun(replicates, level)
         missing = without_twins([one for one in replicates if not self._is_done(one, level)], level)
-        # A result is bitwise the same only in the same batch: one that was begun goes on as it was, though
-        # some of it may be on disk. Finished levels are not trained again, so that what comes later is
-        # a batch of its own.
+        # A result is bit-identical only in the same batch: a batch that was begun goes on as it was, even
+        # where some of its levels are on disk. Finished levels are not trained again, so replicates that
+        # were added later are a batch of their own.
         batches = [begun if any(one in begun for one in missing) else []]
         batches.append([one for one in missing if one not in begun])
         for batch in batches:
@@ -247,7 +256,7 @@ class _Session:
         return self.run.is_finished(method.name, seeds.train, level)
 
     def _is_done(self, replicate: Replicate, level: int) -> bool:
-        """Return whether a level is on disk, with what later levels start from."""
+        """Return whether a level is on disk, together with the step that later levels rewind to."""
         return self._is_finished(replicate, level) and not (level == 0 and self.dense.lacks_step(*replicate))
 
     def _train_level(self, replicates: list[Replicate], level: int) -> None:
@@ -278,10 +287,11 @@ class _Session:
     def _publish(
         self, replicates: list[Replicate], tickets: list[Ticket], level: int, *, outcome: Outcome
     ) -> None:
-        """Write the checkpoints of a trained batch that are not there yet."""
+        """Write those checkpoints of a trained batch that do not exist yet."""
         masks, published = self._masks(replicates, tickets, level), self.run.published_config()
         batch = [[method.name, seeds.train] for method, seeds in replicates]
         for index, (method, seeds) in enumerate(replicates):
+            # A batch that goes on repeats levels that are on disk; what has been published stays.
             if self._is_finished((method, seeds), level):
                 continue
             checkpoint = level_checkpoint(
@@ -300,7 +310,7 @@ class _Session:
     def _masks(
         self, replicates: list[Replicate], tickets: list[Ticket], level: int
     ) -> dict[tuple[str, int], np.ndarray]:
-        """Return the masks of all seeds of some methods that are known: in the batch, or on disk."""
+        """Return the masks of these methods, for every seed that is in the batch or on disk."""
         pairs = zip(replicates, tickets, strict=True)
         masks = {(method.name, seeds.train): ticket.mask for (method, seeds), ticket in pairs}
         for name in dict.fromkeys(method.name for method, _ in replicates):
@@ -319,7 +329,7 @@ class _Session:
         *,
         masks: Mapping[tuple[str, int], np.ndarray],
     ) -> dict[str, Any]:
-        """Return what compares a replicate with the first level and with the method's other seeds."""
+        """Return rank correlations with the first level and overlaps with the masks of other seeds."""
         level = int((trained.info or {})["level"])
         found: dict[str, Any] = {}
         correlations = self.tickets.correlations(method, seeds, trained, level)

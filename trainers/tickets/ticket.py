@@ -1,8 +1,18 @@
 """Tickets: which weights are free, and from where they are trained.
 
-A ticket of a method's own comes from scoring a trained level; one that is taken comes from another
-method or run, changed by a control where one is asked for. Either way it is a function of files on
-disk and of seeds, so a run that goes on makes the same tickets again.
+The ticket of a method at level k is made in three steps (Frankle & Carbin 2019; see
+`trainers.tickets.iterative` for the loop around them):
+
+1. score: load the checkpoint of level k − 1, or of level 0 where the method prunes in one shot, and
+   score its weights (`Tickets.scores`);
+2. prune: keep the highest scores, the exact count of level k's density (`Tickets._own_mask`);
+3. rewind: the start is the initialisation (Frankle & Carbin 2019), step t of the dense level
+   (Frankle et al. 2020, arXiv 1912.05671), or the weights of the checkpoint (fine-tuning)
+   (`Tickets._rewound`); pruned weights start and stay at zero.
+
+A method with a source takes mask and initialisation from another method or run instead, changed by a
+control (`trainers.pruning.controls`). Either way a ticket is a function of files on disk and of seeds,
+so a resumed run makes the same tickets again.
 """
 
 from __future__ import annotations
@@ -45,7 +55,7 @@ _COMPARED = ("snr", "magnitude", "movement")
 
 
 def is_compared(score: str | None) -> bool:
-    """Return whether the ranks of a score are compared between levels; those of the user are."""
+    """Return whether the ranks of a score are compared between levels; those of a user's own score are."""
     return score is not None and (score in _COMPARED or ":" in score)
 
 
@@ -88,7 +98,7 @@ def method_scores(method: Method, inputs: ScoreInputs, *, allow_code: Sequence[s
     CodeRefusedError
         If the score names a function that is not among them.
     ConfigurationError
-        If the score needs what is not there, or a function of the user's does not give [n].
+        If an input of the score is missing, or a function of the user's does not return [n].
     """
     name = str(method.score)
     if name in SCORES:
@@ -96,7 +106,7 @@ def method_scores(method: Method, inputs: ScoreInputs, *, allow_code: Sequence[s
     found = np.asarray(_own_score(method, allow_code)(inputs), np.float64)
     if found.shape != inputs.mean.shape:
         raise ConfigurationError(
-            f"method.{method.name}.score: {name} must give one score a weight",
+            f"method.{method.name}.score: {name} must give one score per weight",
             expected=f"shape {inputs.mean.shape}",
             got=f"shape {found.shape}",
         )
@@ -192,7 +202,7 @@ class Tickets:
         return Ticket(mask=mask, start=np.where(mask, start, 0.0).astype(np.float32), init=init, notes={})
 
     def require(self, method: Method) -> None:
-        """Refuse a method at once whose tickets cannot be made.
+        """Refuse a method whose tickets cannot be made, before any method is trained.
 
         Raises
         ------
@@ -219,7 +229,7 @@ class Tickets:
         Raises
         ------
         ConfigurationError
-            If the score needs what is not there, or a function of the user's does not give [n].
+            If an input of the score is missing, or a function of the user's does not return [n].
         """
         name = str(method.score)
         if name in NEED_DERIVATIVES:
@@ -236,6 +246,7 @@ class Tickets:
     def _own_mask(self, method: Method, seeds: SeedsConfig, level: int) -> np.ndarray:
         if level == 0:
             return np.ones(self.space.layout.size, bool)
+        # Step 1.
         before = load(self.folder.level_path(method.name, seeds.parent, self._base_level(method, level)))
         inputs, prunable = self.inputs(method, seeds, before), self.space.prunable(method)
         options: dict[str, Any] = {
@@ -243,6 +254,7 @@ class Tickets:
             "layout": self.space.layout,
             "scope": method.pruning.scope,
         }
+        # Step 2. What is pruned stays pruned: without the previous mask, zeros would compete again.
         previous = self.space.layout.flatten(before.mask).astype(bool)
         if method.score != "synflow":
             return prune(self.scores(method, seeds, inputs), previous, prunable, **options)
@@ -254,14 +266,17 @@ class Tickets:
         return prune_in_steps(score_of, previous, prunable, **options)
 
     def _base_level(self, method: Method, level: int) -> int:
-        """Return the level whose checkpoint a level is pruned from."""
+        """Return the level whose checkpoint a level is pruned from (step 1)."""
+        # SNIP, GraSP and SynFlow are defined at θ_0 and prune it in one shot, to any density.
         at_once = method.pruning.score_at == "auto" and method.score in AT_INITIALISATION
         return 0 if at_once or method.pruning.mode == "one-shot" else level - 1
 
     def correlations(
         self, method: Method, seeds: SeedsConfig, trained: Checkpoint, level: int
     ) -> dict[str, float | None] | None:
-        """Return how the scores of a trained level rank beside those of the first, where it is told.
+        """Return the rank correlations of a trained level's scores with the first level's, or None.
+
+        None for level 0, for a ticket that is taken, and for scores that are not compared.
 
         Over the weights that survive to this level; over those that survive to the end see
         `trainers.reports.ranks`.
@@ -274,7 +289,7 @@ class Tickets:
         return rank_correlations(now, then, alive, self.space.layout)
 
     def _rewound(self, method: Method, seeds: SeedsConfig, level: int) -> np.ndarray:
-        """Return the weights [n] that a level starts from, before they are masked."""
+        """Return the weights [n] that a level starts from, before they are masked (step 3)."""
         if level == 0 or method.pruning.rewind == "init":
             return self.space.initial(seeds.init)
         if method.pruning.rewind == "step":

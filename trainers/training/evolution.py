@@ -1,4 +1,14 @@
-"""Training by evolution strategies: ask, evaluate the population, tell."""
+"""Training by evolution strategies: the masked generation of Lange & Sprekeler 2023.
+
+A generation of one search, by the steps of `trainers.strategies`:
+
+1. constants: those of the update rule, for the number of free dimensions; once per level;
+2. ask: sample a population, without noise in masked entries;
+3. evaluate: mean loss of every member on the minibatch; what is not finite becomes NaN;
+4. tell: update mean and standard deviation by the ranks or values of the fitness, decay the mean;
+5. settle: put masked entries back, decay and floor the standard deviation;
+6. keep the state as it was if the fitness of all members is equal or nowhere finite.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +68,8 @@ class Evolution:
         self, state: PyTree, key: jax.Array, mask: jax.Array, constants: PyTree
     ) -> tuple[jax.Array, PyTree]:
         """Return the population [P, n] and the state of one search; masked entries hold the mean."""
+        # Step 2. Noise in masked entries would be evaluated as if the weights were there, and would
+        # enter norms such as that of Sep-CMA-ES's path.
         population, state = self.strategy.es.ask(key, state, constants)
         return jnp.where(mask, population, state.mean), state
 
@@ -69,10 +81,13 @@ class Evolution:
         A population whose finite fitness is all equal, or that has none, says nothing: the search
         keeps its mean and its standard deviation.
         """
+        # Step 4.
         usable = self.strategy.fitness(fitness)
         told, _ = self.strategy.es.tell(jax.random.key(0), population, usable, state, constants)
         told = told.replace(mean=told.mean * (1.0 - self.config.mean_decay))
-        told = self.strategy.settle(told, mask, constants)
+        told = self.strategy.settle(told, mask, constants)  # step 5
+        # Step 6: ranks of equal fitness are the order of the members. Without this guard the search would
+        # follow that order, a random walk; and rules that use values would make NaN of nothing but NaN.
         keep = stalled(fitness)
         return jax.tree.map(lambda new, old: jnp.where(keep, old, new), told, state)
 
@@ -83,6 +98,7 @@ class Evolution:
             population, state = self.ask(state, key, mask, step.constants)
             # Without the barrier XLA computes samples again inside the element-wise loops that use them.
             population = jax.lax.optimization_barrier(population)
+            # Step 3. Infinities become NaN: centred by a mean, one of them would spoil every member.
             fitness = self.evaluate(population, batch)
             fitness = jnp.where(jnp.isfinite(fitness), fitness, jnp.nan)
             state = self.tell(state, population, fitness, mask=mask, constants=step.constants)
