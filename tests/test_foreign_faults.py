@@ -130,7 +130,7 @@ def test_row_32_orbax_without_tensorstore_is_one_line_with_the_pip_command(
         load(path)
     assert run(["info", str(path)]) == 3
     said = capsys.readouterr().err.splitlines()
-    assert said == ["error: tensorstore is not installed: pip install 'ticketscape[convert]'"]
+    assert said == ["error: tensorstore is not installed: pip install tensorstore"]
 
 
 def test_the_samples_are_sound_where_they_are_not_touched(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def require(device: str) -> str:
         raise InputError(
             "--device gpu: jax finds no GPU",
             got=f"{backend} only",
-            hint="Install the CUDA build (pip install 'ticketscape[cuda13]' or [cuda12]), check nvidia-smi, "
+            hint="Install the CUDA build (pip install 'jax[cuda13]' or 'jax[cuda12]'), check nvidia-smi, "
             "or leave --device out.",
         )
     first = jax.devices()[0]

@@ -16,8 +16,6 @@ from cli.shared.streams import printable, printable_lines, write_err
 from landscape import __version__
 from landscape.errors import ConfigurationError, LandscapeError, MissingDependencyError
 
-# Packages that extras bring; anything else is named as it is imported.
-EXTRAS = {"kaleido": "ticketscape[images]", "tensorstore": "ticketscape[convert]"}
 OURS = {"landscape", "trainers", "cli"}
 
 
@@ -131,7 +129,7 @@ def _stopped(signum: int) -> Explanation:
 
 def _missing(name: str) -> Explanation:
     package = name.split(".")[0]
-    what = f"{package} is not installed: pip install '{EXTRAS.get(package, package)}'"
+    what = f"{package} is not installed: pip install {package}"
     return Explanation(kind=MissingDependencyError.__name__, what=what, exit_code=3)
 
 

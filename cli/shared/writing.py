@@ -72,7 +72,7 @@ def _check_place(path: Path, force: bool) -> None:
             )
     if path.suffix in IMAGES and importlib.util.find_spec("kaleido") is None:
         raise MissingDependencyError(
-            "pictures need kaleido, which is not installed", hint="pip install 'ticketscape[images]'"
+            "pictures need kaleido, which is not installed", hint="pip install kaleido"
         )
 
 

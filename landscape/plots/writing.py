@@ -133,7 +133,7 @@ def _image(figure: go.Figure, kind: str, scale: float) -> bytes:
         importlib.import_module("kaleido")
     except ImportError as error:
         raise MissingDependencyError(
-            "pictures need kaleido, which is not installed", hint="pip install 'ticketscape[images]'"
+            "pictures need kaleido, which is not installed", hint="pip install kaleido"
         ) from error
     try:
         width = figure.layout.width or 900
@@ -148,6 +148,6 @@ def _explained(error: Exception) -> InputError:
         return MissingDependencyError(
             "pictures need Chrome or Chromium, and none was found or it did not start",
             got=reason,
-            hint="Install a browser (or run plotly_get_chrome) beside: pip install 'ticketscape[images]'",
+            hint="Install a browser (or run plotly_get_chrome) beside: pip install kaleido",
         )
     return InputError("the picture could not be made", got=reason, hint="Write HTML instead.")

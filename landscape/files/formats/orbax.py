@@ -226,7 +226,7 @@ def _ask(
     """Ask the child for the zarr metadata of arrays, or for their types and bytes."""
     if importlib.util.find_spec("tensorstore") is None:
         raise MissingDependencyError(
-            "tensorstore is not installed", hint="pip install 'ticketscape[convert]'"
+            "tensorstore is not installed", hint="pip install tensorstore"
         )
     asked: list[dict[str, Any]] = []
     for item, folder in items.items():
