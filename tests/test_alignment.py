@@ -163,3 +163,31 @@ def test_values_alone_are_enough() -> None:
     a = {"w": rng.normal(size=(6, 5)).astype(np.float32), "v": rng.normal(size=5).astype(np.float32)}
     b = {"w": a["w"][:, ::-1].copy(), "v": a["v"][::-1].copy()}
     np.testing.assert_array_equal(align(problem, a, b).params["w"], a["w"])
+
+
+def test_any_tree_is_aligned_and_comes_back_in_its_own_structure() -> None:
+    import equinox as eqx
+    import jax
+    from flax import nnx
+
+    class Net(nnx.Module):
+        def __init__(self, seed: int) -> None:
+            rngs = nnx.Rngs(seed)
+            self.first, self.second = nnx.Linear(6, 5, rngs=rngs), nnx.Linear(5, 1, rngs=rngs)
+
+        def __call__(self, x: Any) -> Any:
+            return self.second(nnx.relu(self.first(x)))[:, 0]
+
+    graph, state = nnx.split(Net(0))
+    problem = Problem(lambda p, batch: (nnx.merge(graph, p)(batch[0]) - batch[1]) ** 2, train=(X, Y))
+    found = align(problem, state, nnx.split(Net(1))[1])
+    assert isinstance(found.params, nnx.State)
+    assert found.permutations
+
+    nets = [eqx.nn.MLP(6, "scalar", 5, 1, key=jax.random.key(seed)) for seed in (0, 1)]
+    loss = Problem(lambda net, batch: (jax.vmap(net)(batch[0]) - batch[1]) ** 2, train=(X, Y))
+    for method in ("weights", "activations"):
+        again = align(loss, *nets, method=method)
+        assert isinstance(again.params, eqx.nn.MLP)
+        assert again.equivalence_error < 1e-5
+        assert [len(p) for p in again.permutations.values()] == [5]

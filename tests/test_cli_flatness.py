@@ -105,7 +105,7 @@ def test_a_stored_result_is_loaded_and_run_again_with_changes(folder: Path, caps
     assert run(["flatness", "--config", "one.h5", "--json", "-q"]) == 0
     again = records(capsys)
     first = json.loads((folder / "one.json").read_text(encoding="utf-8"))["data"]["records"]
-    assert again == [{**record, "name": str(folder / "a.h5")} for record in first]
+    assert again == first  # names are relative to where the answer goes
     assert run(["flatness", "--config", "one.h5", "--measures", "trace", "--json", "-q"]) == 0
     assert [r["measure"] for r in records(capsys)] == ["trace"]
 

@@ -13,7 +13,7 @@ from landscape.errors import ConfigurationError, InputError
 from landscape.files import Checkpoint
 from landscape.problem import problem_for
 from landscape.results import Result, check_choice, check_seed, check_whole, format_value, provenance
-from landscape.trees import by_path, fill, leaves_with_paths, nest
+from landscape.trees import arrays_by_path, arrays_with_paths, fill, nest
 
 if TYPE_CHECKING:
     from landscape.alignment.structure import Structure
@@ -81,7 +81,7 @@ class Aligned(Result):
         """Return the data fields; the parameters as nested dictionaries, without the checkpoint."""
         fields = super().data()
         del fields["checkpoint"]
-        fields["params"] = nest({path: np.asarray(leaf) for path, leaf in leaves_with_paths(self.params)})
+        fields["params"] = nest({path: np.asarray(leaf) for path, leaf in arrays_with_paths(self.params)})
         return fields
 
     def to_dict(self) -> dict[str, Any]:
@@ -232,7 +232,7 @@ class _Work:
         """Return the permutations by the method that was asked for."""
         from landscape.alignment.matching import match_weights
 
-        first, second = (by_path(self._point(end)) for end in (self.a, self.b))
+        first, second = (arrays_by_path(self._point(end)) for end in (self.a, self.b))
         rng = np.random.default_rng([seed, 0xA119])
         if method == ACTIVATIONS:
             return self._by_activations(structure)
@@ -273,8 +273,8 @@ class _Work:
         from landscape.alignment.matching import objective
 
         point = self._point(self.b)
-        leaves = {path: np.asarray(leaf) for path, leaf in by_path(point).items()}
-        first = {path: np.asarray(leaf) for path, leaf in by_path(self._point(self.a)).items()}
+        leaves = {path: np.asarray(leaf) for path, leaf in arrays_by_path(point).items()}
+        first = {path: np.asarray(leaf) for path, leaf in arrays_by_path(self._point(self.a)).items()}
         moved = structure.apply(leaves, permutations)
         aligned = fill(point, moved)
         error = self._difference(point, aligned)
@@ -345,7 +345,7 @@ class _Work:
             """Move the units of a tree of the parameters' structure; anything else stays as it is."""
             if tree is None:
                 return None
-            leaves = {path: np.asarray(leaf) for path, leaf in by_path(tree).items()}
+            leaves = {path: np.asarray(leaf) for path, leaf in arrays_by_path(tree).items()}
             if any(shapes.get(path) != leaf.shape for path, leaf in leaves.items()):
                 return tree
             moved = structure.apply({prefix + path: leaf for path, leaf in leaves.items()}, permutations)

@@ -14,6 +14,7 @@ from landscape.alignment.axes import Units, units_of
 from landscape.alignment.reader import inner_program
 from landscape.alignment.structure import Structure
 from landscape.compute import program
+from landscape.trees import opened, sealed
 
 __all__ = ["observer"]
 
@@ -41,7 +42,7 @@ def observer(
     wanted = _wanted(structure)
 
     def values(params: PyTree) -> dict[str, jax.Array]:
-        closed = jax.make_jaxpr(function)(params, *rest)
+        closed = jax.make_jaxpr(lambda p, *r: function(opened(p), *r))(params, *rest)
         found: dict[Path, list[Any]] = {}
         flat = [*jax.tree.leaves(params), *jax.tree.leaves(rest)]
         _run(closed.jaxpr, closed.consts, flat, (), {seen.place for seen in wanted.values()}, found)
@@ -51,7 +52,7 @@ def observer(
 
     def observe(params: PyTree) -> dict[str, list[np.ndarray]]:
         out: dict[str, list[np.ndarray]] = {}
-        for key, value in sorted(run(params).items()):
+        for key, value in sorted(run(sealed(params)).items()):
             name, seen = key.rsplit("#", 1)[0], wanted[key]
             rows = _samples(np.asarray(value, np.float32), seen.axis, seen.others)
             out.setdefault(name, []).append(rows[:, :: max(1, rows.shape[1] // _MOST_SAMPLES)])

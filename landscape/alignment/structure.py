@@ -32,7 +32,7 @@ from landscape.alignment.axes import Axis, Units, index_of, units_of
 from landscape.alignment.reader import Reader
 from landscape.alignment.rules import fixed_axes
 from landscape.errors import ConfigurationError
-from landscape.trees import leaves_with_paths
+from landscape.trees import arrays_by_path, arrays_with_paths, leaves_with_paths, opened, sealed
 
 __all__ = ["Structure", "given_structure", "structure_of"]
 
@@ -108,14 +108,20 @@ def structure_of(function: Callable[..., Any], params: PyTree, *rest: Any) -> St
     *rest : pytrees
         Data; their axes are fixed.
     """
-    named = leaves_with_paths(params)
-    closed = jax.make_jaxpr(function)(params, *rest)
-    own = [tuple(Units(n) if n > 1 else None for n in np.shape(leaf)) for _, leaf in named]
+    whole = sealed(params)  # functions and settings in the tree are no arguments of a program
+    closed = jax.make_jaxpr(lambda p, *r: function(opened(p), *r))(whole, *rest)
+    named, moving = leaves_with_paths(whole), set(arrays_by_path(params))
+    own = [
+        tuple(Units(n) if n > 1 else None for n in np.shape(leaf))
+        if path in moving
+        else fixed_axes(np.shape(leaf))
+        for path, leaf in named
+    ]
     data = [fixed_axes(np.shape(leaf)) for leaf in jax.tree.leaves(rest)]
     reader = Reader()
     reader.read(closed.jaxpr, closed.consts, [*own, *data], ())
-    axes = {path: axis for (path, _), axis in zip(named, own, strict=True)}
-    shapes = {path: tuple(np.shape(leaf)) for path, leaf in named}
+    axes = {path: axis for (path, _), axis in zip(named, own, strict=True) if path in moving}
+    shapes = {path: tuple(np.shape(leaf)) for path, leaf in named if path in moving}
     return Structure(
         axes=axes,
         shapes=shapes,
@@ -147,7 +153,7 @@ def given_structure(params: PyTree, groups: Mapping[str, Sequence[tuple[str, int
     ConfigurationError
         If a path or axis does not exist, stands in two groups, or the axes of a group differ in size.
     """
-    shapes = {path: tuple(np.shape(leaf)) for path, leaf in leaves_with_paths(params)}
+    shapes = {path: tuple(np.shape(leaf)) for path, leaf in arrays_with_paths(params)}
     axes: dict[str, list[Axis]] = {
         path: [Units(n, fixed=True) if n > 1 else None for n in shape] for path, shape in shapes.items()
     }

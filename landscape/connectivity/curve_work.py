@@ -18,7 +18,7 @@ from landscape.connectivity.measure import INCOMPLETE
 from landscape.files import Pieces
 from landscape.network import Network, Subject, make_subject, network_of
 from landscape.results import provenance
-from landscape.trees import by_path
+from landscape.trees import arrays_by_path
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
@@ -89,7 +89,7 @@ class CurveWork:
         if any(mask is None for mask in masks):
             return None
         layout = self.subjects[0].layout
-        found = [by_path(mask) for mask in masks]
+        found = [arrays_by_path(mask) for mask in masks]
         union = [
             np.logical_or(*(np.asarray(mask[path]) for mask in found)).reshape(-1) for path in layout.paths
         ]
@@ -228,7 +228,7 @@ class CurveWork:
         return {name: (heights[name], found[name].interval) for name in DEFINITIONS}
 
     def _facts(self) -> dict[str, Any]:
-        layout, leaves = self.subjects[0].layout, by_path(self.subjects[0].params)
+        layout, leaves = self.subjects[0].layout, arrays_by_path(self.subjects[0].params)
         return {
             "curve": self.training.curve,
             "paths": layout.paths,
@@ -280,5 +280,5 @@ def _subject(problem: Problem, end: Endpoint) -> Subject:
 
 
 def _vector(subject: Subject) -> np.ndarray:
-    leaves = by_path(subject.params)
+    leaves = arrays_by_path(subject.params)
     return np.concatenate([np.asarray(leaves[path], np.float64).reshape(-1) for path in subject.layout.paths])

@@ -125,9 +125,9 @@ class ConnectingCurve(Result):
         }
         if like is None:
             return nest(leaves)
-        from landscape.trees import by_path
+        from landscape.trees import arrays_by_path
 
-        given = by_path(like)
+        given = arrays_by_path(like)
         if missing := sorted(set(leaves) - set(given)):
             raise ArchitectureMismatchError(
                 f"like: lacks {len(missing)} paths of the curve", got="; ".join(missing[:3])

@@ -225,9 +225,7 @@ def _ask(
 ) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """Ask the child for the zarr metadata of arrays, or for their types and bytes."""
     if importlib.util.find_spec("tensorstore") is None:
-        raise MissingDependencyError(
-            "tensorstore is not installed", hint="pip install tensorstore"
-        )
+        raise MissingDependencyError("tensorstore is not installed", hint="pip install tensorstore")
     asked: list[dict[str, Any]] = []
     for item, folder in items.items():
         said = _metadata(folder)
