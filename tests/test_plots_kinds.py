@@ -20,7 +20,7 @@ from flatness_results import a_measure, a_table
 from hypothesis import given, strategies as st
 from plot_samples import a_barrier, a_spectral_table, a_sweep, some_layers, some_levels, some_pairs
 
-from landscape import Problem, loss_surface
+from landscape import Problem, loss_line, loss_surface, trajectory
 from landscape.connectivity.barrier import Barrier
 from landscape.errors import InputError, MissingDependencyError, OutputExistsError
 from landscape.plots import Page, density_figure, figure_of, page_of, sweep_figure, write_csv, write_image
@@ -32,8 +32,12 @@ from landscape.plots.flatness.page import flatness_page
 from landscape.plots.flatness.ranks import correlation_figure
 from landscape.plots.names import WIDTH, names_of, renamed, short_names
 from landscape.plots.points import COLUMNS, points_of
+from landscape.plots.surfaces.lines import spread_figure
+from landscape.plots.surfaces.persistence import persistence_figure
+from landscape.plots.surfaces.planes import surface_figure
+from landscape.plots.surfaces.trajectories import hidden_figure
 from landscape.plots.tables import figure_rows
-from landscape.plots.theme import COLORS, DARK, caption_of, style_of
+from landscape.plots.theme import COLORS, DARK, LIGHT, caption_of, style_of
 from landscape.plots.tickets.barriers import barrier_levels_figure, barrier_pairs_figure
 
 LEVELS = [100 * 0.8**k for k in range(10)]
@@ -61,7 +65,26 @@ def every_figure() -> dict[str, go.Figure]:
         "curvature of many": figure_of(a_spectral_table(levels=10)),
         **{f"curvature {name}": fig for fig, _, name in sweep_figures(a_spectral_table(levels=2))},
     }
-    return {name: fig for name, fig in found.items() if fig is not None}
+    return {name: fig for name, fig in {**found, **figures_of_surfaces()}.items() if fig is not None}
+
+
+def figures_of_surfaces() -> dict[str, go.Figure]:
+    at, other = ({"w": np.array([w], np.float32)} for w in ((0.5, 0.2), (-1.0, 0.4)))
+    problem = Problem(
+        lambda params, batch: (params["w"] ** 2).sum() * (1 + batch), train=np.arange(3, dtype=np.float32)
+    )
+    plane = loss_surface(problem, at, x=(-1, 1, 5), y=(-1, 1, 5), num_planes=2)
+    path = trajectory(problem, [at, other, {"w": np.array([[0.1, -0.3]], np.float32)}])
+    return {
+        "plane": figure_of(plane),
+        "plane in three dimensions": surface_figure(plane),
+        "spread": spread_figure(plane),
+        "persistence": persistence_figure(plane),
+        "line": figure_of(loss_line(problem, at, x=(-1, 1, 5))),
+        "lines": figure_of(loss_line(problem, at, x=(-1, 1, 5), num_lines=6)),
+        "trajectory": figure_of(path),
+        "hidden": hidden_figure(path),
+    }
 
 
 FIGURES = every_figure()
@@ -318,7 +341,7 @@ def test_every_colour_of_a_figure_has_a_dark_counterpart() -> None:
             json.dumps(fig.to_plotly_json(), default=list),
         )
         used = set(re.findall(r'"(#[0-9a-fA-F]{6}|white)"', text))
-        assert used <= set(DARK), used - set(DARK)
+        assert used <= {*DARK, LIGHT}, used - set(DARK)
 
 
 @pytest.mark.parametrize("color", COLORS)

@@ -14,6 +14,7 @@ STYLE = f"""
   :root {{ --page: {DARK["white"]}; --ink: {DARK[INK]}; --quiet: {DARK[GREY]}; --line: #363d46;
     --soft: #20252b; --accent: {DARK[COLORS[0]]}; --caption: #b9c1cb; --alert: #33261c; --rule: #262b32;
     --shade: rgba(0,0,0,0.65); }}
+  .updatemenu-item-rect[style*="rgb(244, 250, 255)"] {{ fill: #363d46 !important; }}
 }}
 * {{ box-sizing: border-box; }}
 html {{ -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }}

@@ -119,7 +119,14 @@ class Page:
         self._blocks.append(f'<dl class="cards">{"".join(items)}</dl>')
         return self
 
-    def figure(self, fig: go.Figure, caption: str = "", name: str = "figure") -> Page:
+    def figure(
+        self,
+        fig: go.Figure,
+        caption: str = "",
+        name: str = "figure",
+        *,
+        points: tuple[Sequence[str], Sequence[Sequence[object]]] | None = None,
+    ) -> Page:
         """Add a Plotly figure.
 
         Its title becomes the heading of the figure in HTML, where it can wrap on a narrow screen. Its own
@@ -133,6 +140,8 @@ class Page:
             In the markup of `text`.
         name : str
             Part of the element id and of the CSV's name; a number is added where it is taken.
+        points : tuple of headers and rows, optional
+            What its CSV holds, in a file of its own: of contours, which are no series of points.
         """
         from plotly.io.json import to_json_plotly
 
@@ -152,7 +161,9 @@ class Page:
             f'<script type="application/json" class="figure" data-for="plot-{anchor}">{data}</script>\n'
             f"<figcaption>{markup(said)}</figcaption>"
         )
-        if rows := figure_rows(fig, anchor):
+        if points is not None:
+            self._blocks.append(_Table(f"{anchor}.csv", tuple(points[0]), tuple(map(tuple, points[1]))))
+        elif rows := figure_rows(fig, anchor):
             self._blocks.append(_Table(f"{anchor}.csv", FIGURE_HEADERS, tuple(rows), shared=True))
         self._blocks.append("</figure>")
         return self

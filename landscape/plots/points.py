@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COLUMNS", "points_of"]
+__all__ = ["COLUMNS", "points_of", "table_of"]
 
 COLUMNS = {
     "name": "the network, or the two endpoints of a path",
@@ -47,6 +47,13 @@ def points_of(result: Any) -> list[Row]:
     """
     rows = _KINDS.get(str(result.kind), _generic)(result)
     return [{column: _plain(row.get(column)) for column in COLUMNS} for row in rows]
+
+
+def table_of(result: Any) -> tuple[list[str], list[list[Any]]]:
+    """Return the rows of a result as a table of the columns that hold something."""
+    rows = points_of(result)
+    used = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
+    return used, [[row[column] for column in used] for row in rows]
 
 
 def _plain(value: Any) -> Any:
@@ -159,27 +166,56 @@ def _scale(result: Any) -> Iterator[Row]:
 
 
 def _line(result: Any) -> Iterator[Row]:
+    errors = np.asarray(result.standard_error)
     for split, quantities in result.losses.items():
         for quantity, lines in quantities.items():
-            for direction, values in zip(result.direction_names, lines, strict=True):
-                for x, value in zip(result.x, values, strict=True):
-                    row = {"name": direction, "split": split, "quantity": quantity}
-                    yield {**row, "x": x, "value": value}
+            known = (split, quantity) == (result.split, "loss")
+            for number, (direction, values) in enumerate(zip(result.direction_names, lines, strict=True)):
+                for at, (x, value) in enumerate(zip(result.x, values, strict=True)):
+                    row = {"name": direction, "split": split, "quantity": quantity, "x": x, "value": value}
+                    yield {**row, "standard_error": errors[number, at] if known else None}
+    yield from _anchors(result)
 
 
 def _surface(result: Any) -> Iterator[Row]:
+    errors = np.asarray(result.standard_error)
     for split, quantities in result.losses.items():
         for quantity, values in quantities.items():
-            for (i, j), value in np.ndenumerate(np.asarray(values)):
-                row = {"split": split, "quantity": quantity, "x": result.x[i], "y": result.y[j]}
-                yield {**row, "value": value}
+            known = (split, quantity) == (result.split, "loss")
+            for row, place in _grid(result, values):
+                row |= {"split": split, "quantity": quantity}
+                yield {**row, "standard_error": errors[place] if known else None}
+    for number, plane in enumerate([] if result.planes is None else result.planes[1:], start=2):
+        for row, _ in _grid(result, plane):
+            yield {**row, "name": f"plane {number}", "split": result.split, "quantity": "loss"}
+    yield from _anchors(result)
+
+
+def _grid(result: Any, values: Any) -> Iterator[tuple[Row, tuple[int, ...]]]:
+    """Return one row per point of a plane, with its place in the grid."""
+    for place, value in np.ndenumerate(np.asarray(values)):
+        yield {"x": result.x[place[0]], "y": result.y[place[1]], "value": value}, place
+
+
+def _anchors(result: Any) -> Iterator[Row]:
+    """Return one row per network: where it lies, and its own loss."""
+    for name, place in result.anchors.items():
+        row = {"name": name, "split": result.split, "quantity": "loss of the network"}
+        yield {**row, "x": place["x"], "y": place.get("y"), "value": place["loss"]}
 
 
 def _trajectory(result: Any) -> Iterator[Row]:
-    columns = zip(result.names, result.paths, result.coordinates, result.losses, strict=True)
-    for name, path, (x, y), value in columns:
-        row = {"name": name, "method": path, "split": result.split, "quantity": "loss"}
-        yield {**row, "x": x, "y": y, "value": value}
+    columns = {
+        "loss": result.losses,
+        "loss of the plane below it": result.plane_losses,
+        "distance from the plane": result.distances,
+    }
+    for at, (name, path) in enumerate(zip(result.names, result.paths, strict=True)):
+        x, y = result.coordinates[at]
+        row = {"name": name, "method": path, "split": result.split, "x": x, "y": y}
+        yield from ({**row, "quantity": quantity, "value": found[at]} for quantity, found in columns.items())
+    for row, _ in _grid(result, result.surface):
+        yield {**row, "split": result.split, "quantity": "loss of the plane"}
 
 
 def _generic(result: Any) -> Iterator[Row]:

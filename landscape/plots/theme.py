@@ -22,6 +22,7 @@ __all__ = [
     "FONT",
     "GREY",
     "INK",
+    "LIGHT",
     "MARKERS",
     "NETWORKS",
     "caption_of",
@@ -50,6 +51,7 @@ _MOST_LEVELS = 7  # ticks that a phone has room for
 INK = "#1f2328"
 GREY = "#6b7280"
 GRID = "#e7e9ec"
+LIGHT = "#fdfdfd"  # of lines and marks over a colour scale, which a dark page leaves as it is
 # What each colour becomes on a dark page. Figures keep the light ones; a page's script exchanges them.
 DARK = {
     "#0072B2": "#4aa8e0",

@@ -7,13 +7,23 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from landscape.plots.series import add_band
 from landscape.plots.text import label, shorten
-from landscape.plots.theme import COLORS, numbers, style, swatch, tint, wide_range
+from landscape.plots.theme import COLORS, log_axis, numbers, style, swatch, wide_range
 
-__all__ = ["FEW", "line_figure", "spread_figure"]
+__all__ = ["line_figure", "spread_figure"]
 
-FEW = 4  # lines drawn one by one with a name each
+_FEW = 4  # lines drawn one by one with a name each
 _NAME = 24
+_LINES = (
+    "★ is the network at the origin, ● are others on the line. Bands are ±1.96 standard errors of the "
+    "difference from the origin, over the examples."
+)
+_MANY = (
+    "★ is the network at the origin. The line is the mean over all directions; the band is their range, "
+    "the lowest to the highest loss."
+)
+_SPREAD = "Each line is one random plane: the mean loss of the grid points at about that distance."
 
 
 def line_figure(line: Any) -> go.Figure:
@@ -26,84 +36,85 @@ def line_figure(line: Any) -> go.Figure:
     """
     loss = np.asarray(line.losses[line.split]["loss"], np.float64)
     x = list(map(float, line.x))
-    fig = go.Figure()
-    style(
-        fig, title=f"Loss along lines through {shorten(line.origin, _NAME)}", x="x", y=f"loss, {line.split}"
-    )
-    if len(loss) <= FEW:
+    title = f"Loss along lines through {shorten(line.origin, _NAME)}"
+    few = len(loss) <= _FEW
+    fig = style(go.Figure(), title=title, x="x", y=f"loss, {line.split}", caption=_LINES if few else _MANY)
+    if few:
         for number, (name, row) in enumerate(zip(line.direction_names, loss, strict=True)):
             _draw_line(fig, (x, row, np.asarray(line.standard_error)[number]), name, number)
     else:
         _draw_range(fig, x, loss)
+    _draw_networks(fig, line)
+    known = [value for row in loss for value in numbers(row) if value is not None]
+    if wide_range(known):
+        fig.update_yaxes(**log_axis(min(known), max(known)))
+        _keep_positive(fig, min(known))
+    return fig
+
+
+def _keep_positive(fig: go.Figure, least: float) -> None:
+    """Let bands that reach zero end below a logarithmic axis instead of nowhere."""
+    fig.for_each_trace(
+        lambda trace: trace.update(y=[max(value, 1e-3 * least) for value in trace.y]),
+        selector={"meta": "band"},
+    )
+
+
+def _draw_networks(fig: go.Figure, line: Any) -> None:
     for name, anchor in line.anchors.items():
         fig.add_scatter(
             x=[float(anchor["x"])],
-            y=[float(anchor["loss"])],
+            y=numbers([anchor["loss"]]),
             mode="markers",
             name=label(shorten(name, _NAME)),
             marker={"symbol": "star" if name == line.origin else "circle", "size": 13, "color": COLORS[1]},
+            hovertemplate=label(shorten(name, 60)) + "<br>its own loss %{y:.4g}<extra></extra>",
         )
-    if wide_range(value for row in loss for value in numbers(row)):
-        fig.update_yaxes(type="log")
-    return fig
+
+
+def _band(x: list[float], low: np.ndarray, high: np.ndarray) -> list[tuple[float, float, float]]:
+    """Return the points of a band that are finite."""
+    ends = zip(x, numbers(low), numbers(high), strict=True)
+    return [(at, a, b) for at, a, b in ends if a is not None and b is not None]
 
 
 def _draw_line(
     fig: go.Figure, values: tuple[list[float], np.ndarray, np.ndarray], name: str, number: int
 ) -> None:
     x, row, error = values
-    look = swatch(number)
-    low, high = numbers(row - 1.96 * error), numbers(row + 1.96 * error)
+    look = swatch(number)  # a direction is no method
+    low, high = row - 1.96 * error, row + 1.96 * error
     group = f"line {number}"
-    for ends, fill in ((high, None), (low, "tonexty")):
-        fig.add_scatter(
-            x=x,
-            y=ends,
-            mode="lines",
-            line={"width": 0},
-            fill=fill,
-            fillcolor=tint(look["color"], 0.18),
-            showlegend=False,
-            hoverinfo="skip",
-            legendgroup=group,
-            meta="band",
-        )
+    add_band(fig, _band(x, low, high), group, color=look["color"], legendgroup=group)
     fig.add_scatter(
         x=x,
         y=numbers(row),
         mode="lines",
         name=label(shorten(name, 48)),
         line={"color": look["color"], "dash": look["dash"], "width": 2.2},
-        customdata=[[v, a, b, None] for v, a, b in zip(numbers(row), low, high, strict=True)],
+        customdata=_with_ends(row, low, high),
         hovertemplate="x %{x:.4g}<br>loss %{y:.4g}<extra></extra>",
         legendgroup=group,
     )
 
 
+def _with_ends(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[list[float | None]]:
+    """Return what the table of the figure says of each point: value, low, high."""
+    columns = zip(numbers(values), numbers(low), numbers(high), strict=True)
+    return [[value, a, b, None] for value, a, b in columns]
+
+
 def _draw_range(fig: go.Figure, x: list[float], loss: np.ndarray) -> None:
     with np.errstate(invalid="ignore"):
         mean, low, high = loss.mean(axis=0), loss.min(axis=0), loss.max(axis=0)
-    for ends, fill in ((numbers(high), None), (numbers(low), "tonexty")):
-        fig.add_scatter(
-            x=x,
-            y=ends,
-            mode="lines",
-            line={"width": 0},
-            fill=fill,
-            fillcolor=tint(COLORS[0], 0.18),
-            showlegend=False,
-            hoverinfo="skip",
-            meta="band",
-        )
+    add_band(fig, _band(x, low, high), "range", color=COLORS[0])
     fig.add_scatter(
         x=x,
         y=numbers(mean),
         mode="lines",
-        name=f"mean of {len(loss)} lines; band: lowest to highest",
+        name=f"mean of {len(loss)} lines",
         line={"color": COLORS[0], "width": 2.4},
-        customdata=[
-            [m, a, b, None] for m, a, b in zip(numbers(mean), numbers(low), numbers(high), strict=True)
-        ],
+        customdata=_with_ends(mean, low, high),
         hovertemplate="x %{x:.4g}<br>mean %{y:.4g}<extra></extra>",
     )
 
@@ -119,21 +130,20 @@ def spread_figure(surface: Any) -> go.Figure:
     radius = np.hypot(x, y)
     edges = np.linspace(0, radius.max(), max(6, min(planes.shape[1:]) // 2) + 1)
     ring = np.clip(np.digitize(radius, edges) - 1, 0, len(edges) - 2)
-    fig = go.Figure()
-    style(
-        fig,
+    kept = [k for k in range(len(edges) - 1) if np.any(ring == k)]
+    fig = style(
+        go.Figure(),
         title="Loss against the distance from the network, per random plane",
         x="distance, in units of the directions",
         y=f"mean loss of a ring, {surface.split}",
         height=400,
+        caption=_SPREAD,
     )
     for number, plane in enumerate(planes):
-        kept = [k for k in range(len(edges) - 1) if np.any(ring == k)]
-        means = [float(plane[ring == k].mean()) for k in kept]
         look = swatch(number)
         fig.add_scatter(
             x=[float(radius[ring == k].mean()) for k in kept],
-            y=numbers(means),
+            y=numbers([float(plane[ring == k].mean()) for k in kept]),
             mode="lines+markers",
             name=f"plane {number + 1}",
             line={"color": look["color"], "dash": look["dash"], "width": 2},

@@ -12,6 +12,12 @@ from landscape.plots.theme import COLORS, GREY, style
 
 __all__ = ["persistence_figure"]
 
+_CAPTION = (
+    "Each point is a minimum of the sampled surface: how low it is, and how high the loss must rise to "
+    "leave its basin for a deeper one. Points near the dashed line have no depth. ★ is the lowest "
+    "minimum, which nothing ends."
+)
+
 
 def persistence_figure(surface: Any) -> go.Figure:
     """Return births against deaths of the minima.
@@ -36,6 +42,7 @@ def persistence_figure(surface: Any) -> go.Figure:
         x="loss at the minimum",
         y="loss at which its basin ends",
         height=400,
+        caption=_CAPTION,
     )
     fig.add_scatter(
         x=[low, top],

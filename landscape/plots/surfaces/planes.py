@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from landscape.plots.text import label, shorten
-from landscape.plots.theme import COLORS, INK, log_ticks, style
+from landscape.plots.theme import COLORS, INK, LIGHT, log_ticks, power_text, style, tint
 
 __all__ = ["contour_figure", "contour_levels", "surface_figure", "with_contours"]
 
@@ -19,6 +19,17 @@ _DECADES = 1.5  # a loss that spans more is drawn with logarithmic levels
 _FLOOR = 1e-12  # of the largest loss; zero has no logarithm
 _NAME = 24  # characters of a network's name in a figure
 _MOST_MINIMA = 5  # marked beside the networks; the diagram has them all
+
+_CAPTION = (
+    "Colours and contour lines are the loss; ★ is the network at the origin, ● are others in the plane, "
+    "with their own losses on hover. Light circles and crosses are further minima of the sampled "
+    "surface and the saddles that part them from deeper ones. Slanted marks, if any, are points at "
+    "which the sampling error of the examples exceeds the spacing of the contours."
+)
+_RANDOM = (
+    " A random plane is one draw out of very many dimensions: a shape that the other planes do not have "
+    "is no property of the network."
+)
 
 
 def contour_figure(surface: Any) -> go.Figure:
@@ -31,8 +42,8 @@ def contour_figure(surface: Any) -> go.Figure:
     """
     z = np.asarray(surface.losses[surface.split]["loss"], np.float64)
     planes = [z] if surface.planes is None else list(np.asarray(surface.planes, np.float64))
-    fig = go.Figure()
-    style(fig, title=_title(surface), height=560)
+    caption = _CAPTION + (_RANDOM if surface.directions == "random" else "")
+    fig = style(go.Figure(), title=_title(surface), height=560, caption=caption)
     with_contours(fig, surface.x, surface.y, planes)
     if len(planes) > 1:
         _plane_buttons(fig, len(planes))
@@ -57,10 +68,18 @@ def contour_levels(values: np.ndarray) -> dict[str, Any]:
     log = low >= 0 and high > 0 and high > 10**_DECADES * max(low, _FLOOR * high)
     floor = max(low, _FLOOR * high) if log else 0.0
     start, end = (math.log10(floor), math.log10(high)) if log else (low, high)
-    bar: dict[str, Any] = {"title": {"text": "loss", "side": "right"}, "thickness": 14}
+    bar: dict[str, Any] = {
+        "title": {"text": "loss", "side": "right"},
+        "thickness": 10,
+        "outlinewidth": 0,
+        "len": 1,
+    }
     if log:
         ticks = log_ticks(floor, high, steps=(1,)) or log_ticks(floor, high)
-        bar |= {"tickvals": [math.log10(tick) for tick in ticks], "ticktext": [f"{tick:g}" for tick in ticks]}
+        bar |= {
+            "tickvals": [math.log10(tick) for tick in ticks],
+            "ticktext": [power_text(tick) for tick in ticks],
+        }
     return {
         "log": log,
         "floor": floor,
@@ -85,7 +104,7 @@ def with_contours(fig: go.Figure, x: Any, y: Any, planes: list[np.ndarray]) -> d
             zmax=levels["end"],
             colorscale="Cividis",
             contours={"start": levels["start"], "end": levels["end"], "size": levels["spacing"] or None},
-            line={"width": 0.6, "color": "rgba(255,255,255,0.55)"},
+            line={"width": 0.6, "color": tint(LIGHT, 0.55)},
             colorbar=levels["bar"],
             hovertemplate="x %{x:.4g}<br>y %{y:.4g}<br>loss %{text:.4g}<extra></extra>",
             name="loss" if len(planes) == 1 else f"plane {number + 1}",
@@ -139,7 +158,7 @@ def _draw_network(fig: go.Figure, name: str, anchor: Mapping[str, float], *, ori
             "symbol": "star" if origin else "circle",
             "size": 15 if origin else 12,
             "color": COLORS[1] if origin else COLORS[4],
-            "line": {"color": "white", "width": 1.5},
+            "line": {"color": LIGHT, "width": 1.5},
         },
         customdata=[[float(anchor["loss"]), None, None, None]],
         hovertemplate=label(shorten(name, 60)) + "<br>its own loss %{customdata[0]:.4g}<extra></extra>",
@@ -160,9 +179,9 @@ def _draw_saddles(fig: go.Figure, surface: Any) -> None:
             x=[float(surface.x[places[row][0]]) for row in rows],
             y=[float(surface.y[places[row][1]]) for row in rows],
             mode="markers",
-            showlegend=False,  # white on white there; the caption says what they are
+            showlegend=False,  # light on light there; the caption says what they are
             name=name,
-            marker={"symbol": symbol, "size": 10, "color": "white", "line": {"color": "white", "width": 2}},
+            marker={"symbol": symbol, "size": 10, "color": LIGHT, "line": {"color": LIGHT, "width": 2}},
             hovertemplate=f"{name}<br>x %{{x:.4g}}<br>y %{{y:.4g}}<extra></extra>",
         )
 
@@ -182,7 +201,8 @@ def _draw_uncertain(fig: go.Figure, surface: Any, z: np.ndarray) -> None:
             y=[float(surface.y[j]) for _, j in places],
             mode="markers",
             name="error of the examples above the contour spacing",
-            marker={"symbol": "line-ne-open", "size": 6, "color": "rgba(255,255,255,0.7)"},
+            showlegend=False,
+            marker={"symbol": "line-ne-open", "size": 6, "color": tint(LIGHT, 0.7)},
             hoverinfo="skip",
         )
 
@@ -198,6 +218,8 @@ def _axes(fig: go.Figure, surface: Any) -> None:
     tall = (surface.y[-1] - surface.y[0]) * second / ((surface.x[-1] - surface.x[0]) * first)
     if 0.4 <= tall <= 2.5:
         fig.update_yaxes(scaleanchor="x", scaleratio=float(second / first), constrain="domain")
+    fig.update_xaxes(constraintoward="left")
+    fig.update_yaxes(constraintoward="top")
 
 
 def surface_figure(surface: Any) -> go.Figure:
@@ -205,8 +227,8 @@ def surface_figure(surface: Any) -> go.Figure:
     z = np.asarray(surface.losses[surface.split]["loss"], np.float64)
     levels = contour_levels(z)
     shown = np.log10(np.maximum(z, levels["floor"])) if levels["log"] else z
-    fig = go.Figure()
-    style(fig, title=_title(surface), height=600)
+    caption = "The same plane in three dimensions: height and colour are the loss."
+    fig = style(go.Figure(), title=_title(surface), height=600, caption=caption)
     fig.add_surface(
         x=list(map(float, surface.x)),
         y=list(map(float, surface.y)),
