@@ -81,7 +81,7 @@ def told(values: np.ndarray) -> str:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Train and print one line a variant."""
+    """Train and print one line per variant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--preset", default="small-fashion-mnist")

@@ -116,7 +116,7 @@ def compared(name: str) -> tuple[int, int]:
 
 
 def report(names: Sequence[str] = tuple(CASES)) -> None:
-    """Print one line a case."""
+    """Print one line per case."""
     for name in names:
         stated, found = compared(name)
         figures = f"stated {stated / _MIB:5.0f} MiB, measured {found / _MIB:5.0f} MiB"

@@ -116,7 +116,7 @@ def programs(task: Task, found: Sequence[Candidate], members: int) -> dict[str, 
 
 
 def report(sizes: Sizes) -> None:
-    """Print one block a network."""
+    """Print one block per network."""
     found = candidates(sizes)
     peaks = {
         f"peak {precision}": matrix_product(precision)

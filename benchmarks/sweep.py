@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.sweep -o DIR [--minutes 9] [--preset paper-mnist] [--seeds 0]
 
 The same command again goes on where the last slice stopped, until every level is there. Each slice
-prints generations a second, seconds a level and the projected time of the whole sweep, both from its
+prints generations a second, seconds per level and the projected time of the whole sweep, both from its
 own rate without its compilations, and the test accuracies so far beside the published ones.
 """
 
@@ -94,7 +94,7 @@ def timings(config: RunConfig, rate: float) -> list[str]:
             level = method.evolution.generations / rate
             levels = len(method.pruning.schedule)
             whole = f"{levels} levels {level * levels / 60:.1f} minutes"
-            lines.append(f"{name}: {level:.1f} s a level of {len(config.seeds)} seeds together, {whole}")
+            lines.append(f"{name}: {level:.1f} s per level of {len(config.seeds)} seeds together, {whole}")
     return lines
 
 
@@ -132,7 +132,7 @@ def report(config: RunConfig, folder: Path, clock: Clock, *, finished: bool) -> 
     lines = [f"{done} of {of} checkpoints, {'finished' if finished else 'the same command goes on'}"]
     if clock.rate is not None:
         lines += [
-            f"{clock.rate:.2f} generations/s (goal {SWEEP_MINUTES} minutes a seed of paper-mnist on an H200)"
+            f"{clock.rate:.2f} generations/s (goal {SWEEP_MINUTES} minutes per paper-mnist seed on an H200)"
         ]
         lines += timings(config, clock.rate)
     return lines + accuracies(run)

@@ -1,1 +1,1 @@
-"""The command `landscape`: one thin module a command, loaded when it is used."""
+"""The command `landscape`: one thin module per command, loaded when it is used."""

@@ -37,7 +37,7 @@ class LazyGroup(frame.Helpful, click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return the command, or None if there is none of that name."""
+        """Return the command, or None if no command has that name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"cli.commands.{cmd_name}").command
@@ -84,7 +84,7 @@ Examples:
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
 def group() -> None:
-    """Hold the commands; what it says of itself is `_HELP`, for click marks literal blocks by a backspace."""
+    """Hold the commands; its help text is `_HELP`, since click marks literal blocks by a backspace."""
 
 
 def run(args: Sequence[str]) -> int:

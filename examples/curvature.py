@@ -3,7 +3,7 @@
     python examples/curvature.py a.h5 b.h5
     landscape curvature a.h5 b.h5 --problem examples/own_model.py:problem --density -o curvature.html
 
-The same seed gives the same numbers, to the bit.
+The same seed gives bit-identical numbers.
 """
 
 from __future__ import annotations

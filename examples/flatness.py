@@ -73,7 +73,7 @@ def ratios(result: Any, measure: str, methods: tuple[str, str]) -> list[dict[str
 
 
 def markdown(result: Any, methods: tuple[str, str], levels: Sequence[int]) -> str:
-    """Return the ratios of every measure as a table in Markdown, a column a level."""
+    """Return the ratios of every measure as a table in Markdown, one column per level."""
     densities = {r["level"]: float(r["density"]) for r in result.records}
     lines = [
         "| measure | unchanged by rescaling | "

@@ -4,7 +4,7 @@
     landscape barrier a.h5 b.h5 --problem examples/own_model.py:problem -o barrier.html
 
 Nothing here knows about the built-in tasks: a plain function of (params, batch) that returns one
-loss an example is all that an analysis needs. Tickets also need a network to start from.
+loss per example is all that an analysis needs. Tickets also need a network to start from.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def trainable() -> Any:
 
 
 def growth(inputs: Any) -> np.ndarray:
-    """Return a pruning score of your own, one value a weight: how much it has grown since its start."""
+    """Return a pruning score of your own, one value per weight: how much it has grown since its start."""
     return np.abs(inputs.mean) - np.abs(inputs.initial)
 
 

@@ -70,7 +70,7 @@ def _rebuild(cls: type[LandscapeError], what: str, state: dict[str, object]) -> 
 
 
 class ConfigurationError(LandscapeError, ValueError):
-    """A command or configuration that cannot be meant: exit status 2.
+    """A command or configuration that is invalid: exit status 2.
 
     `problems` lists every fault found, so that a user mends them all at once.
     """
@@ -82,7 +82,7 @@ class ConfigurationError(LandscapeError, ValueError):
         super().__init__(what, **details)
 
     def lines(self) -> list[str]:
-        """Return the summary, one line a problem, and what to do."""
+        """Return the summary, one line per problem, and what to do."""
         head, *rest = super().lines()
         return [head, *(f"  {problem}" for problem in self.problems), *rest]
 
@@ -98,7 +98,7 @@ class CheckpointError(InputError):
 
 
 class CodeRefusedError(InputError):
-    """A function that a file names, and the user does not: it is neither imported nor run."""
+    """A function that a file names and the user does not name: it is neither imported nor run."""
 
 
 class ArchitectureMismatchError(InputError):
@@ -122,11 +122,11 @@ class DataError(InputError):
 
 
 class RunError(InputError):
-    """A run folder that is in use, or does not fit what was asked of it."""
+    """A run folder that is in use, or does not fit the request."""
 
 
 class OutputExistsError(InputError):
-    """A file that is already there and would be overwritten."""
+    """An existing file that would be overwritten."""
 
 
 class DeviceMemoryError(InputError):

@@ -192,7 +192,7 @@ def test_traces_alone_are_stored_and_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.faults
 def test_names_that_are_not_one_a_checkpoint_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="names: not one a network"):
+    with pytest.raises(ConfigurationError, match="names: not one per network"):
         curvature_table(tanh_problem(), tickets(), k=1, names=["a"])
 
 

@@ -229,7 +229,7 @@ def test_one_number_an_example_cannot_be_normalised() -> None:
         train=(np.ones((4, 3)), np.array([1.0, -1.0, 1.0, -1.0])),
         outputs=Outputs(model, logistic, likelihood=None),
     )
-    with pytest.raises(ProblemError, match="one number an example"):
+    with pytest.raises(ProblemError, match="one number per example"):
         landscape.average_sharpness(problem, {"w": np.ones(3)}, normalise=True)
 
 

@@ -241,7 +241,7 @@ def test_a_random_metric_is_refused_by_its_name() -> None:
 
 @pytest.mark.parametrize("values", [lambda p, b: squared(p, b).mean(), lambda p, b: squared(p, b)[:, None]])
 def test_a_loss_must_give_one_value_an_example(values: Any) -> None:
-    with pytest.raises(ProblemError, match="one value an example"):
+    with pytest.raises(ProblemError, match="one value per example"):
         Problem(values, train=(X, Y)).evaluate(PARAMS)
 
 

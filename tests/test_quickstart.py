@@ -38,8 +38,8 @@ def test_any_legal_method_is_told_by_its_name(story: Quickstart) -> None:
     page = story.page.read_text(encoding="utf-8")
     for name in ("snes-snr", "adam-magnitude", "late"):
         assert name in page
-    assert "Evolution (snes, 8 members, 4 generations a level) never sees a gradient; it prunes by" in page
-    assert "Gradient descent (adam, 1 epoch a level) prunes by magnitude" in page
+    assert "Evolution (snes, 8 members, 4 generations per level) never sees a gradient; it prunes by" in page
+    assert "Gradient descent (adam, 1 epoch per level) prunes by magnitude" in page
 
 
 def test_every_method_has_the_densities_of_its_own_schedule(story: Quickstart) -> None:

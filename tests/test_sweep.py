@@ -29,7 +29,7 @@ def test_a_sweep_in_slices_is_the_sweep(tmp_path: Path) -> None:
 def test_the_rate_leaves_out_first_chunks_and_gives_the_time_of_the_sweep() -> None:
     config = sweep.configured("paper-mnist", [0, 1], ["es-snr"], [])
     (line,) = sweep.timings(config, 200.0)
-    assert line == "es-snr: 20.0 s a level of 2 seeds together, 20 levels 6.7 minutes"
+    assert line == "es-snr: 20.0 s per level of 2 seeds together, 20 levels 6.7 minutes"
     clock = sweep.Clock()
     clock.start("level 1")
     clock.advance(2)

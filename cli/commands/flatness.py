@@ -78,7 +78,7 @@ class Names(click.ParamType[str]):
     "--list",
     "listed",
     is_flag=True,
-    help="Print the measures, their costs and what leaves them unchanged.",
+    help="Print the measures, their costs and the rescalings that leave them unchanged.",
 )
 @click.option(
     "--radius",
@@ -122,8 +122,8 @@ def command(
 
     Means over random draws have standard errors and intervals; maximisations are lower bounds and say
     so. Several checkpoints of one network share their compiled programs; their ranks are compared.
-    Keys of --set are settings of a measure, such as local_entropy.reference=1e5; a wrong one is answered
-    with those there are.
+    Keys of --set are settings of a measure, such as local_entropy.reference=1e5; an unknown key is answered
+    with the list of keys.
     """
     if options.pop("listed"):
         return _catalogue()
@@ -199,7 +199,7 @@ def _radii(texts: Iterable[str], names: list[str]) -> dict[str, float | list[flo
         if name in radii:
             raise ConfigurationError(
                 f"--radius {text}: a second one of {name}",
-                expected="one --radius a measure, several values with commas between them",
+                expected="one --radius per measure, several values with commas between them",
                 got=f"{name}={radii[name]} before it",
             )
         radii[name] = found[0] if len(found) == 1 else found

@@ -30,8 +30,8 @@ def command(
 ) -> Outcome:
     """Train sparse tickets on the digits, measure the barriers between them, and write one HTML page.
 
-    Takes a few minutes on a laptop, without a network. A quickstart that was stopped goes on when the
-    same command is given again.
+    Takes a few minutes on a laptop and needs no internet connection. To resume a stopped quickstart, give
+    the same command again.
     """
     devices.configure(device)
     session.detail(f"device: {devices.require(device)}")

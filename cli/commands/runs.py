@@ -1,4 +1,4 @@
-"""``landscape runs``: what runs there are, and how far they have come. Loads no jax."""
+"""``landscape runs``: lists runs and how much of each is finished. Loads no jax."""
 
 from __future__ import annotations
 

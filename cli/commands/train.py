@@ -47,7 +47,7 @@ class Source(click.ParamType[str]):
 @option.config("A TOML file that changes keys of CONFIG or PRESET.")
 @option.training
 @click.pass_context
-def command(  # noqa: PLR0913  one parameter an option
+def command(  # noqa: PLR0913  one parameter per option
     ctx: click.Context,
     /,
     session: Session,
@@ -64,7 +64,7 @@ def command(  # noqa: PLR0913  one parameter an option
 ) -> Outcome:
     """Train sparse tickets: every method, pruning level and seed of a configuration, into a run folder.
 
-    CONFIG is a TOML file; PRESET is a name from the list that an unknown name is answered with.
+    CONFIG is a TOML file; PRESET is the name of a preset (an unknown name is answered with the list).
     Values come from defaults, then CONFIG, then --config, then --set. With --resume and -o the
     configuration can be left out: the folder has it.
     """

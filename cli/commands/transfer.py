@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 )
 @option.output_folder(None, "runs/transfer")
 @option.training
-def command(  # noqa: PLR0913  one parameter an option
+def command(  # noqa: PLR0913  one parameter per option
     session: Session,
     *,
     runs: tuple[Path, ...],
@@ -69,7 +69,7 @@ def command(  # noqa: PLR0913  one parameter an option
     from trainers.tickets import refuse_own_problem, transfer_config
 
     if problem is not None and task is not None:
-        raise click.UsageError("--problem and --task say both what to train on")
+        raise click.UsageError("--problem and --task exclude each other: both name what to train on")
     if problem is None and task is None:
         refuse_own_problem(runs)
     config = transfer_config(
@@ -98,7 +98,7 @@ def _train(
 
 
 def _rows(cells: list[TransferCell]) -> list[tuple[str, str]]:
-    """Return one line a target and kind of tickets: mean test accuracy, dense to sparse."""
+    """Return one line per target and kind of tickets: mean test accuracy, dense to sparse."""
     lines: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         lines.setdefault((cell.target, cell.tickets), []).append(f"{cell.mean:.3f}")

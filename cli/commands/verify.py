@@ -16,7 +16,7 @@ from cli.shared.looking import look_at
 def command(session: Session, *, paths: tuple[Path, ...]) -> Outcome:
     """Check checkpoints, results or whole run folders completely against their digests.
 
-    Exit status 3 if anything is damaged; all paths are looked at all the same.
+    Exit status 3 if anything is damaged; all paths are checked in any case.
     """
     from landscape.files import verify
 

@@ -1,4 +1,4 @@
-"""What an exception means to the person at the terminal: three lines and an exit status."""
+"""Exceptions as the user sees them: three lines and an exit status."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Explanation:
 
 
 def explain(error: BaseException) -> Explanation:
-    """Return what `error` means; what nobody expected is a bug of ours."""
+    """Return the message and exit status for `error`; an unexpected one is a bug of ours."""
     if isinstance(error, LandscapeError):
         return _known(error)
     if isinstance(error, click.ClickException):

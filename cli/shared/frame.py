@@ -37,7 +37,7 @@ CONTEXT_SETTINGS: dict[str, Any] = {
 EXIT_CODES = {
     "0": "done",
     "1": "a bug of ours",
-    "2": "the command line or configuration cannot be meant",
+    "2": "the command line or configuration is invalid",
     "3": "input refused; nothing was written",
     "4": "computed and written, but not trustworthy; the status says why",
     "130, 143": "stopped by Ctrl-C or SIGTERM; train and quickstart can be resumed",
@@ -111,7 +111,7 @@ class Command(Helpful):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a command has to say.
+    """The result of a command.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class Session:
         what : object
             What is being computed: the name of a folder.
         hint : callable
-            Returns the next step: the command that goes on, if there is something to go on with.
+            Returns the hint: the command that resumes the computation, if any of it is on disk.
         """
         self.hint = hint
         notice = "stopping after this chunk; once more stops at once"

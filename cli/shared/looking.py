@@ -1,4 +1,4 @@
-"""Commands that look at several files: one bad file keeps nobody from seeing the others."""
+"""Commands that look at several files: one bad file does not hide the others."""
 
 from __future__ import annotations
 

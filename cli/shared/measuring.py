@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Measure = Callable[[Any, list[Any], "Progress"], "Result"]
 # Takes the problem and the checkpoints; says how long measuring them takes, and how much memory.
 Forecast = Callable[[Any, list[Any]], "Estimate"]
-# Options that say where and how a result is written; all others say what is computed.
+# Options that decide where and how a result is written; all others decide what is computed.
 HANDLING = ("config_file", "outputs", "labels", "title", "plotlyjs", "device", "force", "dry_run")
 
 
@@ -38,7 +38,7 @@ class Request:
     checkpoints : tuple of Path
         The networks.
     options : dict
-        What says what is computed: stored with the result, and taken up again by ``--config``.
+        Options that decide what is computed: stored with the result, and read again by ``--config``.
     labels : tuple of str
         What pages and pictures call the networks; empty for short names of the files.
     title : str, optional

@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class FilePath(click.ParamType[Path]):
-    """A path with ``~`` expanded; whether it exists is asked by who uses it."""
+    """A path with ``~`` expanded; the command that uses it checks whether it exists."""
 
     name = "path"
 

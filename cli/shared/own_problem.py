@@ -1,4 +1,4 @@
-"""The Problem that ``--problem`` names: what the user's own file raises is not a bug of ours."""
+"""The Problem that ``--problem`` names. Errors of the user's own file are reported as such."""
 
 from __future__ import annotations
 

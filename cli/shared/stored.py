@@ -1,4 +1,4 @@
-"""A command that is run again from a result it wrote: what was not given is taken from there."""
+"""A command that is run again from a result it wrote: options that are not given are read from it."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def _row(line: list[str], widths: list[int], numeric: list[bool]) -> str:
 
 
 def outline(data: Mapping[str, Any], indent: int = 0) -> str:
-    """Return a nested dictionary as text: plain values first, then one indented block a sub-dictionary."""
+    """Return a nested dictionary as text: plain values first, then one indented block per sub-dictionary."""
     plain = [(key, value) for key, value in data.items() if not _is_block(value)]
     parts = [aligned(plain, indent)] if plain else []
     for key, value in data.items():

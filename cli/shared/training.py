@@ -58,7 +58,7 @@ def own_problem(spec: str | None) -> tuple[Any, Any, Any]:
 
 
 def trained(session: Session, config: RunConfig, folder: Path, *, code: Code, resume: bool) -> Run:
-    """Train a run, stoppable; what is left on disk if it ends early comes with how to go on."""
+    """Train a run, stoppable; if it ends early, say what is on disk and how to resume."""
     again = f"landscape train --resume -o {shlex.quote(str(folder))}{code.options()}"
 
     def hint() -> str:

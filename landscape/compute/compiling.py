@@ -64,7 +64,7 @@ def program(function: Callable[..., Any], **options: Any) -> Any:
 
 @functools.cache
 def _compiler_options() -> dict[str, str | bool | int] | None:
-    """Return the options that this compiler knows; names of XLA's options are promised to nobody."""
+    """Return the options that this compiler knows; XLA does not promise to keep the names of its options."""
     if jax.default_backend() != "cpu":
         return None
     try:

@@ -1,4 +1,4 @@
-"""The device: how precisely it computes, and what is said when its memory is full."""
+"""The device: its precision, and the error when its memory is full."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def device_memory(batch_size: int, *, hint: str | None = None) -> Iterator[None]
     Parameters
     ----------
     batch_size : int
-        Examples a batch, for the message.
+        Examples per batch, for the message.
     hint : str, optional
-        What to do where ``--batch-size`` is not what decides.
+        The advice where ``--batch-size`` does not decide how much memory is used.
     """
     try:
         yield

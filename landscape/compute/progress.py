@@ -1,6 +1,6 @@
-"""How long computations tell their caller where they stand.
+"""How long computations report their progress.
 
-Library functions take a `Progress` and print nothing themselves; the default says nothing at all.
+Library functions take a `Progress` and print nothing themselves; the default is silent.
 """
 
 from __future__ import annotations

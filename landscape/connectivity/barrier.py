@@ -180,7 +180,7 @@ def _first(leading: str, names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (name != leading, name))
 
 
-def loss_barrier(  # noqa: PLR0913  one keyword a setting
+def loss_barrier(  # noqa: PLR0913  one keyword per setting
     problem: Problem | None,
     a: Any,
     b: Any,
@@ -230,7 +230,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
     confidence : float
         Coverage of the interval.
     batch_size : int, optional
-        Examples a batch.
+        Examples per batch.
     dtype : {"float32", "float64"}, optional
         ``"float32"`` or ``"float64"`` on the device, local to the call. By default that of the weights,
         but float64 weights are measured in float32 unless float64 is asked for.
@@ -260,7 +260,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword a setting
     DeviceMemoryError
         If a batch does not fit the device.
     ConfigurationError
-        If a setting cannot be meant.
+        If a setting is invalid.
 
     Notes
     -----

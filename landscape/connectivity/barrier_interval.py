@@ -1,4 +1,4 @@
-"""Excess of a path over its baseline, and how far a sample of examples determines it. No jax.
+"""Excess of a path over its baseline, with its sampling error over the examples. No jax.
 
 An excess is linear in the loss curve: above the chord, ``d(α) = L(α) − [(1−α)L(0) + αL(1)]``; above
 the mean, ``d(α) = L(α) − ½[L(0) + L(1)]``. Both definitions are therefore measured on one set of
@@ -29,7 +29,7 @@ _KEPT_COUNTS = 2**25  # of two bytes, kept for the next barrier on the same exam
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """What the examples say about one definition of a barrier.
+    """Sampling error of one definition of a barrier.
 
     Attributes
     ----------
@@ -199,7 +199,7 @@ def _band(hat: np.ndarray, errors: np.ndarray, found: np.ndarray, confidence: fl
 
 
 def check_settings(num_resamples: int, confidence: float) -> None:
-    """Refuse a number of resamples or a confidence that cannot be meant.
+    """Refuse an invalid number of resamples or confidence.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a barrier will take, before it is measured."""
+"""The cost of a barrier, before it is measured."""
 
 from __future__ import annotations
 

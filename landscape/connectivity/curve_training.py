@@ -112,7 +112,7 @@ def basis(curve: str, t: Any, bends: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Fixed:
-    """What stays the same while bends are trained: a pytree."""
+    """The constants of a training: a pytree."""
 
     network: Network
     first: jax.Array
@@ -126,7 +126,7 @@ jax.tree_util.register_dataclass(_Fixed, ["network", "first", "last", "free", "a
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    """What continues the training: a pytree."""
+    """The state of a training: a pytree that continues it."""
 
     bends: jax.Array
     optimizer: PyTree
@@ -135,7 +135,7 @@ class _State:
 jax.tree_util.register_dataclass(_State, ["bends", "optimizer"], [])
 
 
-def train(  # noqa: PLR0913  what a training is made of
+def train(  # noqa: PLR0913  one keyword per part of a training
     problem: Any,
     settings: Training,
     *,
@@ -157,7 +157,7 @@ def train(  # noqa: PLR0913  what a training is made of
     settings : Training
         How.
     network : Network
-        What of the networks does not change: leaves that are not floats, and batch statistics.
+        The parts of the networks that do not change: leaves that are not floats, and batch statistics.
     layout : Layout
         Coordinates of the vectors.
     ends : pair of numpy.ndarray [size]

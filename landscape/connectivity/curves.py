@@ -32,7 +32,7 @@ class ConnectingCurve(Result):
     Attributes
     ----------
     ts : numpy.ndarray [T]
-        The uniform grid on the curve; 0 is the first network, 1 the second, each to the bit.
+        The uniform grid on the curve; 0 is the first network, 1 the second, each bit-identical.
     losses : dict
         ``[split][metric]`` to the means along the curve [T].
     line_losses : numpy.ndarray [T]
@@ -104,7 +104,7 @@ class ConnectingCurve(Result):
         Parameters
         ----------
         t : float
-            From 0, the first network, to 1, the second, each to the bit.
+            From 0, the first network, to 1, the second, each bit-identical.
         like : pytree, optional
             Parameters whose structure, and whose leaves that hold no floats, are taken; by default nested
             dictionaries.
@@ -225,8 +225,8 @@ def connect(  # noqa: PLR0913  one keyword per setting
     seed : int
         Of the training and of the resampling.
     resume : path, optional
-        A folder that keeps the state of the training, so that a stopped one goes on to the same bits;
-        removed at the end.
+        A folder that keeps the state of the training, so that a stopped one resumes to a
+        bit-identical result; removed at the end.
     progress : Progress, optional
         Is told of every step and point.
 

@@ -56,7 +56,7 @@ class Endpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two networks of one architecture, and what a reader should know about them."""
+    """Two networks of one architecture, and warnings about them."""
 
     a: Endpoint
     b: Endpoint

@@ -36,7 +36,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is evaluated along the path, and how."""
+    """The splits, precision and treatment of statistics of an evaluation along the path."""
 
     split: str
     splits: tuple[str, ...]

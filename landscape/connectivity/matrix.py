@@ -237,7 +237,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
     -----
     Costs ``num_points − 2`` evaluations of every split per pair, and one per network: ends are evaluated
     once.
-    Every barrier and interval is what `landscape.loss_barrier` says of the pair, to the bit. All networks are
+    Barriers and intervals are bit-identical to those of `landscape.loss_barrier`. All networks are
     held in memory.
 
     References

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from landscape.problem import Problem
 
 INCOMPLETE, NON_FINITE = "incomplete", "non-finite"
-_FEW_BEYOND = 10  # resamples beyond a quantile below which it is a matter of luck
+_FEW_BEYOND = 10  # a quantile with fewer resamples beyond it is a matter of luck
 
 
 class Measurement:
@@ -141,7 +141,7 @@ class Measurement:
         return points
 
     def status(self, non_finite: np.ndarray) -> str:
-        """Return how far the numbers can be trusted."""
+        """Return the status: whether the numbers can be trusted."""
         if not self.pair.finite:
             return NON_FINITE
         return INCOMPLETE if len(non_finite) else "ok"

@@ -26,7 +26,7 @@ __all__ = ["Pairs"]
 
 
 class _Inner:
-    """The progress of one path inside that of all pairs: its points are counted, nothing else is said."""
+    """The progress of one path inside that of all pairs: it counts points and passes nothing else on."""
 
     def __init__(self, outer: Progress) -> None:
         self._outer = outer

@@ -1,4 +1,4 @@
-"""How two networks of a run are related, and which pairs a pattern means. No jax."""
+"""How two networks of a run are related, and which pairs a pattern stands for. No jax."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def _belongs(a: Mapping[str, Any], b: Mapping[str, Any], pattern: str) -> bool:
 
 
 def chosen_pairs(pairs: Any, records: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
-    """Return the pairs that a caller means, as positions, the smaller first, in ascending order.
+    """Return the pairs that a caller asks for, as positions, the smaller first, in ascending order.
 
     Parameters
     ----------
     pairs : str, sequence of str, or sequence of (int, int)
         Patterns of `PATTERNS`, or the positions themselves.
     records : sequence of mapping
-        What is known of each network.
+        The facts about each network.
 
     Raises
     ------

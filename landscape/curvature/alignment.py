@@ -1,4 +1,4 @@
-"""Where the gradient and an update lie in the spectrum, and which part of the curvature is the model's."""
+"""The gradient and an update against the spectrum, and the model's own part of the curvature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table of curvature will take, before it is measured."""
+"""The cost of a table of curvature, before it is measured."""
 
 from __future__ import annotations
 

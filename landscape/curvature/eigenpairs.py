@@ -133,7 +133,7 @@ class Eigenpairs(Result):
         return f"undecided: {spent} has not resolved its own extreme"
 
 
-def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
+def top_eigenpairs(  # noqa: PLR0913  one keyword per setting
     operator: SymmetricOperator | Any,
     k: int = 10,
     *,
@@ -167,7 +167,7 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword a setting
     num_vectors : int, optional
         Most vectors held at once; by default ``max(2k + 20, 50)``, twice that for both ends.
     block_size : int
-        Vectors a step. A block finds as many copies of an eigenvalue at once.
+        Vectors per step. A block finds as many copies of an eigenvalue at once.
     max_matvecs : int, optional
         Most products before the explicit residuals; by default ``max(300, 40 k)``.
     probe_matvecs : int

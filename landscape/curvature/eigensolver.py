@@ -47,7 +47,7 @@ _MARGIN = 3  # on the difference of two products that are rounded differently
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Solver:
-    """What stays the same throughout a search."""
+    """The constants of a search."""
 
     operator: SymmetricOperator
     settings: Settings

@@ -25,7 +25,7 @@ def estimate_text(
     confidence: float = 0.95,
     error_estimate: float | None = None,
 ) -> str:
-    """Return an estimate with what is known of its error, and only that."""
+    """Return an estimate with its error, as far as the error is known."""
     if not np.isfinite(value):
         return NOT_FINITE
     text = format_value(value)

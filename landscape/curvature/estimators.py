@@ -1,7 +1,7 @@
 r"""Estimators of traces and diagonals from products with random vectors.
 
-All take ``products(rows [b, n]) -> [b, n]`` of a symmetric A and give one value per probe, so that errors are
-those of independent values wherever that is what they are.
+All take ``products(rows [b, n]) -> [b, n]`` of a symmetric A and give one value per probe, so that the
+error is that of independent values where the values are independent.
 
 *Hutchinson* [1]_: the mean of ``zᵀAz`` over random signs z.
 
@@ -54,7 +54,7 @@ def standard_error(values: list[float] | np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExactPart:
-    """What needs no probing: the range of a sketch.
+    """The exact part of an estimate: the range of a sketch, which needs no probing.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ class Recorder:
         self._spread += off * (entry - self._mean)  # Welford's sum of squared deviations
 
     def samples(self, exact: ExactPart, *, finite: bool) -> Samples:
-        """Return what came in."""
+        """Return the values collected so far."""
         count = len(self.rows)
         totals, squares = np.array(self.rows).reshape(count, 2).T
         return Samples(
@@ -334,7 +334,7 @@ class Replicates:
 
     @property
     def error(self) -> float:
-        """What is compared with the error asked for: the standard error where there is one."""
+        """The error that is compared with the one asked for: the standard error where there is one."""
         error = self.standard_error
         return self.error_estimate if error is None else error
 

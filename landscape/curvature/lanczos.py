@@ -57,7 +57,7 @@ class Lanczos:
     num_vectors : int
         Most rows of the basis, P included.
     block_size : int
-        Vectors a step.
+        Vectors per step.
     rng : numpy.random.Generator
         Of the starting block, and of replacements where the space is exhausted.
     dtype : dtype

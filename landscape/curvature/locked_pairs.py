@@ -1,4 +1,4 @@
-"""What is wanted of a spectrum, what is locked so far, and which Ritz values lie beyond it."""
+"""The wanted end of a spectrum, the pairs locked so far, and the Ritz values beyond them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Pairs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What the last search for missed eigenvalues found.
+    """The result of the last search for missed eigenvalues.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class State:
-    """What continues a search.
+    """The state of a search: a record that continues it.
 
     Attributes
     ----------

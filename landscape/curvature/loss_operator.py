@@ -25,7 +25,7 @@ PyTree = Any
 class CurvatureOperator(SymmetricOperator):
     """A symmetric curvature matrix of a mean loss, known by its products.
 
-    Made by `hessian`, `gauss_newton` and `fisher`. Vectors have one entry a free coordinate: leaves
+    Made by `hessian`, `gauss_newton` and `fisher`. Vectors have one entry per free coordinate: leaves
     by path ascending, each in C order, masked and unselected entries left out.
 
     Attributes
@@ -37,7 +37,7 @@ class CurvatureOperator(SymmetricOperator):
     dtype : numpy.dtype
         Of the products.
     problem, split, subject
-        What it is the curvature of.
+        The loss, its data and the network.
     num_matvecs : int
         Products with one vector so far.
     """
@@ -144,7 +144,7 @@ class CurvatureOperator(SymmetricOperator):
 
     @functools.cached_property
     def notes(self) -> tuple[str, ...]:
-        """Return what the subject says of itself, and which parameters the loss ignores."""
+        """Return the notes of the subject, and a warning about parameters that the loss ignores."""
         known, key = self._programs.ignored, (self.subject.layout, self.split)
         if key not in known:  # the same for all checkpoints of a shape
             known[key] = self._ignored()
@@ -165,7 +165,7 @@ class CurvatureOperator(SymmetricOperator):
 
     @property
     def stats(self) -> dict[str, Any]:
-        """Return examples, batches and what is kept, for the statistics of results."""
+        """Return examples, batches and bytes kept, for the statistics of results."""
         return {
             "num_examples": self.num_examples,
             "batch_size": self._data.size,
@@ -178,7 +178,7 @@ class CurvatureOperator(SymmetricOperator):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return what it is the curvature of."""
+        """Return the settings that describe the matrix: problem, split, network."""
         checkpoint = self.subject.checkpoint
         path = checkpoint.path if checkpoint is not None else None
         return {

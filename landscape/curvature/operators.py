@@ -22,7 +22,7 @@ __all__ = ["CurvatureOperator", "fisher", "gauss_newton", "hessian"]
 _DTYPES = ("float32", "float64")
 
 
-def hessian(  # noqa: PLR0913  one keyword a setting
+def hessian(  # noqa: PLR0913  one keyword per setting
     problem: Problem | None,
     params: Any,
     *,
@@ -56,7 +56,7 @@ def hessian(  # noqa: PLR0913  one keyword a setting
     subset : int or sequence of int, optional
         The first so many examples, or the numbers of those to use, instead of all.
     batch_size : int, optional
-        Examples a batch; by default as many as keep a batch within 256 MiB (in `stats`). No product
+        Examples per batch; by default as many as keep a batch within 256 MiB (in `stats`). No product
         depends on it but for rounding.
     dtype : {"float32", "float64"}, optional
         Precision of the products, float32 by default; local to the operator.

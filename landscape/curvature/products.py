@@ -278,7 +278,7 @@ def _bytes(programs: Programs, network: Network, arrays: PyTree, size: int) -> f
 
 
 class _Batches:
-    """What both ways through the examples have in common."""
+    """The common part of both ways through the examples."""
 
     network: Network
     scale: Any

@@ -225,9 +225,7 @@ def _noise(found: Any, at: np.ndarray) -> float:
 
 def _correlations(precision: np.ndarray, curvature: np.ndarray, noise: float) -> dict[str, Any]:
     spread = float(np.std(-0.5 * np.log(precision)))
-    if not np.isfinite(
-        curvature
-    ).all():  # of what is left of a diagonal no correlation is that of the network
+    if not np.isfinite(curvature).all():  # a part of a diagonal has another correlation than the whole
         unknown = dict.fromkeys(("rank", "linear", "attenuation", "linear_corrected"))
         return {"size": len(precision), **unknown, "spread": spread}
     linear, rank = _pearson(precision, curvature), _pearson(_ranks(precision), _ranks(curvature))

@@ -19,7 +19,7 @@ METHODS = ("auto", "hutchinson", "hutch++", "xtrace", "exact")
 DIAGONAL_METHODS = ("auto", "hutchinson", "xdiag", "exact")
 
 
-def trace(  # noqa: PLR0913  one keyword a setting
+def trace(  # noqa: PLR0913  one keyword per setting
     operator: SymmetricOperator | Any,
     *,
     method: str = "auto",
@@ -46,7 +46,7 @@ def trace(  # noqa: PLR0913  one keyword a setting
     operator : SymmetricOperator or matrix
         Real and symmetric.
     method : {"auto", "hutchinson", "hutch++", "xtrace", "exact"}
-        ``"exact"`` takes one product a dimension; ``"auto"`` does so where that costs no more.
+        ``"exact"`` takes one product per dimension; ``"auto"`` does so where that costs no more.
     relative_error : float
         Standard error asked for, relative to the larger of the trace's size and the Frobenius norm:
         the trace of an indefinite matrix may be 0. What comes out may be up to a quarter more.
@@ -238,7 +238,7 @@ def diagonal(
 ) -> Diagonal:
     r"""Compute or estimate the diagonal.
 
-    Exactly, with one product a dimension; or as the mean of :math:`z \circ Az` over random signs; or by
+    Exactly, with one product per dimension; or as the mean of :math:`z \circ Az` over random signs; or by
     XDiag [1]_, which is exact on what its sketch captures.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Symmetric operators on vectors of the host: what eigenpairs, traces and densities are taken of."""
+"""Symmetric operators on vectors of the host: the input of eigenpairs, traces and densities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from landscape.errors import ConfigurationError, InputError
 # Columns of the identity that go through one block, and the largest matrix that is formed.
 _BLOCK = 64
 MOST_DENSE = 20_000
-_KEPT = 1_000  # rows up to which a matrix once formed is kept: nothing is estimated that it says exactly
+_KEPT = 1_000  # rows up to which a formed matrix is kept: what it gives exactly is not estimated
 
 
 class SymmetricOperator:
@@ -88,7 +88,7 @@ class SymmetricOperator:
         return array.astype(self.dtype, copy=False)
 
     def dense(self) -> np.ndarray:
-        """Return the matrix [dim, dim], one product a column.
+        """Return the matrix [dim, dim], one product per column.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class SymmetricOperator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader of any result should know of the matrix."""
+        """Return warnings about the matrix, for every result."""
         return ()
 
     @property
@@ -156,11 +156,11 @@ class SymmetricOperator:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return what matrix it is."""
+        """Return the settings that describe the matrix."""
         return {"matrix": type(self).__name__, "dim": self.dim, "dtype": self.dtype.name}
 
     def digests(self) -> dict[str, Any]:
-        """Return digests of what the matrix comes from."""
+        """Return digests of the parameters and data behind the matrix."""
         return {}
 
 

@@ -79,7 +79,7 @@ class CurvatureTable(Result):
         return self.spectra[position] if position < len(self.spectra) else None
 
     def tidy(self) -> list[dict[str, Any]]:
-        """Return one flat row a checkpoint, all with the same columns.
+        """Return one flat row per checkpoint, all with the same columns.
 
         ``name``, ``method``, ``seed``, ``level``, ``density``, ``dim``; ``lambda_<i>``,
         ``residual_<i>``, ``converged_<i>``, ``multiplicity_<i>`` and ``none_missed``; ``trace`` with
@@ -91,7 +91,7 @@ class CurvatureTable(Result):
         return [table_rows.tidy_row(record, self.spectrum(i), width) for i, record in enumerate(self.records)]
 
     def tidy_layers(self) -> list[dict[str, Any]]:
-        """Return one flat row a checkpoint and layer: its trace, standard error and interval."""
+        """Return one flat row per checkpoint and layer: its trace, standard error and interval."""
         return [row for record in self.records for row in table_rows.layer_rows(record)]
 
     def rows(self) -> list[tuple[str, str]]:
@@ -119,7 +119,7 @@ class CurvatureTable(Result):
         return super().from_fields({"records": (), "spectra": (), **fields}, **base)
 
 
-def curvature_table(  # noqa: PLR0913  one keyword a setting
+def curvature_table(  # noqa: PLR0913  one keyword per setting
     problem: Problem | None,
     checkpoints: Iterable[Any],
     *,
@@ -196,7 +196,7 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
             "curvature: nothing to measure", expected="a checkpoint, and k, trace or density"
         )
     if names is not None and len(names) != len(given):
-        raise ConfigurationError("names: not one a network", expected=str(len(given)), got=str(len(names)))
+        raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
     started, progress = time.perf_counter(), progress or SILENT
     problem = problem_for_all(problem, given)
     options = {
@@ -211,7 +211,7 @@ def curvature_table(  # noqa: PLR0913  one keyword a setting
     records, spectra, stats, warnings, digests = [], [], [], [], []
     config: Mapping[str, Any] = {}
     label = "curvature"
-    if progress is not SILENT:  # who is not shown the estimate does not pay for it
+    if progress is not SILENT:  # without a bar nobody would see the estimate
         wishes: dict[str, Any] = {"k": k, "which": which, "trace": trace, "density": density, **options}
         wishes |= {"relative_error": relative_error, "mask": None if use_mask else False}
         label = curvature_cost(problem, given, order=2, **wishes).label
@@ -291,7 +291,7 @@ def _operator(problem: Problem, item: Any, matrix: str, options: Mapping[str, An
 
 
 def _measured(operator: Any, wanted: _Wanted) -> tuple[dict[str, Any], dict[str, Any] | None, list[str]]:
-    """Return the record and the density of one network, and what its results warn of."""
+    """Return the record and the density of one network, and the warnings of its results."""
     record: dict[str, Any] = {
         "dim": operator.dim,
         "eigenvalues": np.empty(0),
@@ -347,7 +347,7 @@ def _file(item: Any) -> str | None:
 
 
 def _facts(item: Any) -> dict[str, Any]:
-    """Return what a checkpoint says of itself: method, seed, level, and the density of its weights."""
+    """Return the facts in a checkpoint's info: method, seed, level, and the density of its weights."""
     if not isinstance(item, Checkpoint):
         item = load(item) if isinstance(item, str) or hasattr(item, "__fspath__") else None
     return {**facts_of(item), "density": None if item is None else item.density}

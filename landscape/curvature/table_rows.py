@@ -96,7 +96,7 @@ def _pairs(record: Mapping[str, Any]) -> list[str]:
 
 
 def probe_text(record: Mapping[str, Any]) -> str:
-    """Return what the probe for missed eigenvalues said."""
+    """Return the result of the probe for missed eigenvalues, in words."""
     probe = record.get("complete_probe") or {}
     if probe.get("exact"):
         return "exact: the whole spectrum was computed"
@@ -150,7 +150,7 @@ def products_text(record: Mapping[str, Any]) -> str:
 
 
 def line(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None) -> str:
-    """Return one checkpoint of several as a line: every eigenvalue, the trace, what is wrong with them."""
+    """Return one checkpoint of several as a line: every eigenvalue, the trace, and their faults."""
     parts = [f"{record['dim']:,} free"]
     values = record["eigenvalues"]
     if len(values):

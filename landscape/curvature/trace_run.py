@@ -1,4 +1,4 @@
-"""How a trace is estimated: which method, how many probes, and what may be said of the error.
+"""How a trace is estimated: the method, the number of probes, and the error.
 
 With an error asked for instead of a number of probes:
 
@@ -87,7 +87,7 @@ class TraceRun:
             self.progress.stop()
 
     def _check_means(self, method: str, num_probes: int | None, num_replicates: int) -> None:
-        """Refuse fewer products than the method takes whatever it finds."""
+        """Refuse fewer products than the method takes in every case."""
         probes = 2 if num_probes is None else num_probes
         sketch = 2 * (1 if num_probes is None else max(2, num_probes // 3))
         least = {

@@ -1,4 +1,4 @@
-"""Files: checkpoints, those of other tools, and what is in them. Nothing is unpickled. No jax."""
+"""Files: checkpoints, files of other tools, and their inspection. Nothing is unpickled. No jax."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _MASKED = ("params", "best", "std")  # zero where the mask is 0
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Checkpoint:
-    """Parameters and what belongs to them.
+    """Parameters with mask, search distribution, statistics and info.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Checkpoint:
     history : mapping of str to array, optional
         Curves of the run.
     state : pytree of arrays, optional
-        What resuming needs.
+        The state that resuming needs.
     info : mapping, optional
         Task, network, level, seeds, metrics and versions: plain JSON types.
     config : mapping, optional
@@ -69,7 +69,7 @@ class Checkpoint:
     path : Path, optional
         The file it was loaded from.
     warnings : tuple of str
-        What a reader should know (a layer of which nothing is left, say).
+        Warnings for the reader (a layer of which nothing is left, say).
     """
 
     params: Any
@@ -145,7 +145,7 @@ class Checkpoint:
 
 
 def save(path: str | Path, checkpoint: Checkpoint, *, force: bool = False, apply_mask: bool = False) -> Path:
-    """Write a checkpoint, atomically: the file is there complete, or what was there before.
+    """Write a checkpoint, atomically: afterwards the path holds the complete new file or what it held before.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def load(
 
 
 def load_info(path: str | Path) -> dict[str, Any]:
-    """Read what a checkpoint says of itself (its ``info``), and none of its arrays.
+    """Read the ``info`` of a checkpoint, and none of its arrays.
 
     Raises
     ------

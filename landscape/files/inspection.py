@@ -1,4 +1,4 @@
-"""What is in a file or run folder, whether two files match, whether what they hold is sound. No jax."""
+"""Contents of a file or run folder, differences between two files, and integrity checks. No jax."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def verify(path: str | Path) -> dict[str, Any]:
 
 
 def _checked(path: Path) -> archive.Content:
-    """Read a file as `load` would: a digest that fits does not make a text one that can be read."""
+    """Read a file as `load` would: a text with the right digest may still be unreadable."""
     content = _read(path)
     for name in content.texts:
         content.mapping(name)

@@ -29,7 +29,7 @@ def load(
 
     Files of other tools are recognised by what they hold: Orbax folders, PyTorch's state dicts,
     safetensors, NumPy archives, Flax msgpack, ``.keras`` and ``.weights.h5``. The parameters of a train state
-    are found; ``info["converted_from"]`` says from what they were read. To choose otherwise:
+    are found; ``info["converted_from"]`` names the file and its format. To choose otherwise:
     `landscape.files.read_foreign`, or ``landscape convert``.
 
     Parameters
@@ -70,7 +70,7 @@ def load(
 
 
 def load_info(path: str | Path) -> Mapping[str, Any]:
-    """Read what a checkpoint says of itself (its ``info``), and none of its arrays.
+    """Read the ``info`` of a checkpoint, and none of its arrays.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def load_info(path: str | Path) -> Mapping[str, Any]:
 
 
 def _first(path: Path, ours: Callable[[], T], foreign: Callable[[str], T]) -> T:
-    """Return what our reader says; what it does not know at all, another format's.
+    """Return the answer of our reader; for a file that it does not know, that of another format's reader.
 
     Our own files are opened once: what was checked is what is read.
     """

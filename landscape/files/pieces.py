@@ -1,4 +1,4 @@
-"""Pieces of a long computation, kept in a folder as they are finished, so that a stopped one goes on. No jax.
+"""Pieces of a long computation, kept in a folder as they finish, so that a stopped one can resume. No jax.
 
 A piece is one HDF5 file, published whole, that bears the key of its computation: digests of networks and
 data, and the settings that decide the numbers. Pieces of another computation are refused, never mixed in.
@@ -32,7 +32,7 @@ class Pieces:
     folder : path or None
         Where they are kept; made when the first one is. None keeps nothing.
     key : mapping
-        What decides the numbers. Pieces of another key are refused.
+        Digests and settings that decide the numbers. Pieces of another key are refused.
 
     Raises
     ------
@@ -85,5 +85,5 @@ class Pieces:
             return
         for path in self.folder.glob("*.h5"):
             path.unlink()
-        with contextlib.suppress(OSError):  # something of somebody else's is in it
+        with contextlib.suppress(OSError):  # the folder holds other files too
             self.folder.rmdir()

@@ -1,6 +1,6 @@
 """Names of files in what is published: relative to the file that holds them. No jax.
 
-Where somebody's folders lie is nobody's business, and would make equal results unequal.
+Absolute paths would give away the user's folders, and would make equal results unequal.
 """
 
 from __future__ import annotations

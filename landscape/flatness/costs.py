@@ -1,6 +1,6 @@
-"""What each measure costs at one network, with its settings. No jax.
+"""The cost of each measure at one network, with its settings. No jax.
 
-Where a measure stops by itself the counts are what it usually takes.
+The counts of a measure that stops by itself are typical ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rises of the loss along normal draws: as many in one call as keep the user waiting for a moment only."""
+"""Rises of the loss along normal draws, in calls that are short enough to show progress between them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _NODES = 4
 _MOST_R_HAT = 1.1
 
 
-def local_entropy(  # noqa: PLR0913  one keyword a setting
+def local_entropy(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
     *,
@@ -157,7 +157,7 @@ def _nodes(gamma: float, reference: float) -> _Nodes:
     """Return the rule; for a quadratic loss it is exact to 1e-4 of the number of eigenvalues and less.
 
     Each eigenvalue λ contributes λ/(λ + γ), a logistic function of log γ with poles π away from the real
-    axis, so that the error falls as ρ⁻²ᴷ with ρ = 3 at two nodes a factor of e².
+    axis, so that the error falls as ρ⁻²ᴷ with ρ = 3 at two nodes per factor of e².
     """
     count = max(_NODES, math.ceil(math.log(reference / gamma)))
     nodes, weights = np.polynomial.legendre.leggauss(count)

@@ -1,4 +1,4 @@
-"""Compiled evaluations around a network: one program a problem, for all networks of one shape.
+"""Compiled evaluations around a network: one program per problem, for all networks of one shape.
 
 Parameters, masks, scales, radii and data are arguments, never constants. Everything is said of the
 flat vector of a `Layout`; a perturbation is an offset in it.
@@ -143,7 +143,7 @@ def normalised(outputs: Any, temperature: float) -> Values:
         logits = outputs.model(point, batch)
         if logits.ndim < 2:  # the norm of one number would leave its sign
             raise ProblemError(
-                "normalised logits: the model gives one number an example",
+                "normalised logits: the model gives one number per example",
                 expected="outputs [B, classes]",
                 got=f"shape {logits.shape}",
                 hint="Return the logits of both classes, or measure without normalise.",

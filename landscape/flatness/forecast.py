@@ -1,4 +1,4 @@
-"""What flatness will take, before it is measured: seconds, from the pace of the first network, and memory."""
+"""The cost of flatness, before it is measured: seconds, from the pace of the first network, and memory."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def flatness_cost(
 
 
 def lacking(around: Neighbourhood, measure: str) -> str | None:
-    """Return what is to be given for a measure, where the problem or the network lacks it."""
+    """Return what a measure needs and the problem or the network lacks; empty if nothing is missing."""
     needs = MEASURES[measure].needs
     problem, checkpoint = around.problem, around.subject.checkpoint
     has = {

@@ -117,7 +117,7 @@ def gaussian_of(
     return _mean_rise(around, _NAMES[scale], vector, radii=radii, settings=settings, units=UNITS[scale])
 
 
-def average_sharpness(  # noqa: PLR0913  one keyword a setting
+def average_sharpness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
     *,

@@ -1,4 +1,4 @@
-"""What the Hessian's spectrum says about the Gaussian integral around a network."""
+"""The Gaussian integral around a network, from the Hessian's spectrum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FINEST = {"float32": 1e-6, "float64": 1e-13}  # tolerances that eigenpairs can s
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spectrum:
-    """What the spectrum says: the lowest eigenvalue, log det of every probe, solve, how far both moved."""
+    """From the spectrum: the lowest eigenvalue, log det of every probe, solve, how far both moved."""
 
     lowest: float = math.nan
     determinants: np.ndarray

@@ -21,7 +21,7 @@ __all__ = ["keskar_sharpness"]
 _MOST_BASIS = 2**28  # entries of a random subspace: 1 GiB
 
 
-def keskar_sharpness(  # noqa: PLR0913  one keyword a setting
+def keskar_sharpness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
     *,
@@ -66,7 +66,7 @@ def keskar_sharpness(  # noqa: PLR0913  one keyword a setting
     Returns
     -------
     FlatnessMeasure
-        A lower bound, in per cent; ``details["starts"]`` holds what each start came to. In random
+        A lower bound, in per cent; ``details["starts"]`` holds the highest value from each start. In random
         subspaces it is a mean, with its standard error and t interval over them; each of its terms is a
         lower bound.
 

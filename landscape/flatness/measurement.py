@@ -1,4 +1,4 @@
-"""From numbers to a result: what all measures have in common."""
+"""From numbers to a result: the part that all measures share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from landscape.results import probe_interval, provenance, too_few_probes
 CONFIDENCE = 0.95
 
 
-def measured(  # noqa: PLR0913  one keyword a field
+def measured(  # noqa: PLR0913  one keyword per field
     around: Neighbourhood,
     name: str,
     value: float | None,

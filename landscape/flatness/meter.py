@@ -1,4 +1,4 @@
-"""A bar that moves by the work done: every measure has a share of it, whatever it takes in the end."""
+"""A bar that moves by the work done: every measure has its planned share, even if it takes more or less."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss around a network: what every flatness measure evaluates."""
+"""The loss around a network, which every flatness measure evaluates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCALES = ("absolute", "weights", "filter")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """On what data and how precisely measures are evaluated; the same keywords in every public function.
+    """The data and precision of measures; the same keywords in every public function.
 
     Attributes
     ----------
@@ -340,7 +340,7 @@ class Neighbourhood:
         return values
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return what several measures need, made once."""
+        """Return a quantity that several measures need, computed once."""
         if name not in self._shared:
             self._shared[name] = make()
         return self._shared[name]
@@ -361,7 +361,7 @@ class Neighbourhood:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What was measured on."""
+        """The data, precision and coordinates, for the settings of results."""
         checkpoint = self.subject.checkpoint
         path = checkpoint.path if checkpoint is not None else None
         return {

@@ -19,7 +19,7 @@ from landscape.results import check_real
 __all__ = ["pac_bayes_flatness"]
 
 
-def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
+def pac_bayes_flatness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
     *,
@@ -44,7 +44,7 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword a setting
     :math:`\tfrac14\sum_i\log\frac{\epsilon^2 + (\sigma'^2 + 1)\|w-w^0\|^2/n}
     {\epsilon^2 + \sigma'^2 (w_i-w_i^0)^2} + \log(N/\sigma') + 10` as ``complexity_init`` and
     ``complexity_origin``, and :math:`\sqrt{\text{complexity}/(N-1)}` as ``bound_…``: the derived bound on
-    the gap of the mean error under the noise (vacuous from 1 on).
+    the gap of the mean error under the noise (vacuous at 1 or more).
 
     If `worst_case`, α is the largest size of a box :math:`|u_i| \le \alpha` (if `magnitude`,
     :math:`|u_i| \le \alpha'(|w_i| + 1)`) in which no point costs more than `target`. The point tried in

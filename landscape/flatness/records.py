@@ -16,7 +16,7 @@ from landscape.network import facts_of
 from landscape.results import provenance, read_from_each
 from landscape.trees import text_digest
 
-# That a measure is not defined at a network is an answer: its record says so, the table stands.
+# A measure that is not defined at a network is no failure of the table: its record says so.
 UNDEFINED = ("not-found", "indefinite")
 
 
@@ -94,7 +94,7 @@ class Rows:
             self.curves.append({**facts, "measure": measure, "units": details.get("units"), **curve})
 
     def _left_out(self) -> list[str]:
-        """Return one line that names what was left out, and what to give for it."""
+        """Return one line that names the measures left out, and what they need."""
         total = len(self.networks)
         groups: dict[str, list[str]] = {}
         for name, reasons in self.left_out.items():

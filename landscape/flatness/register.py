@@ -1,4 +1,4 @@
-"""The measures by name: what each is, what computes it, what it costs, which rescalings it survives. No jax.
+"""The measures by name: definition, function, cost, and the rescalings that leave them unchanged. No jax.
 
 To add a measure: one module (or a function in the module of its family) and one line of `MEASURES`.
 """

@@ -226,8 +226,8 @@ def check_settings(
     Raises
     ------
     ConfigurationError
-        With every fault: a measure that is none or not measured, a key that it has not, a value of
-        another kind.
+        With every fault: an unknown measure or one that is not measured, an unknown key, a value of the
+        wrong kind.
     """
     problems = [
         problem for name, own in settings.items() for problem in _faults(name, own, names, computes=computes)

@@ -1,4 +1,4 @@
-"""What flatness measures return: one number with its uncertainty, and tables of many. No jax."""
+"""Results of flatness measures: one number with its uncertainty, and tables of many. No jax."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FlatnessMeasure(Result):
     parameter_norm : float
         Euclidean norm of the free parameters: many measures depend on the scale of the weights.
     details : dict
-        What else the measure has to say: curves over radii, layers, starts, steps, bounds.
+        Further results of the measure: curves over radii, layers, starts, steps, bounds.
     """
 
     kind: ClassVar[str] = "flatness_measure"
@@ -84,19 +84,19 @@ class FlatnessMeasure(Result):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Flatness(Result):
-    """Flatness measures of one or many networks: one row a network, space and measure.
+    """Flatness measures of one or many networks: one row per network, space and measure.
 
     Attributes
     ----------
     records : list of dict
-        One a value: ``name``, ``method``, ``seed``, ``level``, ``density`` (of weights) of the network;
+        One per value: ``name``, ``method``, ``seed``, ``level``, ``density`` (of weights) of the network;
         ``space`` (``"ticket"``: perturbed within the mask, or ``"full"``); ``measure``, ``value``,
         ``standard_error``, ``interval``, ``label``, ``radius``, ``units``, ``status``; ``metric_rises``,
         by metric, with the mean ``rise`` at the radius and its ``standard_error``, where perturbations
         are random; ``details``. A value that is known to lie beyond what was tried is None with status
         ``"not-found"``, and ``details["value_at_most"]`` or ``details["value_at_least"]`` is its bound.
     networks : list of dict
-        One a network and space: ``name``, ``method``, ``seed``, ``level``, ``density``, ``space``,
+        One per network and space: ``name``, ``method``, ``seed``, ``level``, ``density``, ``space``,
         ``dim``, ``parameter_norm``, ``loss``, and, where the problem has other splits or metrics,
         ``test_loss``, ``gap`` (test minus train loss) and ``metrics``.
     curves : list of dict
@@ -121,7 +121,7 @@ class Flatness(Result):
     measures: Sequence[str]
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the printed lines: every measure of a single network, a line each of several."""
+        """Return the printed lines: every measure of a single network, or one line per measure of several."""
         if len(self.networks) * len(self.measures) > _MOST_LINES:
             return self._summary()
         rows = []
@@ -222,7 +222,7 @@ def _rise_text(rise: Mapping[str, Any]) -> str:
 
 
 def value_text(found: Mapping[str, Any]) -> str:
-    """Return a value with what is known of its uncertainty."""
+    """Return a value with its uncertainty, as far as it is known."""
     if found.get("value") is None:
         bound = bound_of(found)
         return (

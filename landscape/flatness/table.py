@@ -24,7 +24,7 @@ __all__ = ["flatness_table", "measure_flatness"]
 SPACES = ("ticket", "full")
 
 
-def measure_flatness(  # noqa: PLR0913  one keyword a setting
+def measure_flatness(  # noqa: PLR0913  one keyword per setting
     problem: Problem | None,
     checkpoint_or_params: Any,
     *,
@@ -60,7 +60,7 @@ def measure_flatness(  # noqa: PLR0913  one keyword a setting
         its curve, and its value is at the first of them.
     settings : mapping of str to mapping, optional
         Other keywords by measure, for instance ``{"local_entropy": {"reference": 1e5}, "sam": {"m": 64}}``:
-        those of the function that computes it, but for what makes it that measure.
+        those of the function that computes it, except the ones that define the measure.
     draws : int, optional
         Mirrored pairs of the measures that draw them.
     mask : pytree of bool, or False, optional
@@ -75,14 +75,14 @@ def measure_flatness(  # noqa: PLR0913  one keyword a setting
     Returns
     -------
     Flatness
-        One record a measure; its status is the first of theirs that keeps a number from being trusted.
+        One record per measure; its status is the first of theirs that keeps a number from being trusted.
 
     Raises
     ------
     ConfigurationError
         If a name is unknown or nothing is asked for.
     InputError, ProblemError
-        If a measure that was asked for by name cannot be had.
+        If a measure that was asked for by name is impossible for this problem.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def measure_flatness(  # noqa: PLR0913  one keyword a setting
     )
 
 
-def flatness_table(  # noqa: PLR0913  one keyword a setting
+def flatness_table(  # noqa: PLR0913  one keyword per setting
     problem: Problem | None,
     checkpoints: Iterable[Any],
     *,
@@ -155,7 +155,7 @@ def flatness_table(  # noqa: PLR0913  one keyword a setting
     -------
     Flatness
         With Kendall's rank correlations between measures, with the parameters' norm and with the
-        generalisation gap, from three networks on (Jiang et al. 2020, arXiv:1912.02178). Their
+        generalisation gap, with three or more networks (Jiang et al. 2020, arXiv:1912.02178). Their
         intervals are for many runs like these: a jackknife that leaves out whole runs (a method and
         seed), never levels of one. Fewer than five runs have none.
     """
@@ -189,7 +189,7 @@ def _table(
         )
     started, progress = time.perf_counter(), progress or SILENT
     if names is not None and len(names) != len(given):
-        raise ConfigurationError("names: not one a network", expected=str(len(given)), got=str(len(names)))
+        raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
     problem = problem_for_all(problem, given)
     shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     spaces = list(dict.fromkeys(spaces))
@@ -208,7 +208,7 @@ def _table(
 
 
 def _announce(around: Neighbourhood, request: Request, *, networks: int, progress: Progress) -> None:
-    """Start the bar, with the estimate before it; who is not shown one does not pay for it."""
+    """Start the bar, with the estimate before it; without a bar no estimate is made."""
     if progress is SILENT:
         return
     estimate = forecast(around, request, networks=networks)

@@ -23,7 +23,7 @@ from landscape.results import check_choice, check_real, check_whole
 __all__ = ["adaptive_sharpness", "sam_sharpness"]
 
 
-def sam_sharpness(  # noqa: PLR0913  one keyword a setting
+def sam_sharpness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
     *,
@@ -50,7 +50,7 @@ def sam_sharpness(  # noqa: PLR0913  one keyword a setting
     radius : float
         ρ, in the units of the parameters.
     m : int
-        Examples a batch, in the order of the data; the last batch may be smaller and counts less.
+        Examples per batch, in the order of the data; the last batch may be smaller and counts less.
     ascent : bool
         Whether to maximise by projected gradient ascent instead of one first-order step.
     normalise, temperature
@@ -107,7 +107,7 @@ def sam_of(
     return _batches_worst(around, name, around.scale("absolute"), settings, units="ℓ2 length")
 
 
-def adaptive_sharpness(  # noqa: PLR0913  one keyword a setting
+def adaptive_sharpness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
     *,
@@ -146,7 +146,7 @@ def adaptive_sharpness(  # noqa: PLR0913  one keyword a setting
     eta : float
         η; greater than 0 gives up the invariance.
     m : int
-        Examples a batch.
+        Examples per batch.
     normalise, temperature
         As for `average_sharpness`.
     steps, starts, seed, progress, **options

@@ -1,4 +1,4 @@
-"""What an analysis costs, counted in units whose price a network sets. No jax.
+"""The cost of an analysis, counted in units whose price depends on the network. No jax.
 
 The units are evaluations over all its data: forward passes, gradients, products with a curvature matrix; and,
 for the memory, vectors as long as the parameters.
@@ -19,7 +19,7 @@ PASSES_PER_GRADIENT, GRADIENTS_PER_PRODUCT = 3.0, 3.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What an analysis costs at one network.
+    """The cost of an analysis at one network.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Pace:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What an analysis will take, before it begins.
+    """The estimated cost of an analysis, before it begins.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class Estimate:
 
     @property
     def label(self) -> str:
-        """The name with the estimate behind it, for the bar; with the memory where it is a good deal."""
+        """The name with the estimate behind it, for the bar; with the memory where that is large."""
         memory = f", {_bytes_text(self.memory)} of vectors" if self.memory >= _NOTABLE else ""
         return f"{self.name}, about {duration_text(self.seconds)}{memory}"
 

@@ -1,4 +1,4 @@
-"""What curvature is taken of: a network, and the coordinates in which it is free. No jax."""
+"""The subject of an analysis: a network, and the coordinates in which it is free. No jax."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Subject:
     finite : bool
         Whether every weight is.
     notes : tuple of str
-        What a reader should know.
+        Warnings for the reader.
     checkpoint : Checkpoint or None
         Where the network was read from.
     """
@@ -252,7 +252,7 @@ def _free(params: PyTree, mask: PyTree, layout: Layout) -> tuple[np.ndarray | No
 
 
 def facts_of(checkpoint: Checkpoint | None) -> dict[str, Any]:
-    """Return what a checkpoint says of itself: method, seed (of its training) and level; None if unsaid."""
+    """Return the facts in a checkpoint's info: method, seed (of its training) and level; None if unsaid."""
     info = (checkpoint.info or {}) if checkpoint is not None else {}
     seeds = info.get("seeds")
     seed = seeds.get("train") if isinstance(seeds, Mapping) else info.get("seed")

@@ -117,7 +117,7 @@ table.folds tbody td:first-child {{ position: sticky; left: 0; background: var(-
 """.strip()
 
 # Touch: without a drag mode, a finger on a plot scrolls the page. The observer also hears of changes of
-# width that are none of the window's: a printed page, a scroll bar that appears. A legend of many lines gets
+# width that no window event reports: a printed page, a new scroll bar. A legend of many lines gets
 # more room instead of a scroll bar of its own. Nothing is sent anywhere.
 _SCRIPT = """
 (function () {

@@ -1,4 +1,4 @@
-"""A log axis for quantities that may be zero: what is at or below the floor is drawn on it."""
+"""A log axis for quantities that may be zero: values at or below the floor are drawn on it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Scale:
         return value if value is None or self.floor is None else max(value, self.floor)
 
     def floored(self, value: float | None) -> bool:
-        """Return whether a value is drawn on the floor instead of where it belongs."""
+        """Return whether a value is at or below the floor, and so drawn on it."""
         return value is not None and self.floor is not None and value < self.floor
 
     def axis(self) -> dict[str, Any]:

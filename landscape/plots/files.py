@@ -12,7 +12,7 @@ from landscape.errors import InputError, OutputExistsError
 
 
 def check_targets(paths: Iterable[Path], *, force: bool) -> None:
-    """Refuse, before anything is written, files that are there or that cannot be written.
+    """Refuse, before anything is written, files that exist or cannot be written.
 
     Raises
     ------

@@ -206,7 +206,7 @@ class Page:
         Parameters
         ----------
         headers, rows
-            A cell a header.
+            One cell per header.
         caption, name : str
             As for `figure`.
         folded : bool
@@ -215,7 +215,7 @@ class Page:
         Raises
         ------
         InputError
-            If a row has not one cell a header.
+            If a row does not have one cell per header.
         """
         rows = [list(row) for row in rows]
         for i, row in enumerate(rows):
@@ -351,7 +351,7 @@ def check_plotlyjs(plotlyjs: str) -> None:
     Raises
     ------
     ConfigurationError
-        If it is none of `PLOTLYJS`.
+        If it is not one of `PLOTLYJS`.
     """
     if plotlyjs not in PLOTLYJS:
         raise ConfigurationError(

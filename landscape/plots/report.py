@@ -66,7 +66,7 @@ def _files(result: Any, files: Sequence[str]) -> list[tuple[str, str]]:
 def report_page(
     results: Mapping[str, Any], *, names: Sequence[str] | None = None, title: str | None = None
 ) -> Page:
-    """Return one page of several results, a section each.
+    """Return one page of several results, one section per result.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ def csv_text(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def machine_columns(
     headers: Sequence[str], rows: Sequence[Sequence[object]]
 ) -> tuple[list[str], list[list[object]]]:
-    """Return a table as a program wants it: intervals as two columns, ``low`` and ``high``.
+    """Return a table for programs: intervals are two columns, ``low`` and ``high``.
 
     Where a table has several columns of intervals, the names of the others stand in front.
     """
@@ -156,7 +156,7 @@ def figure_rows(fig: go.Figure, name: str = "") -> list[tuple[object, ...]]:
 
 
 def _facts(trace: Any) -> dict[str, Any]:
-    """Return what a trace says of itself: a word, or a mapping."""
+    """Return the ``meta`` of a trace: a word, or a mapping."""
     meta = trace.meta
     return dict(meta) if isinstance(meta, Mapping) else {} if meta is None else {str(meta): True}
 

@@ -1,4 +1,4 @@
-"""Whether a problem's outputs are those of its loss."""
+"""The check that a problem's outputs belong to its loss."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PyTree = Any
 def checked_outputs(problem: Problem, point: PyTree) -> Outputs:
     """Return the problem's outputs, after checking on a few examples that they compose to its loss.
 
-    Once a problem, as its loss is probed; values that are not finite prove nothing.
+    This happens once per problem, like the probe of its loss; values that are not finite prove nothing.
     """
     outputs = problem.outputs
     if outputs is None:

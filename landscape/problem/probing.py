@@ -48,7 +48,7 @@ def probe(values: Values, params: PyTree, batch: PyTree) -> bool:
     Three evaluations: a few examples twice, then the first of them among copies of itself. Each runs the
     functions' Python again: randomness of Python freezes when a function is traced, so that two calls of
     a compiled loss would prove nothing.
-    The first pair must agree to the bit; in the third, a larger batch, all copies must agree with each
+    The first pair must be bit-identical; in the third, a larger batch, all copies must agree with each
     other and with the first example among its mates, or its value depends on its neighbours, its
     position or the size of the batch.
 

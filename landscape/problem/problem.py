@@ -37,7 +37,7 @@ DEFAULT_BATCH_SIZE = 2_048
 
 
 class MetricFunction(Protocol):
-    """``fn(params, batch) -> [B]``: one value an example."""
+    """``fn(params, batch) -> [B]``: one value per example."""
 
     def __call__(self, params: PyTree, batch: PyTree, /) -> jax.Array:
         """Return one value for each example of `batch`."""
@@ -66,7 +66,7 @@ class Problem:
     Parameters
     ----------
     loss : callable
-        ``loss(params, batch) -> [B]``, one finite value an example. `params` is any pytree; for a
+        ``loss(params, batch) -> [B]``, one finite value per example. `params` is any pytree; for a
         model with batch statistics it is the pair ``(params, batch_stats)``.
     train, validation, test : pytree of arrays or Stream, optional
         Each a pytree of arrays with a common leading axis N, an ``(inputs, targets)`` pair for
@@ -85,7 +85,7 @@ class Problem:
     name : str
         What results call the problem.
     batch_size : int, optional
-        Examples a batch in evaluations; by default at most 2,048.
+        Examples per batch in evaluations; by default at most 2,048.
     population_loss : callable, optional
         ``population_loss(stacked_params, batch) -> [P]``, the mean loss over the batch of P networks
         at once, where something faster than mapping `loss` is known; for a CPU.
@@ -106,7 +106,7 @@ class Problem:
     ------
     ProblemError
         If a split is empty or ragged, or the loss is not deterministic, mixes the examples of a
-        batch, or does not return one value an example.
+        batch, or does not return one value per example.
     """
 
     def __init__(  # noqa: PLR0913  the ways in are many and all keyword-only
@@ -255,7 +255,7 @@ class Problem:
         split : str
             Which split.
         batch_size : int, optional
-            Examples a batch; the values do not depend on it but for rounding.
+            Examples per batch; the values do not depend on it but for rounding.
         dtype : dtype, optional
             Floating type of data and parameters, float32 unless given; float64 is local to the call.
 

@@ -1,4 +1,4 @@
-"""Which examples of a split are meant."""
+"""Which examples of a split a subset stands for."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ __all__ = [
 GROUP = "landscape.tasks"
 # A description may list a few more things (axes, classes) than there are arrays.
 _FEW = 64
-# Where data lie, and whether they may be fetched, is for who evaluates a checkpoint to say, never for it.
+# The user decides where data lie and whether they may be downloaded; a checkpoint never does.
 _OURS = ("download", "folder", "network")
 
 
@@ -40,7 +40,7 @@ def task_names() -> list[str]:
 def problem_of(checkpoint: Checkpoint) -> Problem:
     """Rebuild the Problem that a checkpoint was trained on.
 
-    Only tasks that are installed (entry points of the group ``landscape.problem.tasks``) can be named; a
+    Only tasks that are installed (entry points of the group ``landscape.tasks``) can be named; a
     checkpoint never says what code to run, nor that data be downloaded or read from some folder.
 
     Raises

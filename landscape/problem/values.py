@@ -30,7 +30,7 @@ def one_value_each(name: str, values: Any, count: int) -> jax.Array:
     shape = tuple(jnp.shape(values))
     if shape != (count,):
         raise ProblemError(
-            f"{name}: must give one value an example",
+            f"{name}: must give one value per example",
             expected=f"shape ({count},) for a batch of {count}",
             got=f"shape {shape}",
             hint="Return the per-example values; the mean over examples is taken for you.",

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 from landscape.errors import InputError
 
-FEW_SEEDS = 5  # with fewer, each seed is shown and no interval over seeds is made
+FEW_SEEDS = 5  # with fewer seeds each one is shown, and there is no interval over seeds
 
 
 def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -50,7 +50,7 @@ _MODULES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
-    """What every analysis returns.
+    """Base of the results of all analyses.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Result:
         ``"ok"``, or a word that says why the numbers are not to be trusted as they stand
         (``"incomplete"``, ``"non-finite"``, …). The command line exits with 4 unless it is ``"ok"``.
     warnings : tuple of str
-        What the user should know before quoting the numbers.
+        What a user must know before quoting the numbers.
     config : dict
         The resolved settings: enough to run the analysis again.
     stats : dict

@@ -1,4 +1,4 @@
-"""Settings of analyses, refused by name where they cannot be meant. No jax."""
+"""Settings of analyses, refused by name where they are invalid. No jax."""
 
 from __future__ import annotations
 

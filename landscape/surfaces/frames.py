@@ -23,7 +23,7 @@ CHECKPOINTS = "checkpoints"
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The network at the origin, and what of it may move.
+    """The network at the origin, and the weights of it that may move.
 
     Attributes
     ----------

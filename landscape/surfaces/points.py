@@ -28,7 +28,7 @@ _SECONDS_PER_PIECE = 5.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is evaluated at each point, and how."""
+    """The splits, precision and treatment of statistics of an evaluation at each point."""
 
     split: str
     splits: tuple[str, ...]
@@ -78,7 +78,7 @@ class Points:
     """Evaluates points of a frame, and counts what it costs.
 
     A network of the frame, its origin or another anchor, is evaluated as it is at its own coordinates: its
-    loss there is its loss, to the bit.
+    loss there is bit-identical to its own loss.
     """
 
     def __init__(self, problem: Problem, origins: Sequence[Origin], frame: Frame, plan: Plan) -> None:

@@ -55,7 +55,7 @@ class Surface(Result):
         Name of the network at (0, 0).
     anchors : dict
         By name of each further network in the plane: ``x``, ``y`` and its ``loss`` on `split`. The origin is
-        one of them. These are the losses of the networks themselves, to the bit.
+        one of them. These are bit-identical to the losses of the networks themselves.
     planes : numpy.ndarray [p, nx, ny] or None
         The loss on `split` of several random planes through the origin; the first is that of `losses`.
         A single random plane is one draw: what differs between planes is no feature of the network.

@@ -1,4 +1,4 @@
-"""What lines, planes and trajectories share: networks, frames and grid, and the fields of every result."""
+"""Shared by lines, planes and trajectories: networks, frames and grid, and the fields of every result."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Work:
     axes : tuple of Axis
         The grid, one axis per direction of a frame.
     plan : Plan
-        What is evaluated at a point.
+        The evaluation at each point.
     pieces : Pieces
         Keeps finished points.
     progress : Progress
@@ -147,7 +147,7 @@ class Work:
             return np.array([self._loss(points.values(tuple(map(float, place)))) for place in coordinates])
 
     def loss_of(self, origin: Origin) -> float:
-        """Return a network's own loss on the plan's split, to the bit what it is anywhere else."""
+        """Return a network's own loss on the plan's split, bit-identical to that of every other analysis."""
         from landscape.surfaces.points import Points
 
         plan = dataclasses.replace(self.plan, splits=(self.plan.split,))

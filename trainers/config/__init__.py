@@ -1,4 +1,4 @@
-"""What a run is told: frozen settings, methods, presets, validation with every error at once. No jax."""
+"""Configuration of a run: frozen settings, methods, presets, validation with all errors at once. No jax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations as former versions stored them, in the words of this one. No jax."""
+"""Configurations that former versions stored, translated to the keys of this one. No jax."""
 
 from __future__ import annotations
 

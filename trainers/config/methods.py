@@ -1,8 +1,8 @@
 """What a method is: a trainer with its settings, and where its tickets come from. No jax.
 
-A method has a name. ``<algorithm>-<score>`` says everything where the defaults are meant: the
+A method has a name. ``<algorithm>-<score>`` is enough where the defaults hold: the
 algorithm is ``es`` or ``gd`` (what ``evolution`` and ``gradient`` describe), a strategy or an
-optimiser; the score decides what is pruned. A table ``[method.NAME]`` says what a name cannot: settings
+optimiser; the score decides what is pruned. A table ``[method.NAME]`` gives what a name cannot: settings
 of its own, another scope, a control, or tickets taken from another method or run.
 """
 
@@ -54,7 +54,7 @@ def _score(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodTable(check.Settings):
-    """What a table ``[method.NAME]`` may say.
+    """The keys of a table ``[method.NAME]``.
 
     Attributes
     ----------
@@ -206,7 +206,7 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 
 def unresolvable(names: Any, tables: Any) -> list[check.Fault]:
-    """Return the faults of method names that say too little and have no table."""
+    """Return the faults of incomplete method names that have no table."""
     listed = names if isinstance(names, (list, tuple)) else ()
     described = tables if isinstance(tables, Mapping) else {}
     return [
@@ -230,7 +230,7 @@ def resolve_method(
     Raises
     ------
     Invalid
-        If the name says too little and no table completes it, or its settings cannot be.
+        If the name is incomplete and no table completes it, or its settings are invalid.
     """
     given = check.build(MethodTable, table or {})
     parts = split_name(name)

@@ -20,7 +20,7 @@ def _auto(inner: check.Check) -> check.Check:
 
 
 def _says_nothing(key: str, value: Any) -> bool:
-    """Return whether a value is "auto", none, or what a strategy has anyway: not a choice to refuse."""
+    """Return whether a value is "auto", none or the strategy's default: nothing to refuse."""
     return value in (AUTO, None) or any(value == facts.defaults.get(key) for facts in FACTS.values())
 
 
@@ -45,10 +45,10 @@ class EvolutionConfig(check.Settings):
         divides by the variance). ``"evosax"``: Sep-CMA-ES as evosax 0.3 has it, with a covariance
         that hardly adapts. All three are the same for the other strategies.
     population_size : int
-        Members a generation, at least 2: fitness counts through its ranks. Even for ``"pgpe"``,
+        Members per generation, at least 2: fitness counts through its ranks. Even for ``"pgpe"``,
         ``"open-es"`` and ``"ars"``. Default 128.
     generations : int
-        Generations a level. Default 500.
+        Generations per level. Default 500.
     batch_size : int
         Examples in the minibatch that all members of a generation share. Default 512.
     std_init : float
@@ -171,9 +171,9 @@ class GradientConfig(check.Settings):
     warmup_steps : int
         Steps over which the learning rate rises linearly from zero. Default 0.
     epochs : int
-        Passes over the training data a level. Default 20.
+        Passes over the training data per level. Default 20.
     batch_size : int
-        Examples a step; the rest of an epoch that fills no batch is left out. Default 128.
+        Examples per step; the rest of an epoch that fills no batch is left out. Default 128.
     eval_every_epochs : float
         Epochs between evaluations on the validation split. Default 1.
     """

@@ -41,7 +41,7 @@ class SeedsConfig(check.Settings):
     branch_step: int = check.field(0, check.integer(low=0))
 
     def settle(self) -> None:
-        """Refuse a branch that leads nowhere."""
+        """Refuse a branch without an existing trunk."""
         if self.branch_from is None and self.branch_step:
             raise check.Invalid([(".branch_step", "expected branch_from beside it, got none")])
         if self.branch_from == self.train:

@@ -1,4 +1,4 @@
-"""The hyper-parameters with which the paper's evolution strategies were run, and what they reached. No jax.
+"""The hyper-parameters of the paper's evolution strategies, and the accuracies that they reached. No jax.
 
 References
 ----------

@@ -54,7 +54,7 @@ class RuntimeConfig(check.Settings):
     """How a run is carried out; none of it changes what is computed, so it may change on resuming.
 
     What decides which products are made, `together` and `evaluation`, changes their rounding: results
-    are bitwise the same for the same of them.
+    are bit-identical where both are the same.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class RunConfig(check.Settings):
     method : dict
         What single methods have of their own, by name; see `trainers.config.methods.MethodTable`.
     seeds : tuple of SeedsConfig
-        One a replicate, with different train seeds; a number s is short for
+        One per replicate, with different train seeds; a number s is short for
         init = train = mask = s. Default 0 and 1.
     pruning, evolution, gradient, runtime : settings
         The sections.
@@ -144,11 +144,11 @@ class RunConfig(check.Settings):
 
     @classmethod
     def survey(cls, values: Mapping[str, Any]) -> list[check.Fault]:
-        """Return the faults of method names that say too little."""
+        """Return the faults of incomplete method names."""
         return unresolvable(values.get("methods"), values.get("method"))
 
     def settle(self) -> None:
-        """Refuse methods that say too little, contradict themselves, or take tickets of a later one."""
+        """Refuse methods that are incomplete, contradict themselves, or take tickets of a later one."""
         faults: list[check.Fault] = []
         known: dict[str, Method] = {}
         for index, name in enumerate(self.methods):

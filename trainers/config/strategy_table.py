@@ -1,4 +1,4 @@
-"""What is known of each evolution strategy before any of them is built. No jax.
+"""Facts about each evolution strategy that are needed before one is built. No jax.
 
 The configuration reads this table: which keys a strategy uses and their defaults, whether it keeps
 a standard deviation for every weight, and why the other algorithms of evosax are refused.
@@ -14,7 +14,7 @@ AUTO = "auto"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StrategyFacts:
-    """What a configuration must know of a strategy.
+    """Facts about one strategy.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ FACTS: dict[str, StrategyFacts] = {
         defaults={"temperature": 12.5, "std_learning_rate": 0.1, **_STEP},
     ),
     "simple-es": StrategyFacts(
-        title="(μ/μ, λ) strategy with a standard deviation a weight (Rechenberg 1973)",
+        title="(μ/μ, λ) strategy with a standard deviation per weight (Rechenberg 1973)",
         defaults={"elite_ratio": 0.5, "std_learning_rate": 0.1, **_STEP},
     ),
     "iamalgam": StrategyFacts(

@@ -1,4 +1,4 @@
-"""What can be said of tasks, their options and networks before anything is loaded. No jax.
+"""Tasks, their options and networks, as far as they can be checked before anything is loaded. No jax.
 
 A configuration is checked against these tables, so that an unknown task or network is listed with
 every other error; the tasks themselves are checked against the same ones when they are loaded.
@@ -48,9 +48,9 @@ def network(value: Any) -> dict[str, Any]:
 
 
 def task_faults(values: Mapping[str, Any]) -> list[check.Fault]:
-    """Return what keeps the task of a configuration, as it was given, from being loaded.
+    """Return the faults of a configuration's task, as it was given, that would prevent its loading.
 
-    The options and the network of a task that is not built in are its own business.
+    The options and the network of a task that is not built in are checked by the task itself.
     """
     task = values.get("task", NAMES[0])
     if not isinstance(task, str):

@@ -13,7 +13,7 @@ from landscape.errors import ConfigurationError
 
 
 def dump_toml(values: Mapping[str, Any]) -> str:
-    """Return TOML: scalars and lists first, then one table a mapping. None becomes "none"."""
+    """Return TOML: scalars and lists first, then one table per mapping. None becomes "none"."""
     lines = [
         f"{_key(key)} = {_value(value)}" for key, value in values.items() if not isinstance(value, Mapping)
     ]

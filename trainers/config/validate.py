@@ -194,7 +194,7 @@ def build(cls: type[T], values: Any) -> T:
 
 
 def is_given(value: Any) -> bool:
-    """Return whether a value is there, and not the word for nothing."""
+    """Return whether a value is given: neither None nor the word "none"."""
     return value is not None and value != NONE
 
 

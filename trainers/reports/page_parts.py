@@ -201,7 +201,7 @@ def diagnostics_section(page: Page, run: Run) -> None:
 def ranks_section(page: Page, run: Run) -> None:
     """Add a table of how scores rank beside those of the first level, by layer, over the last survivors.
 
-    Of a score of the user's nothing is shown: to draw a page runs nobody's code.
+    Scores that are a user's function are left out: drawing a page never runs user code.
     """
     rows: list[list[object]] = []
     for method in run.methods:
@@ -229,7 +229,7 @@ def ranks_section(page: Page, run: Run) -> None:
 
 
 def _pairs(infos: Sequence[Mapping[str, Any]]) -> dict[frozenset[int], Mapping[str, float]]:
-    """Return the overlaps of every two seeds once: seeds that came later know those before them only."""
+    """Return the overlap of every two seeds once: the seed that was trained later stores it."""
     return {
         frozenset({int(info["seeds"]["train"]), int(other)}): pair
         for info in infos

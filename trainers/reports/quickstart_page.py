@@ -95,9 +95,9 @@ def _again(config: RunConfig) -> str:
 
 def _trainer(method: Method) -> str:
     if method.trainer == "gd":
-        return f"Gradient descent ({method.algorithm}, {_count(method.gradient.epochs, 'epoch')} a level)"
+        return f"Gradient descent ({method.algorithm}, {_count(method.gradient.epochs, 'epoch')} per level)"
     es = method.evolution
-    size = f"{es.population_size} members, {_count(es.generations, 'generation')} a level"
+    size = f"{es.population_size} members, {_count(es.generations, 'generation')} per level"
     return f"Evolution ({method.algorithm}, {size}) never sees a gradient; it"
 
 

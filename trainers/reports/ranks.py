@@ -31,7 +31,7 @@ class RankCorrelation:
     density : float
         The scheduled density of the level.
     values : tuple of (float or None)
-        One a seed; None where fewer than three weights survive or all scores are equal.
+        One per seed; None where fewer than three weights survive or all scores are equal.
     """
 
     layer: str

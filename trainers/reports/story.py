@@ -1,4 +1,4 @@
-"""What the quickstart found: a run, the barriers between its networks, and their summary."""
+"""The result of the quickstart: a run, the barriers between its networks, and their summary."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class BarrierRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quickstart:
-    """What the quickstart leaves: a run folder, barriers and a page."""
+    """The result of the quickstart: a run folder, barriers and a page."""
 
     run: Run
     barriers: list[BarrierRow]

@@ -1,4 +1,4 @@
-"""What runs there are in a folder, and how far they have come. No jax."""
+"""Lists the runs in a folder and how much of each is finished. No jax."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEPTH = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodSummary:
-    """How far a method has come.
+    """How much of a method is finished.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class MethodSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """How far a run has come.
+    """How much of a run is finished.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ def summaries(folder: str | Path) -> list[RunSummary]:
 
 
 def _listed(path: Path) -> RunSummary:
-    """Return how far a run among others has come, or why it does not tell."""
+    """Return how much of one run among others is finished, or why it cannot be read."""
     try:
         return summary(path)
     except (LandscapeError, OSError) as error:
@@ -136,7 +136,7 @@ def _runs(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def summary(path: str | Path) -> RunSummary:
-    """Return how far one run has come.
+    """Return how much of one run is finished.
 
     Raises
     ------

@@ -88,7 +88,7 @@ def sweep(folder: Path) -> None:
 
 
 def publish(path: Path, data: bytes) -> None:
-    """Replace a file atomically: after the call the new one is there, after a crash one of the two.
+    """Replace a file atomically: after the call the new file is there, after a crash the old or the new one.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def read_rows(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
             rows.append((line + b"\n", row))
         elif number < len(lines):
             hint = "Remove the line, or the file."
-            raise RunError(f"{path}, line {number}: damaged", expected="one JSON object a line", hint=hint)
+            raise RunError(f"{path}, line {number}: damaged", expected="one JSON object per line", hint=hint)
     return rows
 
 

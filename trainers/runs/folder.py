@@ -4,10 +4,10 @@
 
     run.toml                     the configuration; earlier ones are run-1.toml, run-2.toml, …
     lock                         held by the process that writes
-    metrics.jsonl                one row an evaluation: no clock times, the same in every repetition
+    metrics.jsonl                one row per evaluation: no clock times, the same in every repetition
     identity.json                digests of data and initialisations, so that none changes in between
     events.jsonl                 when the run started, went on, changed, finished
-    <method>/seed-<s>/level-<kk>.h5      one checkpoint a seed and level, published whole
+    <method>/seed-<s>/level-<kk>.h5      one checkpoint per seed and level, published whole
     <method>/seed-<s>/level-<kk>.step-<n>.h5     from within a level, where they are asked for
     <method>/state.h5            the state of a level under way
     results/                     of analyses

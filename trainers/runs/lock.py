@@ -1,4 +1,4 @@
-"""One writer a run folder: a lock that the system releases when its process ends, however it ends."""
+"""One writer per run folder: a lock that the system releases when its process ends, however it ends."""
 
 from __future__ import annotations
 

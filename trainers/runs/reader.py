@@ -64,7 +64,7 @@ class RunCheckpoint:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """What the file says of itself: metrics, exact densities, versions."""
+        """The info in the file: metrics, exact densities, versions."""
         from landscape.files import load_info
 
         return load_info(self.path)
@@ -157,7 +157,7 @@ class Run:
     def accuracies(
         self, method: str, level: int, *, split: str = "test", metric: str = "accuracy"
     ) -> np.ndarray:
-        """Return a metric of the final solution, one value a seed, where it is stored."""
+        """Return a metric of the final solution, one value per seed, where it is stored."""
         found = [
             info["metrics"][split][metric]
             for (name, _, index), info in self.infos.items()
@@ -190,7 +190,7 @@ class Run:
         return int(info.get("num_examples", {}).get(split, 0))
 
     def troubles(self) -> list[str]:
-        """Return what should keep a user from trusting a level, one line each; none if all is well."""
+        """Return the reasons not to trust a level, one line each; an empty list if there are none."""
         found = []
         for (method, seed, level), info in self.infos.items():
             place = f"{method}, seed {seed}, level {level}"

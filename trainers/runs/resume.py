@@ -23,7 +23,7 @@ CONFIG_NAME = "run.toml"
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuse what is not a folder, and folders that hold anything but a run."""
+    """Refuse what is not a folder, and folders that hold something other than a run."""
     with explained(folder, "cannot be looked at"):
         if not folder.exists():
             return

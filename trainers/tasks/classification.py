@@ -20,7 +20,7 @@ from trainers.tasks.population_batched import BatchedLoss, cnn_batched_loss, mlp
 from trainers.tasks.population_cnn import cnn_population_loss
 
 PyTree = Any
-# What matters to the numbers; where the files lie does not, and would break on another machine.
+# Options that decide the numbers; where the files lie does not, and differs between machines.
 _STORED_OPTIONS: tuple[str, ...] = ()
 _NETWORK = {"kind": "mlp", "widths": [32]}
 

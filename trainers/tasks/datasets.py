@@ -28,7 +28,7 @@ _SPLIT_SEED = 20_230_601
 class Part:
     """One IDX file: name, shape, the sha256 of its content, and of the published ``.gz`` beside it.
 
-    The second is looked at where the first is not known.
+    The second is checked where the first is unknown.
     """
 
     name: str
@@ -192,7 +192,7 @@ def _example_pair(images: np.ndarray, labels: np.ndarray, white: float) -> tuple
 
 
 def _read(path: Path, part: Part) -> np.ndarray:
-    """Return the array of a file that is the one its name says, by digest."""
+    """Return the array of a file, after checking its digest."""
     packed = part.sha256_gz if part.sha256 is None and path.suffix == ".gz" else None
     return read_idx(path, part.shape, part.sha256, sha256_file=packed)
 

@@ -1,4 +1,4 @@
-"""IDX files, strictly: what the header says is what there is, or the file is refused."""
+"""IDX files, read strictly: a file whose content differs from its header is refused."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 PyTree = Any
 PopulationLoss = Callable[[PyTree, PyTree], jax.Array]
 
-# Activations of one block, in floats: 1 MiB. With a second-level cache of 512 KiB a core this was the
+# Activations of one block, in floats: 1 MiB. With a second-level cache of 512 KiB per core this was the
 # fastest of 128 KiB to 4 MiB, by a fifth over 2 MiB, which a machine with 1 MiB had suggested.
 _BLOCK_FLOATS = 256 * 1024
 _MOST_BLOCKS = 32
@@ -47,7 +47,7 @@ def mlp_population_loss(num_layers: int) -> PopulationLoss:
         members, classes = layers[-1]["bias"].shape
         onehot = jax.nn.one_hot(labels, classes, axis=0)
         # The first bias is one more input that is always 1. One transposition for all members costs
-        # less than one a block, which XLA would choose without the barriers.
+        # less than one per block, which XLA would choose without the barriers.
         first = jnp.concatenate([layers[0]["bias"][:, None], layers[0]["kernel"]], axis=1)
         kernels = [first, *(layer["kernel"] for layer in layers[1:])]
         kernels = [jax.lax.optimization_barrier(kernel.transpose(0, 2, 1)) for kernel in kernels]

@@ -15,7 +15,7 @@ cut out, pooled or rectified between is read and written in long contiguous runs
 Notes
 -----
 A tile holds, in numbers per member and image, at most what `cnn_floats` and `mlp_floats` count: 28,474
-for the paper's network, so 117 MB a member in float32 at a batch of 1,024, half of that in bfloat16, and
+for the paper's network, so 117 MB per member in float32 at a batch of 1,024, half of that in bfloat16, and
 15 GB for an untiled population of 128.
 """
 
@@ -83,7 +83,7 @@ def cnn_batched_loss(params: PyTree, batch: PyTree, memory_bytes: int) -> jax.Ar
     }
 
     def tile(layers: PyTree) -> jax.Array:
-        # Not sliced out again inside the products; once a tile is little beside what its members take.
+        # Sliced out here and not again inside the products; one copy is small beside the members of a tile.
         shared = jax.lax.optimization_barrier(patches)
         return _mean_cross_entropy(_logits(layers, shared), batch[1])
 

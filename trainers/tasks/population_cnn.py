@@ -1,7 +1,7 @@
 """Many small convolutional networks on one minibatch, on a CPU.
 
 A `vmap` over members turns every convolution into a grouped one, which XLA runs one group at a time
-and without its fast kernels. Here the images are taken a tile at a time and members two by two, one a
+and without its fast kernels. Here the images are taken a tile at a time and members two by two, one per
 core, so that the activations of a member stay near it. Three things make each member fast:
 
 - The patches of a tile are cut out once for all members; a member's first layer is one matrix product.
@@ -27,7 +27,7 @@ from trainers.tasks.population import at_least_float32
 
 PyTree = Any
 
-# Images a tile. With two members at a time 128 was the fastest of 32 to 256, by a tenth and more; with
+# Images per tile. With two members at a time 128 was the fastest of 32 to 256, by a tenth and more; with
 # one at a time 8 to 128 hardly differed.
 _TILE = 128
 _AXES = ("NHWC", "HWIO", "NHWC")

@@ -13,7 +13,7 @@ def groups(config: RunConfig, backend: str) -> list[list[Method]]:
     """Return the methods that train as one batch on a backend of jax.
 
     Methods go together where one program trains them and their masks free equally many weights.
-    On a CPU a larger batch gains nothing, and a method alone is bitwise the same in any run.
+    On a CPU a larger batch gains nothing, and a method alone is bit-identical in any run.
     """
     methods = [config.resolved(name) for name in config.methods]
     together = config.runtime.together
@@ -29,7 +29,7 @@ def groups(config: RunConfig, backend: str) -> list[list[Method]]:
 
 
 def without_twins(replicates: list[Replicate], level: int) -> list[Replicate]:
-    """Return the replicates of a group without those whose dense level is another one's."""
+    """Return the replicates of a group, leaving out those that share the dense level of another one."""
     found: list[Replicate] = []
     dense: set[int] = set()
     for method, seeds in replicates:
@@ -42,7 +42,7 @@ def without_twins(replicates: list[Replicate], level: int) -> list[Replicate]:
 
 
 def of_level(group: list[Method], config: RunConfig, level: int) -> list[Replicate]:
-    """Return what of a group has a level, in the order in which it is trained."""
+    """Return the replicates of a group that have a level, in the order in which they are trained."""
     found = [method for method in group if level < len(method.pruning.schedule)]
     return [(method, seeds) for method in found for seeds in config.seeds]
 

@@ -28,7 +28,7 @@ class DenseLevels:
         self.methods = methods
 
     def lacks_step(self, method: Method, seeds: SeedsConfig) -> bool:
-        """Return whether levels are still to be trained from a step of a dense level that is not there."""
+        """Return whether a level that is still to be trained rewinds to a missing step of a dense level."""
         if self._has_step(method.name, method, seeds):
             return False
         children = [one for one in self.tickets.config.seeds if one.parent == seeds.train]
@@ -36,7 +36,7 @@ class DenseLevels:
         return not all(self.run.is_finished(method.name, s.train, k) for s in children for k in later)
 
     def share(self, method: Method) -> None:
-        """Copy what is missing of a method's dense level from another method that has all of it."""
+        """Copy the missing files of a method's dense level from another method that has all of them."""
         for seeds in self.tickets.config.seeds:
             if self.run.is_finished(method.name, seeds.train, 0) and not self.lacks_step(method, seeds):
                 continue

@@ -1,4 +1,4 @@
-"""What a trained ticket leaves on disk: its checkpoint, and what that says of itself."""
+"""The checkpoint of a trained ticket, and the info in it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def level_checkpoint(
     history["evaluation_step"] = np.asarray(outcome.best.curve_steps, np.int64)
     for name, rows in outcome.best.curves.items():
         history[f"validation_{name}"] = np.asarray(rows, np.float64)[:, index]
-    # Without a validation split, or with no finite score on it, nothing was ever chosen.
+    # Without a validation split, or with no finite score on it, there is no best solution.
     chosen = bool(np.isfinite(outcome.best.scores[index]))
     best = outcome.best.vectors[index] if chosen else None
     steps = int(next(iter(outcome.record.values())).shape[0])
@@ -85,7 +85,7 @@ def step_checkpoint(
 def shared_checkpoint(
     space: Space, ticket: Ticket, source: Checkpoint, *, replicate: tuple[Method, SeedsConfig, int]
 ) -> Checkpoint:
-    """Return the checkpoint `source` of another method as one of this replicate, which is the same."""
+    """Return the checkpoint `source` of another method under the name of this replicate."""
     info = dict(source.info or {})
     found = {**info, **_description(space, ticket, replicate), "shared_from": info["method"]}
     return dataclasses.replace(source, info=found, path=None)

@@ -109,7 +109,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def refuse_own_problem(sources: Sequence[str | Path]) -> None:
-    """Refuse runs that were trained on a problem of the user's, where none is given.
+    """Refuse runs that were trained on a user's own problem, if no problem is given.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def refuse_own_problem(sources: Sequence[str | Path]) -> None:
         first = [entry.info for entry in run.checkpoints()[:1]]
         if any(info.get("task", {}) is None for info in first):
             raise RunError(
-                f"{run.path}: was trained on a problem of your own, which no file says how to load",
+                f"{run.path}: was trained on your own problem, which cannot be loaded from its files",
                 expected="that problem, or a task for its tickets",
                 hint="Give --problem file.py:function, as train took it, or --task.",
             )
@@ -198,7 +198,7 @@ class TransferCell:
     density : float
         Of the weights.
     scores : tuple of float
-        The metric on the test split, one value a seed.
+        The metric on the test split, one value per seed.
     """
 
     target: str

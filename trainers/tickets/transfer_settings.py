@@ -1,4 +1,4 @@
-"""With which settings the target of a transfer trains. No jax."""
+"""The settings with which the target of a transfer trains. No jax."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SECTIONS = {"es": "evolution", "gd": "gradient"}
 def target_settings(
     runs: Sequence[Run], target: str, *, task: str, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what the table of a target's methods must say beside the sections of the first run.
+    """Return the keys that a target's method table needs in addition to the sections of the first run.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def target_settings(
 
 
 def _wanted(runs: Sequence[Run], target: str, task: str) -> tuple[Any, str]:
-    """Return settings of a target, and in words where they are from."""
+    """Return the settings of a target, and a sentence that says where they come from."""
     for run in runs:
         method = _training_by(run.config, target)
         if method is not None:

@@ -1,7 +1,7 @@
 """A training level as one compiled program, run in chunks.
 
 The trip count is traced, so one executable serves chunks of any length; keys and minibatches are
-functions of (train seed, level, step), so a level that is stopped and resumed is bitwise the level
+functions of (train seed, level, step), so a level that is stopped and resumed is bit-identical to one
 that was not. The host is touched only between chunks.
 """
 
@@ -24,7 +24,7 @@ PyTree = Any
 
 
 class Carry(NamedTuple):
-    """What a chunk takes and gives back.
+    """The carry of a chunk: its input and its output.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Level(NamedTuple):
     Attributes
     ----------
     keys : PRNG keys [S]
-        One a replicate, from its train seed and the level.
+        One per replicate, from its train seed and the level.
     trunk_keys : PRNG keys [S]
         What a replicate uses instead before step `branch_steps` [S].
     branch_steps : int array [S]
@@ -110,7 +110,7 @@ class Engine:
         Parameters
         ----------
         train_seeds : list of int
-            One a replicate.
+            One per replicate.
         level : int
             From 0.
         mask : bool array [S, n]

@@ -114,7 +114,7 @@ class Gradient:
         self.map_replicates = map_replicates
 
     def constants(self, num_free: int) -> PyTree:
-        """Return nothing: no constant of gradient descent depends on the dimension."""
+        """Return no constants: none of gradient descent depends on the dimension."""
         del num_free
         return ()
 

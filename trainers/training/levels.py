@@ -27,7 +27,7 @@ _SMALLER = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What a level tells the outside, and when it stops.
+    """The callbacks and intervals of a level.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Hooks:
     should_stop : callable
         Returns the number of a signal that asked for a stop, or None.
     on_evaluation : callable
-        ``on_evaluation(step, rows)`` after each evaluation; one dictionary a replicate.
+        ``on_evaluation(step, rows)`` after each evaluation; one dictionary per replicate.
     keep : callable
         ``keep(step, solutions [S, n], stds [S, n] or None)`` at the steps below, not after the last one.
     keep_every, keep_steps : int, tuple of int
@@ -242,21 +242,21 @@ def _snapshot(path: Path | None, carry: Carry, best: Best, tag: dict[str, Any]) 
 
 
 def snapshot_tag(path: Path) -> dict[str, Any]:
-    """Return what a snapshot is of, with its step; nothing if there is none."""
+    """Return the tag of a snapshot, with its step; an empty mapping if there is no snapshot."""
     if not path.exists():
         return {}
     return dict((load_info(path) or {}).get("snapshot", {}))
 
 
 def snapshot_step(path: Path, tag: dict[str, Any]) -> int:
-    """Return the step at which a snapshot of this very level was taken, 0 if there is none."""
+    """Return the step at which a snapshot of this level was taken, 0 if there is none."""
     found = snapshot_tag(path)
     step = int(found.pop("step", 0))
     return step if found == tag else 0
 
 
 def _restore(path: Path, like: Carry, tag: dict[str, Any]) -> tuple[Carry, Best, int] | None:
-    """Return (carry, best, step) of a snapshot of this very level, None if it is of another one."""
+    """Return (carry, best, step) of a snapshot of this level, None if it belongs to another one."""
     stored = load(path)
     found = dict((stored.info or {}).get("snapshot", {}))
     step = int(found.pop("step", 0))

@@ -2,7 +2,7 @@
 
 A replicate is one seed of one method. All arrays of a state have the replicates as their first
 axis, so that several seeds are one compiled program. A trainer never sees a parameter tree: it
-searches in the flat vector of a `landscape.trees.layout.Layout`, whose length is the same at every
+searches in the flat vector of a `landscape.trees.Layout`, whose length is the same at every
 sparsity; a mask says which entries are free.
 """
 

@@ -1,6 +1,6 @@
 """Epochs without a stored order: a keyed permutation that is computed where it is needed.
 
-Shuffling by sorting costs a sort of all N examples an epoch and an order to carry along. Here the
+Shuffling by sorting costs a sort of all N examples per epoch and an order to carry along. Here the
 example at a position is a function of (key, epoch, position): an alternating Feistel network over
 Z_a × Z_b with a·b ≥ N, walked along its cycle until it lands below N. Every epoch visits every
 example once.
@@ -28,7 +28,7 @@ def shuffled_positions(key: jax.Array, positions: jax.Array, num_examples: int) 
     Parameters
     ----------
     key : PRNG key
-        One an epoch.
+        One per epoch.
     positions : int32 array [B]
         Places in the epoch, below `num_examples`.
     num_examples : int

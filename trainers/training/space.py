@@ -76,7 +76,7 @@ class Space:
         return self._initial[seed]
 
     def identity(self, init_seeds: set[int]) -> dict[str, str]:
-        """Return the digests of the data and of the initialisations, by what they are of."""
+        """Return the digests of the data and of the initialisations, by name."""
         data = {f"data {split}": self.problem.data_digest(split) for split in self.problem.splits}
         return data | {f"init {seed}": tree_digest(self.tree(self.initial(seed))) for seed in init_seeds}
 
@@ -117,7 +117,7 @@ class Space:
 
 
 def _refuse_misfit(chain: Sequence[ChainLayer], layout: Layout) -> None:
-    """Refuse a chain of kernels that are not there, or of which one does not follow on another."""
+    """Refuse a chain whose kernels do not exist or do not fit one another."""
     faults = chain_faults(chain, layout)
     if faults:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Whether a configuration can be trained on a problem: what sizes decide, told before anything is written."""
+"""Whether a configuration can be trained on a problem: sizes are checked before anything is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def require_trainable(config: RunConfig, problem: Problem, *, own_optimizer: boo
     ConfigurationError
         Listing, by key: batches larger than the data, a warm-up, a rewinding or a branch beyond the
         steps of a level, levels of another density than those of the method they are taken from, and
-        scores that need what is not there.
+        scores whose inputs are missing.
     """
     faults: list[Fault] = []
     for method in map(config.resolved, config.methods):

@@ -1,4 +1,4 @@
-"""Files of other tools, one module a format. Nothing is unpickled or executed. No jax."""
+"""Files of other tools, one module per format. Nothing is unpickled or executed. No jax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers of all formats share: entries of a file, names, limits, and how a file is opened."""
+"""Shared by the readers of all formats: entries of a file, names, limits, and how a file is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the parameters are in a file: a train state holds much else."""
+"""Finds the parameters in a file: a train state also holds other things."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Checkpoints of other tools: what a file holds becomes a checkpoint. Nothing is unpickled. No jax.
 
-Each format has a module in this folder (see `register`). Here stands what is common: recognise the
+Each format has a module in this folder (see `register`). The common part is here: recognise the
 file, find the parameters, give them other names and turn their axes where asked, and read those alone.
 """
 
@@ -120,7 +120,7 @@ def describe_foreign(path: str | Path, *, kind: str | None = None, step: int | N
 
 
 def foreign_kind(path: Path) -> str | None:
-    """Return the format of a file that is not one of ours, None for ours and where nobody knows."""
+    """Return the format of a file that is not one of ours; None for ours and for an unknown format."""
     if not os.path.exists(path):  # noqa: PTH110  unlike Path.exists, False for a name too long
         return None
     if path.is_dir():
@@ -180,7 +180,7 @@ def _kind(path: Path) -> str:
 
 
 def _check_content(path: Path, reader: Format) -> None:
-    """Refuse a download that went wrong by its name, before a reader is lost in it."""
+    """Refuse a failed download by its name, before a reader misreads it."""
     with opened(path) as stream:
         head = stream.read(512)
     if reader.recognises(path, head[:HEAD]):
@@ -206,7 +206,7 @@ def _plan(found: Found, names: Names | None) -> Plan:
 
 
 def _check_numbers(path: Path, found: Found, chosen: Mapping[str, Entry]) -> None:
-    """Refuse arrays that are not read, by what they hold, before any is."""
+    """Refuse arrays of types that are not read, before any array is read."""
     short = {source: where for paths in (found.params, found.batch_stats) for where, source in paths.items()}
     for name, entry in chosen.items():
         dtype = dtype_of(entry.dtype)

@@ -214,7 +214,7 @@ def _manifest(path: Path, texts: Mapping[str, str]) -> list[dict[str, Any]]:
         paths = [entry["path"] for entry in manifest] if valid else []
         if not valid or len(set(paths)) != len(paths):
             raise CheckpointError(
-                f"{path}: damaged manifest", expected="one entry an array, each with a digest", hint=HINT
+                f"{path}: damaged manifest", expected="one entry per array, each with a digest", hint=HINT
             )
         for name in paths:
             if not all(part == ROOT or is_canonical(part) for part in name.split("/")):

@@ -1,4 +1,4 @@
-"""Opening files that may be hostile: once, regular files only, and no error but ours gets out."""
+"""Opening files that may be hostile: once, regular files only; every error becomes one of ours."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _PANELS = 3  # metrics drawn below the loss; the others are in the tables
 
 @dataclasses.dataclass(frozen=True)
 class _Path:
-    """What the drawing needs of a barrier, as plain numbers."""
+    """The fields of a barrier that are drawn, as plain numbers."""
 
     alphas: list[float]
     losses: Mapping[str, Mapping[str, Any]]
@@ -69,7 +69,7 @@ def barrier_figure(barrier: Any) -> go.Figure:
     Parameters
     ----------
     barrier : Barrier
-        Only its fields are read; values that are missing are left out, and said to be.
+        Only its fields are read; missing values are left out, and the figure says so.
     """
     path = _Path(
         alphas=[float(alpha) for alpha in barrier.alphas],
@@ -220,7 +220,7 @@ def _band(path: _Path) -> Iterator[list[tuple[float, float, float]]]:
 
 
 def _draw_band(fig: go.Figure, path: _Path, color: str) -> None:
-    """Draw the band as one closed outline a stretch."""
+    """Draw the band as one closed outline per stretch."""
     floor = min((value for value in path.loss if value is not None), default=0.0)
     x: list[float | None] = []
     y: list[float | None] = []

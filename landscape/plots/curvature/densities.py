@@ -32,7 +32,7 @@ DENSITY = (
     "ticks near the axis are eigenvalues computed exactly."
 )
 _LEAST_DENSITY = 1e-7  # of the highest point: below it a log axis would show rounding
-_FEW = 4  # networks that have a panel each
+_FEW = 4  # networks up to which each has its own panel
 _MOST_NAMES = 12  # rows of a heat map that have room for their names
 _GRID = 300  # points of a heat map's axis
 

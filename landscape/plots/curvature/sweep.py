@@ -26,7 +26,7 @@ Point = tuple[float | None, float | None, float | None]  # value and ends
 
 
 def whole_figure(result: Any) -> go.Figure:
-    """Return everything of a table of several networks in one figure: a panel a quantity."""
+    """Return everything of a table of several networks in one figure: one panel per quantity."""
     panels = [*_main(result), *_by_layer(result), *density_panels(result)]
     return _stacked(result, panels, "Curvature of several networks", _captions(result))
 

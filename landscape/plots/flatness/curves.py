@@ -91,8 +91,8 @@ def curve_figure(
     """Return the rise of the loss against the radius: the densest and sparsest networks of each method.
 
     Colour, dash and marker are the method's; each level has a panel. A single network
-    has Student's 95 % interval over draws as a band, a mean over five runs or more that over runs; of fewer
-    runs each is a marker. Rises of the loss that are too small for the axis, and those
+    has Student's 95 % interval over draws as a band, a mean over five or more runs has one over
+    runs; with fewer runs each is a marker. Rises of the loss that are too small for the axis, and those
     that are not positive, are open markers on its floor.
 
     Parameters
@@ -251,7 +251,7 @@ def _around(value: float, half: float) -> Point:
 
 
 def _range(curves: Sequence[Curve]) -> tuple[float, float]:
-    """Return the power of ten under the smallest rise that is none of rounding, and the highest rise."""
+    """Return the power of ten under the smallest rise that is more than rounding, and the highest rise."""
     rises = [value for curve in curves for value in numbers(curve["loss_rise"]) if value is not None]
     top = max(rises, default=1.0)
     if top <= 0:

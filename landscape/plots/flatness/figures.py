@@ -42,7 +42,7 @@ def flatness_figure(result: Any) -> go.Figure:
 
 
 def _panels(result: Any, space: str) -> go.Figure:
-    """Return one figure of all measures, for a notebook: a small panel each."""
+    """Return one figure of all measures, for a notebook: one small panel per measure."""
     drawn = [
         (m, fig) for m in (*result.measures, "parameter_norm") if (fig := sweep_of(result, m, space=space))
     ]
@@ -66,7 +66,7 @@ def _panels(result: Any, space: str) -> go.Figure:
 
 
 def _by_network(result: Any, space: str) -> go.Figure:
-    """Return the values of every network, where there is no sparsity to draw against: a panel a measure."""
+    """Return the values of every network, where sparsity does not vary: one panel per measure."""
     drawn = [(m, fig) for m in result.measures if (fig := networks_figure(result, m, space=space))]
     rows = max(len(drawn), 1)
     heights = [float(panel.layout.height) for _, panel in drawn]

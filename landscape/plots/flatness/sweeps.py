@@ -31,7 +31,7 @@ Runs = Mapping[Any, Mapping[float, Record]]
 
 
 def sweep_of(result: Any, measure: str, *, space: str | None = None) -> go.Figure | None:
-    """Return a measure (or ``"parameter_norm"``) against weights remaining, one curve a method.
+    """Return a measure (or ``"parameter_norm"``) against weights remaining, one curve per method.
 
     Of fewer than five runs each is a marker with its own interval over draws. Where a run has only a
     bound there is no mean, and an arrow at the edge says in how many.

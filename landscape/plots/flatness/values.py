@@ -44,7 +44,7 @@ Record = Mapping[str, Any]
 def values_figure(
     result: Any, measures: Sequence[str] | None = None, *, title: str | None = None
 ) -> go.Figure:
-    """Return measures of one network with their intervals, a row each on a log axis, by family.
+    """Return measures of one network with their intervals, one row per measure on a log axis, by family.
 
     Positions are sizes: a negative value is an open marker; of zero there is none. Arrows at the edges are
     values that lie beyond what was tried.
@@ -84,7 +84,7 @@ def values_figure(
 
 
 def networks_figure(result: Any, measure: str, *, space: str | None = None) -> go.Figure | None:
-    """Return a measure (or ``"parameter_norm"``) of every network with its interval, a row each.
+    """Return a measure (or ``"parameter_norm"``) of every network with its interval, one row per network.
 
     Parameters
     ----------

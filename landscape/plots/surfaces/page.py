@@ -1,4 +1,4 @@
-"""What a line, a plane and a trajectory add to a page."""
+"""The sections that a line, a plane and a trajectory add to a page."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def sweep_figure(
     if reference is not None:
         values = [value for _, _, rows, _ in ready for row in rows for value in row if value is not None]
         low, high = min([*values, reference[1]]), max([*values, reference[1]])
-        pad = 0.06 * ((high - low) or 1.0)  # axes make no room for lines that are no data
+        pad = 0.06 * ((high - low) or 1.0)  # axes make no room for lines that are not data
         fig.update_yaxes(range=[low - pad, high + pad])
     return fig
 
