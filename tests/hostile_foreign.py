@@ -382,7 +382,7 @@ SAMPLES: dict[str, tuple[Sample, str]] = {
         (torch_build, "expects a dict"),
         (torch_called_tensor, "calls what cannot be called"),
         (torch_extension_code, "instruction EXT1"),
-        (torch_other_persistent_id, "no storage"),
+        (torch_other_persistent_id, "not a storage"),
         (torch_storage_outside, "beyond its storage"),
         (torch_view_beyond, "beyond its storage"),
         (torch_storage_too_short, "beyond its storage"),

@@ -174,7 +174,7 @@ def test_an_output_that_exists_is_refused_before_computing_and_replaced_by_force
     ("output", "status", "message"),
     [
         ("x.xlsx", 2, "suffix"),
-        ("tables.html", 3, "tables-data is there already"),
+        ("tables.html", 3, "tables-data already exists"),
         ("x", 2, "suffix"),
         ("a.h5", 2, "same file"),
         ("missing/x.h5", 3, "mkdir"),
@@ -283,7 +283,7 @@ def test_a_problem_that_fails_is_the_users_to_mend(
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("mine.py:problem", "'problem' is no function"),
+        ("mine.py:problem", "'problem' is not a function"),
         ("mine.py", "Name the function after a colon: mine.py:function"),
         (":problem", "Name the function after a colon: file.py:problem"),
     ],
@@ -322,7 +322,7 @@ def test_row_32_a_picture_without_kaleido_is_refused_before_computing(
 def test_text_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
     writing.write_text(path, "first", force=False)
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         writing.write_text(path, "second", force=False)
     monkeypatch.setattr(writing.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space", "x")))
     with pytest.raises(OSError, match="No space"):

@@ -226,6 +226,6 @@ def test_quickstart_json_is_strict(calls: Calls, capsys: pytest.CaptureFixture[s
 
 
 def test_quickstart_never_overwrites_without_force(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
-    calls.error = OutputExistsError("quickstart/quickstart.html: is there already", hint="Give --force")
+    calls.error = OutputExistsError("quickstart/quickstart.html: already exists", hint="Give --force")
     assert run(["quickstart"]) == 3
     assert "--force" in capsys.readouterr().err

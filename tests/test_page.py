@@ -128,7 +128,7 @@ def test_33_undecodable_file_names_can_be_written(tmp_path: Path) -> None:
 def test_existing_files_are_kept_without_force(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text("mine")
-    with pytest.raises(OutputExistsError, match="there already"):
+    with pytest.raises(OutputExistsError, match="already exists"):
         a_page().write(path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
     a_page().write(path, force=True)

@@ -215,12 +215,12 @@ def test_a_file_is_compared_before_it_is_decompressed(tmp_path: Path) -> None:
 def test_a_named_folder_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANDSCAPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LANDSCAPE_DATA", "/nowhere")
-    with pytest.raises(DataError, match="LANDSCAPE_DATA=/nowhere is no folder"):
+    with pytest.raises(DataError, match="LANDSCAPE_DATA=/nowhere is not a folder"):
         load_dataset("mnist")
     monkeypatch.setenv("LANDSCAPE_DATA", str(tmp_path))
     with pytest.raises(DataError) as refusal:
         load_dataset("mnist", folder=tmp_path / "gone")
-    assert f"task_options.folder={tmp_path / 'gone'} is no folder" in str(refusal.value)
+    assert f"task_options.folder={tmp_path / 'gone'} is not a folder" in str(refusal.value)
     assert "LANDSCAPE_DATA=" not in str(refusal.value)
     assert str(tmp_path) in str(refusal.value.expected)
 

@@ -30,7 +30,7 @@ from landscape.files import FORMATS
     "kind",
     type=click.Choice(["auto", *FORMATS]),
     default="auto",
-    help="What IN is; auto goes by its content, then by its suffix.",
+    help="Format of IN; auto decides by its content, then by its suffix.",
 )
 @click.option(
     "--params-path",

@@ -61,7 +61,7 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
 @click.option(
     "--scale",
     is_flag=True,
-    help="Instead: does 1/σ² of an evolution strategy's search distribution follow the Hessian's diagonal?",
+    help="Instead, correlate 1/σ² of an evolution strategy's search distribution with the Hessian diagonal.",
 )
 @option.subspace
 @option.evaluation

@@ -87,8 +87,8 @@ class Names(click.ParamType[str]):
     multiple=True,
     metavar="[NAME=]VALUE,...",
     show_default="each measure's own",
-    help="Radius of a measure (its name may be left out where --measures leaves no choice); several are "
-    "those of a Gaussian measure's curve, its value is at the first. Repeatable.",
+    help="Radius of a measure (without its name where --measures names one measure). Several numbers are "
+    "the curve of a Gaussian measure, whose value is at the first. Repeatable.",
 )
 @click.option(
     "--set",

@@ -123,8 +123,8 @@ allow_code = click.option(
     metavar="FILE.py:FUNCTION",
     multiple=True,
     show_default="none",
-    help="A function that the configuration or the run may name as a pruning score; one that is named there "
-    "and not here is not run. Repeatable.",
+    help="Allow a function as a pruning score. What only the configuration or the run names is never run. "
+    "Repeatable.",
 )
 mask = click.option("--mask/--no-mask", default=True, help="Measure a ticket in its own subspace.")
 where = click.option(

@@ -82,11 +82,11 @@ def files(path: Path, names: Any) -> tuple[Path, ...]:
     Raises
     ------
     CheckpointError
-        If they are no list of names.
+        If they are not a list of names.
     """
     listed = names if isinstance(names, (list, tuple)) else [names]
     if not all(isinstance(name, (str, type(None))) for name in listed):
-        raise CheckpointError(f"{path}: its files are no list of names", hint="Name the checkpoints here.")
+        raise CheckpointError(f"{path}: its files are not a list of names", hint="Name the checkpoints here.")
     return tuple(path.parent / name for name in listed if name)
 
 
@@ -113,7 +113,7 @@ def taken(ctx: click.Context, path: Path, stored: Any, options: Iterable[str]) -
     """
     default = click.core.ParameterSource.DEFAULT
     if not isinstance(stored, Mapping):
-        raise CheckpointError(f"{path}: its options are no table", hint="Give the options here.")
+        raise CheckpointError(f"{path}: its options are not a table", hint="Give the options here.")
     asked = [key for key in options if key in stored and ctx.get_parameter_source(key) == default]
     found = {key: _valid(ctx, path, key, stored[key]) for key in asked if stored[key] is not None}
     if "problem" in found:

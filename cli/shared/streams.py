@@ -60,7 +60,7 @@ def silence(stream: TextIO) -> None:
 def write_out(text: str) -> None:
     """Write the result of a command to standard output.
 
-    A reader that went away (``| head``) is no error.
+    A reader that went away (``| head``) is not an error.
 
     Raises
     ------

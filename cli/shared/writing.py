@@ -66,7 +66,7 @@ def _check_place(path: Path, force: bool) -> None:
     for target in (path, *tables):
         if target.exists() and not force:
             raise OutputExistsError(
-                f"-o {path}: {target} is there already",
+                f"-o {path}: {target} already exists",
                 expected="a name that is free",
                 hint="Give --force to replace it.",
             )
@@ -156,7 +156,7 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
     """
     if path.exists() and not force:
         raise OutputExistsError(
-            f"-o {path}: is there already",
+            f"-o {path}: already exists",
             expected="a name that is free",
             hint="Give --force to replace it.",
         )

@@ -14,7 +14,7 @@ from landscape.errors import DeviceMemoryError
 
 
 def on_device(leaf: Any, dtype: Any = None) -> jax.Array:
-    """Return an array on the device, floats as `dtype`; one that is there already stays as it is.
+    """Return an array on the device, floats as `dtype`; one that is on the device already stays as it is.
 
     What comes from the host is copied once, and nothing is compiled for it: jnp.asarray compiles a small
     program for every shape, and copies memory twice that is not aligned as XLA wants it.

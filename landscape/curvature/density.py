@@ -127,7 +127,7 @@ class SpectralDensity(Result):
 
 
 def _few(probes: int) -> tuple[str, ...]:
-    """Return the reason why the band over few probes is no measure of its error."""
+    """Return the reason why the band over few probes is not a measure of its error."""
     if probes == 1:
         return ("one probe does not know its own error: no band",)
     if probes < FEWEST_PROBES:

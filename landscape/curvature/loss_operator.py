@@ -96,7 +96,7 @@ class CurvatureOperator(SymmetricOperator):
     def rounded_otherwise(self, vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the products again, with other roundings on the way: what changes is rounding error.
 
-        Vectors and the sum's weights are scaled by numbers that are no powers of two, and weights of the
+        Vectors and the sum's weights are scaled by numbers that are not powers of two, and weights of the
         network moved by one unit in the last place, so that no operation rounds as it did. The programs
         are the same.
         """

@@ -194,7 +194,7 @@ def as_operator(given: Any) -> SymmetricOperator:
     Raises
     ------
     InputError
-        If it is no square matrix of floats.
+        If it is not a square matrix of floats.
     """
     if isinstance(given, SymmetricOperator):
         return given

@@ -310,7 +310,7 @@ def _check_masks(path: Path, content: archive.Content) -> None:
             )
         if not np.isin(mask, (0, 1)).all():
             raise CheckpointError(
-                f"{path}: {name} is no mask", expected="only 0 and 1", hint="Make the file again."
+                f"{path}: {name} is not a mask", expected="only 0 and 1", hint="Make the file again."
             )
 
 

@@ -120,7 +120,7 @@ def _next_direction(basis: np.ndarray, waiting: list[np.ndarray]) -> np.ndarray 
         for _ in range(2):  # twice is enough (Kahan and Parlett)
             vector = vector - basis.T @ (basis @ vector)
         left = float(np.linalg.norm(vector))
-        # What rounding leaves of a vector in the span of the others is no direction.
+        # What rounding leaves of a vector in the span of the others is not a direction.
         if np.isfinite(left) and left > 1e-6 * length:
             return vector / left
     return None

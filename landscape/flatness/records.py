@@ -16,7 +16,7 @@ from landscape.network import facts_of
 from landscape.results import provenance, read_from_each
 from landscape.trees import text_digest
 
-# A measure that is not defined at a network is no failure of the table: its record says so.
+# A measure that is not defined at a network is not a failure of the table: its record says so.
 UNDEFINED = ("not-found", "indefinite")
 
 

@@ -26,7 +26,7 @@ def check_targets(paths: Iterable[Path], *, force: bool) -> None:
             raise InputError(f"{path}: is a folder", expected="the name of a file", hint="Name a file in it.")
         if os.path.lexists(path) and not force:
             raise OutputExistsError(
-                f"{path}: is there already",
+                f"{path}: already exists",
                 expected="a name that is free",
                 hint="Give force (--force) to replace it.",
             )

@@ -141,7 +141,7 @@ class Page:
         name : str
             Part of the element id and of the CSV's name; a number is added where it is taken.
         points : tuple of headers and rows, optional
-            What its CSV holds, in a file of its own: of contours, which are no series of points.
+            What its CSV holds, in a file of its own: of contours, which are not series of points.
         """
         from plotly.io.json import to_json_plotly
 

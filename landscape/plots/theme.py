@@ -198,7 +198,7 @@ def style_of(method: str) -> dict[str, str]:
 
 
 def swatch(position: int) -> dict[str, str]:
-    """Return colour, dash and marker of the series at `position`, where series are no methods.
+    """Return colour, dash and marker of the series at `position`, where series are not methods.
 
     The dash and the marker go on where the colours begin again, so that 30 series differ.
     """

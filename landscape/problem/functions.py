@@ -59,7 +59,7 @@ def load_named(spec: str, *, option: str, ready: type | None = None) -> Any:
     if not callable(function):
         if hasattr(module, attribute):
             raise ConfigurationError(
-                f"{option} {spec}: {attribute!r} is no function",
+                f"{option} {spec}: {attribute!r} is not a function",
                 expected="a function that is called without arguments",
                 got=type(function).__name__,
                 hint="Define a function that returns it, and name that.",

@@ -41,5 +41,5 @@ class Outputs:
                 "outputs: unknown likelihood",
                 expected="categorical, gaussian or None",
                 got=repr(self.likelihood),
-                hint="Leave it out where the loss is no negative log-likelihood.",
+                hint="Leave it out where the loss is not a negative log-likelihood.",
             )

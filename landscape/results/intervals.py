@@ -84,5 +84,5 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 def _checked(confidence: float) -> float:
     if not 0 < confidence < 1:
-        raise InputError("confidence is no probability", expected="between 0 and 1", got=str(confidence))
+        raise InputError("confidence is not a probability", expected="between 0 and 1", got=str(confidence))
     return confidence

@@ -58,7 +58,7 @@ class Surface(Result):
         one of them. These are bit-identical to the losses of the networks themselves.
     planes : numpy.ndarray [p, nx, ny] or None
         The loss on `split` of several random planes through the origin; the first is that of `losses`.
-        A single random plane is one draw: what differs between planes is no feature of the network.
+        A single random plane is one draw: what differs between planes is not a feature of the network.
     non_finite : int
         Points at which a loss or metric is NaN or infinite.
     """

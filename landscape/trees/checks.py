@@ -78,7 +78,7 @@ def check_std(std: Any, where: str, *, allow_nonfinite: bool = False) -> None:
         bad = int(np.count_nonzero((array < 0) | (~known & (not allow_nonfinite))))
         if bad:
             raise InputError(
-                f"{where}: std: {path}: {bad:,} of {array.size:,} entries are no standard deviations",
+                f"{where}: std: {path}: {bad:,} of {array.size:,} entries are not standard deviations",
                 expected="finite numbers, 0 or more",
                 got=f"{float(array[(array < 0) | ~known].flat[0]):g}",
                 hint="The search diverged or the file was altered; use an earlier checkpoint.",

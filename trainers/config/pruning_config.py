@@ -148,7 +148,7 @@ _listed = check.distinct(
 
 
 def replicates(value: Any) -> tuple[SeedsConfig, ...]:
-    """Check a list of replicates; a branch comes from one that is no branch.
+    """Check a list of replicates; a branch comes from one that is not a branch.
 
     It has the initialisation and the mask seed of that one, since it trains its tickets; its own mask seed
     would make others wherever one enters: in random masks, in examples of snip and grasp, in controls.
@@ -161,7 +161,7 @@ def replicates(value: Any) -> tuple[SeedsConfig, ...]:
         if seeds.branch_from is None:
             continue
         if seeds.branch_from not in trunks:
-            wanted = "the train seed of a replicate that is no branch: " + ", ".join(map(str, trunks))
+            wanted = "the train seed of a replicate that is not a branch: " + ", ".join(map(str, trunks))
             faults.append((f"[{index}].branch_from", f"expected {wanted}, got {seeds.branch_from}"))
             continue
         trunk = trunks[seeds.branch_from]

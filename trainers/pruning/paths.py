@@ -49,7 +49,7 @@ def chain_faults(chain: Sequence[ChainLayer], layout: Layout) -> list[str]:
     known = dict(zip(layout.paths, layout.shapes, strict=True))
     kernels = {path for path, shape in known.items() if len(shape) >= 2}
     listed = [layer.path for layer in chain]
-    faults = [f"{path} is no kernel" for path in listed if path not in kernels]
+    faults = [f"{path} is not a kernel" for path in listed if path not in kernels]
     faults += [f"{path} is left out" for path in sorted(kernels - set(listed))]
     if len(set(listed)) < len(listed):
         faults.append("a kernel stands twice")
@@ -67,7 +67,7 @@ def chain_faults(chain: Sequence[ChainLayer], layout: Layout) -> list[str]:
 def effective_mask(mask: np.ndarray, layout: Layout, chain: Sequence[ChainLayer]) -> np.ndarray:
     """Return which entries [n] of a mask lie on a path from an input to an output.
 
-    Biases are no paths: a unit without surviving inputs is a constant, and its outgoing weights are
+    Biases are not paths: a unit without surviving inputs is a constant, and its outgoing weights are
     biases in disguise. Entries outside the chain's kernels are False.
 
     Parameters

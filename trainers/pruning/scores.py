@@ -108,7 +108,7 @@ def snr(inputs: ScoreInputs) -> np.ndarray:
     power = {"std": 1, "variance": 2}[inputs.snr_denominator]
     size = np.abs(np.asarray(inputs.mean, np.float64))
     if inputs.std is not None:
-        # Checkpoints hold std 0 where masked; pruning never looks at those entries, so 0/0 is no fault.
+        # Checkpoints hold std 0 where masked; pruning never looks at those entries, so 0/0 is not a fault.
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(size / np.asarray(inputs.std, np.float64) ** power)
     # Without v̂ there is no scale to divide by; with ones in its place this would be magnitude, unsaid.

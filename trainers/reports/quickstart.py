@@ -58,7 +58,7 @@ def run_quickstart(
     page = folder / "quickstart.html"
     if page.exists() and not force:
         raise OutputExistsError(
-            f"{page}: is there already",
+            f"{page}: already exists",
             expected="a name that is free",
             hint="Give --force, or another folder with -o.",
         )

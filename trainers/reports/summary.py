@@ -141,7 +141,7 @@ def summary(path: str | Path) -> RunSummary:
     Raises
     ------
     RunError
-        If it is no run.
+        If it is not a run.
     """
     run = open_run(path)
     methods = tuple(_method(run, name) for name in run.methods)

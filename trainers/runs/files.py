@@ -168,7 +168,7 @@ def _append(descriptor: int, data: bytes) -> None:
 def _end_of_last_line(descriptor: int) -> int:
     """Return where the last line that is whole ends: what a crash left behind it is cut off.
 
-    A last line that ends in a newline and yet is no JSON (blocks of zeros, after a power loss) is
+    A last line that ends in a newline and yet is not JSON (blocks of zeros, after a power loss) is
     torn too.
     """
     end = _newline_before(descriptor, os.fstat(descriptor).st_size)

@@ -25,7 +25,10 @@ _STEP = re.compile(r"level-\d{2,}\.step-(\d{6,})\.h5")
 
 Score = tuple[float, tuple[float, float] | None]  # a mean and its interval
 
-_COUNTED = {"num_nan": "fitness values were not finite", "stalled": "generations told nothing"}
+_COUNTED = {
+    "num_nan": "fitness values were not finite",
+    "stalled": "generations had fitness without information",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,7 +202,7 @@ class Run:
                 found.append(f"{place}: the loss is not finite; training diverged")
             for key, text in (
                 ("num_nan", "fitness values were not finite"),
-                ("stalled", "generations told nothing"),
+                ("stalled", "generations had fitness without information"),
             ):
                 if info.get(key):
                     found.append(f"{place}: {int(info[key]):,} {text}")

@@ -184,7 +184,7 @@ def _digits() -> Dataset:
 
 
 def _example_pair(images: np.ndarray, labels: np.ndarray, white: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return normalised images [N, H, W, 1] and labels, refusing labels that are no class."""
+    """Return normalised images [N, H, W, 1] and labels, refusing labels that are not classes."""
     if labels.size and int(labels.max()) > 9:
         raise DataError("labels: out of range", expected="0 to 9", got=f"{int(labels.max())}")
     scaled = (images.astype(np.float32) / np.float32(white) - np.float32(_MEAN)) / np.float32(_STD)
@@ -257,7 +257,7 @@ def _missing(
     given = _given(folder)
     inside = f"{target.parent.name}/{part.name}(.gz or .xz)"
     elsewhere = " or ".join(map(str, given.values())) or "the folder that LANDSCAPE_DATA names"
-    absent = [f"{name}={path} is no folder" for name, path in given.items() if not path.is_dir()]
+    absent = [f"{name}={path} is not a folder" for name, path in given.items() if not path.is_dir()]
     return DataError(
         f"{source.title}: {part.name} is not there",
         expected=f"{target}, or {inside} in {elsewhere}",

@@ -80,7 +80,7 @@ def validate_network(network: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ConfigurationError
-        Listing an unknown kind, unknown keys, or widths that are no positive whole numbers.
+        Listing an unknown kind, unknown keys, or widths that are not positive whole numbers.
     """
     faults = network_faults(network, ".network")
     if faults:

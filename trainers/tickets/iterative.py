@@ -77,7 +77,7 @@ def train_tickets(  # noqa: PLR0913  one keyword per setting
     Parameters
     ----------
     config : RunConfig
-        What to train; see `trainers.config.run_config`.
+        What to train.
     folder : path
         The run folder, created if missing.
     problem, init : Problem and callable, optional

@@ -73,7 +73,7 @@ def transfer_config(
     Raises
     ------
     RunError
-        If a folder is no run, or the runs differ in network, densities or have no seed in common.
+        If a folder is not a run, or the runs differ in network, densities or have no seed in common.
     ConfigurationError
         If a target is unknown.
     """

@@ -192,5 +192,5 @@ def parsed_json(path: Path, text: bytes | str, what: str) -> Mapping[str, Any]:
 
     found = json.loads(text, object_pairs_hook=unique)
     if not isinstance(found, dict):
-        raise refused(path, f"{what} is no JSON object")
+        raise refused(path, f"{what} is not a JSON object")
     return found

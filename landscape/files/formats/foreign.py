@@ -139,7 +139,7 @@ def _opened(path: str | Path, kind: str | None, step: int | None) -> tuple[Path,
     _check_there(path)
     if step is not None:
         if not path.is_dir():
-            raise ConfigurationError(f"{path}: is no folder with steps", hint="Leave --step out.")
+            raise ConfigurationError(f"{path}: is not a folder with steps", hint="Leave --step out.")
         path = orbax.step_folder(path, step)
     with boundary(path, "it cannot be opened"):
         if kind is None:

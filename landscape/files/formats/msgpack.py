@@ -208,7 +208,7 @@ def _leaves(path: Path, data: Any, node: Any, where: tuple[str, ...]) -> Iterato
 
 
 def _word(node: Any) -> str:
-    """Return what a value that is no array is called."""
+    """Return what a value that is not an array is called."""
     if isinstance(node, _Blob):
         return {_COMPLEX: "complex128", None: "bytes"}.get(node.code, f"extension {node.code}")
     return "text"
@@ -235,7 +235,7 @@ def _joined(path: Path, data: Any, node: Mapping[Any, Any]) -> _Array:
     shape = checked_shape(path, "an array", [sizes.get(str(i)) for i in range(len(sizes))])
     blobs = [chunks.get(str(i)) for i in range(len(chunks))]
     if not blobs or not all(isinstance(blob, _Blob) and blob.code == _ARRAY for blob in blobs):
-        raise refused(path, "an array in chunks that are no arrays")
+        raise refused(path, "an array in chunks that are not arrays")
     pieces = [_array(path, data, blob) for blob in blobs if isinstance(blob, _Blob)]
     entry = Entry(shape, pieces[0].entry.dtype)
     if {piece.entry.dtype for piece in pieces} != {entry.dtype} or sum(

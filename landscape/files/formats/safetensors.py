@@ -92,7 +92,7 @@ def _indexed(path: Path) -> dict[str, _Tensor]:
     with opened(path) as stream:
         weights = parsed_json(path, stream.read(MAX_TEXT), "the index").get("weight_map")
     if not isinstance(weights, Mapping) or not all(isinstance(file, str) for file in weights.values()):
-        raise refused(path, "its weight_map is no table of names and files")
+        raise refused(path, "its weight_map is not a table of names and files")
     check_count(path, len(weights))
     held = {file: _in_file(_beside(path, file)) for file in sorted(set(weights.values()))}
     missing = [name for name, file in weights.items() if name not in held[file]]

@@ -232,7 +232,7 @@ class _Machine:
             or said[0] != "storage"
             or not isinstance(said[1], Symbol)
         ):
-            raise refused(self.path, "its pickle refers to something that is no storage")
+            raise refused(self.path, "its pickle refers to something that is not a storage")
         dtype, (key, _, length) = _STORAGES.get(said[1].name), said[2:]
         if (
             not _storage_type(said[1].key)

@@ -89,7 +89,7 @@ class Content:
         with boundary(self.path, f"meta/{name} is not strict JSON"):
             found = load_json(self.texts[name])
             if not isinstance(found, dict):
-                raise TypeError(f"meta/{name} is no JSON object")
+                raise TypeError(f"meta/{name} is not a JSON object")
             return found
 
 

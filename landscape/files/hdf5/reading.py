@@ -95,7 +95,7 @@ class Source:
     stored: int = 0
     num_links: int = 0
     num_chunks: int = 0
-    foreign: bool = False  # of another tool: attributes and data that are no numbers are passed over
+    foreign: bool = False  # of another tool: attributes and data that are not numbers are passed over
 
     def refuse(self, what: str, **details: str) -> CheckpointError:
         """Return the error for a file that is refused as unsafe or damaged."""

@@ -120,7 +120,7 @@ def _check_target(path: Path, target: Path, *, force: bool) -> None:
             raise CheckpointError(f"{path}: is a folder", hint="Name a file.")
         if target.exists() and not force:
             raise OutputExistsError(
-                f"{path}: is there already",
+                f"{path}: already exists",
                 expected="a name that is free",
                 hint="Give --force (force=True), or another name.",
             )

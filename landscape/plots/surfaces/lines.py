@@ -82,7 +82,7 @@ def _draw_line(
     fig: go.Figure, values: tuple[list[float], np.ndarray, np.ndarray], name: str, number: int
 ) -> None:
     x, row, error = values
-    look = swatch(number)  # a direction is no method
+    look = swatch(number)  # a direction is not a method
     low, high = row - 1.96 * error, row + 1.96 * error
     group = f"line {number}"
     add_band(fig, _band(x, low, high), group, color=look["color"], legendgroup=group)

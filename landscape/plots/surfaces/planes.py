@@ -28,7 +28,7 @@ _CAPTION = (
 )
 _RANDOM = (
     " A random plane is one draw out of very many dimensions: a shape that the other planes do not have "
-    "is no property of the network."
+    "is not a property of the network."
 )
 
 
