@@ -35,24 +35,9 @@ OPTIONS = {theirs: ours for ours, theirs in NAMES.items()}
 @click.option(
     "--refine/--no-refine", default=True, help="Look closer around the maximum, apart from the grid."
 )
-@click.option(
-    "--resamples",
-    type=click.IntRange(min=1),
-    default=1000,
-    help="Bootstrap resamples of the examples for the interval.",
-)
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    help="Level of the interval.",
-)
-@click.option(
-    "--batch-stats",
-    type=click.Choice(["recompute", "keep"]),
-    default="recompute",
-    help="Batch-norm statistics of the networks on the path.",
-)
+@option.resamples
+@option.confidence
+@option.batch_stats
 @option.evaluation
 @option.results
 @click.pass_context

@@ -93,6 +93,25 @@ def prepare(request: Request) -> None:
     devices.configure(request.device)
 
 
+def kept_in(session: Session, request: Request) -> Path | None:
+    """Return the folder beside the first output that keeps finished parts, and say so; None without outputs.
+
+    The analysis removes it when it is complete.
+    """
+    if not request.outputs or request.dry_run:
+        return None
+    folder = request.outputs[0].with_suffix(".partial")
+    if folder.is_dir():
+        session.say(f"going on with what is kept in {folder}")
+    else:
+        session.say(f"finished parts are kept in {folder} until the end: if stopped, give the command again")
+    return folder
+
+
+# What an interrupted analysis leaves, where its command keeps finished parts.
+RESUMABLE = {"130, 143": "stopped by Ctrl-C or SIGTERM; with -o, the same command goes on where it was"}
+
+
 def answered(session: Session, request: Request, measure: Measure, *, forecast: Forecast) -> Outcome:
     """Measure, record the command in the result, write every output, and say how the command ends.
 
@@ -100,7 +119,7 @@ def answered(session: Session, request: Request, measure: Measure, *, forecast: 
     """
     from landscape import load
 
-    nonfinite = bool(request.options["allow_nonfinite"])
+    nonfinite = bool(request.options.get("allow_nonfinite"))
     given = [load(path, allow_nonfinite=nonfinite) for path in request.checkpoints]
     session.detail(f"device: {devices.require(request.device)}")
     problem = own_problem.load(request.options["problem"])

@@ -87,6 +87,24 @@ def _switches() -> list[click.Option]:
 points = click.option(
     "--points", type=click.IntRange(min=3), default=25, help="Points of the uniform grid on the path."
 )
+resamples = click.option(
+    "--resamples",
+    type=click.IntRange(min=1),
+    default=1000,
+    help="Bootstrap resamples of the examples for the interval.",
+)
+confidence = click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    help="Level of the interval.",
+)
+batch_stats = click.option(
+    "--batch-stats",
+    type=click.Choice(["recompute", "keep"]),
+    default="recompute",
+    help="Batch-norm statistics of the networks between and around the checkpoints.",
+)
 seed = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of everything that is random."
 )
@@ -220,6 +238,7 @@ def checkpoints(metavar: str) -> Callable[[F], F]:
 
 # The groups of an analysis: which part of the network, how the loss is evaluated, what becomes of the result.
 subspace = group(mask, where, examples)
+fitted = group(split, seed, batch_size, dtype, problem)
 evaluation = group(split, seed, batch_size, dtype, problem, allow_nonfinite)
 labels = group(names, title)
 results = group(

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
         Barrier as Barrier,
         loss_barrier as loss_barrier,
     )
-    from landscape.connectivity.cost import barrier_cost as barrier_cost
+    from landscape.connectivity.cost import (
+        barrier_cost as barrier_cost,
+        curve_cost as curve_cost,
+        matrix_cost as matrix_cost,
+    )
     from landscape.connectivity.curves import ConnectingCurve as ConnectingCurve, connect as connect
     from landscape.connectivity.endpoints import (
         Endpoint as Endpoint,
@@ -30,7 +34,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Barrier",
             "loss_barrier",
         ),
-        "cost": ("barrier_cost",),
+        "cost": ("barrier_cost", "curve_cost", "matrix_cost"),
         "matrix": ("BarrierMatrix", "barrier_matrix"),
         "relations": ("PATTERNS",),
         "curves": ("ConnectingCurve", "connect"),

@@ -11,10 +11,11 @@ import math
 
 import numpy as np
 
-__all__ = ["BEZIER", "CHAIN", "CURVES", "NEB", "arc_mean", "length_of", "weights_at"]
+__all__ = ["BEZIER", "CHAIN", "CURVES", "DEFAULT_BENDS", "NEB", "arc_mean", "length_of", "weights_at"]
 
 BEZIER, CHAIN, NEB = "bezier", "chain", "neb"
 CURVES = (BEZIER, CHAIN, NEB)
+DEFAULT_BENDS = {BEZIER: 1, CHAIN: 1, NEB: 7}
 _FINE = 2_001  # times at which the speed of a curve is integrated
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress
 from landscape.connectivity import barrier_interval
-from landscape.connectivity.curve_form import BEZIER, CHAIN, CURVES, NEB, weights_at
+from landscape.connectivity.curve_form import CURVES, DEFAULT_BENDS, weights_at
 from landscape.errors import ArchitectureMismatchError, ConfigurationError
 from landscape.problem import problem_for
 from landscape.results import Result, check_choice, check_real, check_seed, check_whole, format_value
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from landscape.problem import Problem
 
 __all__ = ["ConnectingCurve", "connect"]
-
-_DEFAULT_BENDS = {BEZIER: 1, CHAIN: 1, NEB: 7}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -280,7 +278,7 @@ def connect(  # noqa: PLR0913  one keyword per setting
     check_choice("dtype", dtype, (None, "float32", "float64"))
     check_choice("batch_stats", batch_stats, ("recompute", "keep"))
     barrier_interval.check_settings(num_resamples, confidence)
-    count = check_whole("bends", _DEFAULT_BENDS[curve] if bends is None else bends, 1)
+    count = check_whole("bends", DEFAULT_BENDS[curve] if bends is None else bends, 1)
     from landscape.connectivity import endpoints
 
     given = (endpoints.read(a), endpoints.read(b))

@@ -7,8 +7,10 @@ from landscape.results import figure_of, register_figures
 __all__ = ["FIGURES", "figure_of"]
 
 FIGURES = {
+    "aligned": "landscape.plots.connectivity.alignment:aligned_figure",
     "alignment": "landscape.plots.curvature.figures:alignment_figure",
     "barrier": "landscape.plots.connectivity.barrier:barrier_figure",
+    "connecting_curve": "landscape.plots.connectivity.curve:curve_figure",
     "curvature": "landscape.plots.curvature.figures:curvature_figure",
     "diagonal": "landscape.plots.curvature.figures:diagonal_figure",
     "eigenpairs": "landscape.plots.curvature.figures:eigenpairs_figure",

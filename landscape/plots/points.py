@@ -218,6 +218,20 @@ def _trajectory(result: Any) -> Iterator[Row]:
         yield {**row, "split": result.split, "quantity": "loss of the plane"}
 
 
+def _connecting_curve(result: Any) -> Iterator[Row]:
+    name = " → ".join(map(str, result.endpoints))
+    for split, quantities in result.losses.items():
+        for quantity, values in quantities.items():
+            for x, value in zip(result.ts, values, strict=True):
+                yield {"name": name, "split": split, "quantity": quantity, "x": x, "value": value}
+    row = {"name": name, "split": result.split}
+    for x, value in zip(result.ts, result.line_losses, strict=True):
+        yield {**row, "quantity": "loss on the straight line", "x": x, "value": value}
+    for which in ("barrier_above_chord", "barrier_above_mean", "line_barrier_above_chord"):
+        interval = getattr(result, which.replace("barrier", "interval"))
+        yield {**row, "quantity": which, "value": getattr(result, which), **_ends(interval)}
+
+
 def _generic(result: Any) -> Iterator[Row]:
     for name, value in result.data().items():
         if isinstance(value, (Mapping, str)) or value is None:
@@ -232,6 +246,7 @@ def _generic(result: Any) -> Iterator[Row]:
 
 _KINDS: dict[str, Callable[[Any], Iterator[Row]]] = {
     "barrier": _barrier,
+    "connecting_curve": _connecting_curve,
     "curvature": _curvature,
     "eigenpairs": _eigenpairs,
     "flatness": _flatness,

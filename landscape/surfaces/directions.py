@@ -25,7 +25,7 @@ from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
 if TYPE_CHECKING:
     from landscape.problem import Problem
 
-__all__ = ["KINDS", "RANDOM", "filter_normalised", "make_frame"]
+__all__ = ["EIGENVECTORS", "GRADIENT", "KINDS", "RANDOM", "filter_normalised", "make_frame"]
 
 RANDOM, EIGENVECTORS, GRADIENT, GIVEN = "random", "eigenvectors", "gradient", "given"
 KINDS = (RANDOM, EIGENVECTORS, GRADIENT, CHECKPOINTS)

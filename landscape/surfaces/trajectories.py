@@ -38,7 +38,7 @@ __all__ = ["Trajectory", "trajectory"]
 
 PCA = "pca"
 _MARGIN = 0.15  # of the span of the networks, drawn around them
-_POINTS = 31
+POINTS = 31
 # Share of the squared lengths below which a second direction is rounding.
 _RANK = 1e-10
 
@@ -284,7 +284,7 @@ def _axes(coordinates: np.ndarray, x: Any, y: Any) -> tuple[Axis, ...]:
     for name, given, places in zip("xy", (x, y), coordinates.T, strict=True):
         width = float(places.max() - places.min()) or 1.0
         low, high = float(places.min()) - _MARGIN * width, float(places.max()) + _MARGIN * width
-        axes.append(axis_of(name, (low, high, _POINTS) if given is None else given, (low, high)))
+        axes.append(axis_of(name, (low, high, POINTS) if given is None else given, (low, high)))
     return tuple(axes)
 
 
