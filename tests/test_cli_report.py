@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
+import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from curvature_samples import tanh_params, tanh_problem
 import landscape
 from cli.main import run
 from landscape import Checkpoint
+from landscape.plots import FIGURES
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +113,27 @@ def test_a_page_that_is_there_is_not_replaced_and_a_checkpoint_is_no_result(
     landscape.save(folder / "checkpoint.h5", Checkpoint(params=tanh_params()), force=True)
     assert run(["report", "checkpoint.h5", "-o", "never.html", "-q"]) == 3
     assert "checkpoint.h5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_picture_is_the_figure_of_the_one_result(
+    suffix: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    drawn = []
+    package = types.ModuleType("kaleido")  # stands for the package that draws; it may not be installed
+    package.__spec__ = ModuleSpec("kaleido", None)
+    monkeypatch.setitem(sys.modules, "kaleido", package)
+    monkeypatch.setattr("landscape.plots.write_image", lambda figure, path, **_: drawn.append((figure, path)))
+    assert run(["report", "barrier.h5", "-o", f"x{suffix}", "-q"]) == 0
+    ((figure, path),) = drawn
+    assert path == Path(f"x{suffix}")
+    assert figure == landscape.load_result("barrier.h5").relative_to(Path()).plot()
+    assert run(["report", "barrier.h5", "flat.h5", "-o", f"x{suffix}", "-q"]) == 2
+    assert "a picture shows one result" in capsys.readouterr().err
+    assert len(drawn) == 1
+
+
+def test_help_lists_the_kinds_that_are_drawn(capsys: Any) -> None:
+    assert run(["report", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {kind}" in text for kind in FIGURES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,13 +12,26 @@ from cli.shared.frame import Outcome, Session
 from cli.shared.text import table
 from landscape.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from landscape.results import Result
+
+# The command that stores a result of this kind; the others come from Python.
+WRITERS = {
+    "barrier": "landscape barrier",
+    "curvature": "landscape curvature",
+    "scale_curvature": "landscape curvature --scale",
+    "flatness": "landscape flatness",
+}
+
 
 @option.command(
     "report",
     examples=(
         "landscape report curvature.h5 -o curvature.html",
         "landscape report barrier.h5 curvature.h5 flatness.h5 -o page.html --force",
+        "landscape report barrier.h5 -o barrier.svg",
     ),
+    sections=lambda: {"Kinds of results": _kinds()},
 )
 @click.argument("results", nargs=-1, required=True, type=option.FilePath(), metavar="RESULT...")
 @click.option(
@@ -26,27 +40,24 @@ from landscape.errors import ConfigurationError
     "output",
     type=option.FilePath(),
     required=True,
-    metavar="PAGE.html",
-    help="The page to write; its tables lie beside it as CSV.",
+    metavar="FILE",
+    help="The page (.html; its tables lie beside it as CSV), or a picture of one result (.png, .svg, .pdf).",
 )
 @option.plotlyjs
 @option.force
 def command(_: Session, *, results: tuple[Path, ...], output: Path, plotlyjs: str, force: bool) -> Outcome:
-    """Draw stored results (.h5) again as one HTML page.
+    """Draw stored results (.h5) again as one HTML page, or one of them as a picture.
 
     The numbers are those of the files; to measure again, give a result to its command as --config. A
-    result that is not trustworthy says so on the page.
+    result that is not trustworthy says so on the page. Pictures need kaleido and a browser:
+    pip install kaleido.
     """
-    if output.suffix != ".html":
-        raise ConfigurationError(
-            f"-o {output}: a report is a page", expected=".html", got=repr(output.suffix)
-        )
+    _check_form(output, results)
     writing.check([output], force=force, inputs=results)
     from landscape import load_result
-    from landscape.plots import report_page
 
     loaded = {str(path): load_result(path) for path in results}
-    files = report_page(loaded).write(output, plotlyjs=plotlyjs, force=force)
+    files = _drawn(loaded, output, plotlyjs=plotlyjs, force=force)
     rows = [(name, result.kind, result.status) for name, result in loaded.items()]
     return Outcome(
         text=table(("result", "kind", "status"), rows),
@@ -54,3 +65,38 @@ def command(_: Session, *, results: tuple[Path, ...], output: Path, plotlyjs: st
         warnings=[f"{name}: {text}" for name, result in loaded.items() for text in result.warnings],
         outputs=files,
     )
+
+
+def _kinds() -> list[tuple[str, str]]:
+    """Return the kinds of results that are drawn, each with the command that stores it."""
+    from landscape.plots import FIGURES
+
+    return [(kind, WRITERS.get(kind, "a Python program")) for kind in FIGURES]
+
+
+def _check_form(output: Path, results: tuple[Path, ...]) -> None:
+    """Refuse a suffix that says neither page nor picture, and a picture of several results."""
+    forms = (".html", *writing.IMAGES)
+    if output.suffix not in forms:
+        raise ConfigurationError(
+            f"-o {output}: a report is a page or a picture",
+            expected=" or ".join(forms),
+            got=repr(output.suffix),
+        )
+    if output.suffix != ".html" and len(results) > 1:
+        raise ConfigurationError(
+            f"-o {output}: a picture shows one result",
+            expected="one RESULT",
+            got=f"{len(results)}",
+            hint=f"Draw them one by one, or all as a page: -o {output.with_suffix('.html')}",
+        )
+
+
+def _drawn(loaded: dict[str, Result], output: Path, *, plotlyjs: str, force: bool) -> list[Path]:
+    """Write the page or the picture; return every file written."""
+    if output.suffix == ".html":
+        from landscape.plots import report_page
+
+        return report_page(loaded).write(output, plotlyjs=plotlyjs, force=force)
+    (result,) = loaded.values()
+    return writing.write_result(result, output, plotlyjs=plotlyjs, force=force)

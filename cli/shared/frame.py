@@ -34,6 +34,7 @@ CONTEXT_SETTINGS: dict[str, Any] = {
     "show_default": True,
     "max_content_width": 100,
 }
+Sections = Callable[[], Mapping[str, list[tuple[str, str]]]]
 EXIT_CODES = {
     "0": "done",
     "1": "a bug of ours",
@@ -76,6 +77,8 @@ class Command(Helpful):
         Command lines that run.
     exit_codes : mapping
         What a status means for this command, where that differs.
+    sections : callable, optional
+        Returns further sections of the help page: (word, explanation) rows by title.
     """
 
     def __init__(
@@ -83,12 +86,14 @@ class Command(Helpful):
         *args: Any,
         examples: Sequence[str] = (),
         exit_codes: Mapping[str, str] | None = None,
+        sections: Sections = dict,
         **kwargs: Any,
     ) -> None:
         kwargs["context_settings"] = {**CONTEXT_SETTINGS, **(kwargs.get("context_settings") or {})}
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
         self.exit_codes = dict(exit_codes or {})
+        self.sections = sections
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the first sentence, the examples, then the rest of the text."""
@@ -105,7 +110,10 @@ class Command(Helpful):
                 formatter.write_text(rest)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the exit statuses."""
+        """Write the command's own sections and the exit statuses."""
+        for heading, rows in self.sections().items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
         write_exit_codes(formatter, self.exit_codes)
 
 

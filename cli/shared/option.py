@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.shared.frame import Command, Session
+from cli.shared.frame import Command, Sections, Session
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,12 +38,16 @@ class FilePath(click.ParamType[Path]):
 
 
 def command(
-    name: str, *, examples: tuple[str, ...], exit_codes: dict[str, str] | None = None
+    name: str,
+    *,
+    examples: tuple[str, ...],
+    exit_codes: dict[str, str] | None = None,
+    sections: Sections = dict,
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """Return the decorator that makes a function a command with the switches that all commands have."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        make = click.command(name, cls=Command, examples=examples, exit_codes=exit_codes)
+        make = click.command(name, cls=Command, examples=examples, exit_codes=exit_codes, sections=sections)
         made: click.Command = make(click.pass_obj(function))
         made.params.extend(_switches())
         return made

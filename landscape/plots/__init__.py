@@ -8,6 +8,7 @@ from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
     from landscape.plots.figures import (
+        FIGURES as FIGURES,
         figure_of as figure_of,
     )
     from landscape.plots.names import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "figures": ("figure_of",),
+        "figures": ("FIGURES", "figure_of"),
         "names": ("renamed",),
         "page": ("Page",),
         "report": (
