@@ -313,7 +313,19 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
         batch_stats=batch_stats,
         allow_nonfinite=allow_nonfinite,
     )
-    curve = line.evaluate(problem, pair, plan, progress or SILENT)
+    label = "loss along the path"
+    if progress is not None and progress is not SILENT:  # who is not shown the estimate does not pay for it
+        from landscape.connectivity.cost import barrier_cost
+
+        stated: dict[str, Any] = {
+            "num_points": num_points,
+            "split": split,
+            "refine": refine,
+            "batch_size": batch_size,
+        }
+        stated |= {"dtype": dtype, "batch_stats": batch_stats, "allow_nonfinite": allow_nonfinite}
+        label = barrier_cost(problem, *given, **stated).label
+    curve = line.evaluate(problem, pair, plan, progress or SILENT, label=label)
     measured = measure.Measurement(problem, pair, plan, curve)
     return Barrier(
         **measured.fields(seed=int(seed), num_resamples=int(num_resamples), confidence=float(confidence))

@@ -214,7 +214,13 @@ def treatment(problem: Problem, end: Endpoint | Subject, asked: str) -> str:
 
 
 def evaluate(
-    problem: Problem, pair: Pair, plan: Plan, progress: Progress, *, ends: Ends | None = None
+    problem: Problem,
+    pair: Pair,
+    plan: Plan,
+    progress: Progress,
+    *,
+    ends: Ends | None = None,
+    label: str = "loss along the path",
 ) -> Curve:
     """Return the losses along the path, at one point only if the networks are identical.
 
@@ -225,6 +231,8 @@ def evaluate(
     ends : dict, optional
         Values at the ends of other paths by the pair's `keys`: those that are there are not evaluated again,
         and those of this path are added.
+    label : str
+        What the progress calls it.
 
     Raises
     ------
@@ -234,7 +242,7 @@ def evaluate(
     size = problem.resolve_batch_size(plan.split, plan.batch_size)
     alphas = plan.alphas[:1] if pair.identical else plan.alphas
     refined = 2 * REFINEMENTS if plan.refine and not pair.identical else 0
-    progress.start("loss along the path", total=len(alphas) + refined)
+    progress.start(label, total=len(alphas) + refined)
     progress.note("compiling")
     started = time.perf_counter()
     try:
