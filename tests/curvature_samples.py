@@ -82,10 +82,10 @@ def tanh_problem() -> Problem:
 
 
 @functools.cache
-def network_problem(kind: str) -> tuple[Problem, Any]:
+def network_problem(kind: str, pixels: int = 28) -> tuple[Problem, Any]:
     """Return one of the package's networks on a few random images, with initial parameters."""
     network = {"kind": kind, "widths": [6]} if kind == "mlp" else {"kind": kind}
-    shape = (8, 8, 1) if kind == "mlp" else (28, 28, 1)
+    shape = (pixels, pixels, 1)
     module, rng = build(network), np.random.default_rng(0)
     images = rng.normal(size=(5, *shape)).astype(np.float32)
     labels = rng.integers(0, 10, 5).astype(np.int32)

@@ -21,7 +21,7 @@ STEPS = 12
 @pytest.fixture(scope="module")
 def pair() -> tuple[Any, Any]:
     """The Hessian of a network as our operator, and as a product that jax derives anew."""
-    problem, params = network_problem("mlp")
+    problem, params = network_problem("mlp", pixels=8)
     operator = hessian(problem, params, dtype="float64")
     layout = Layout.of(params)
     with jax.enable_x64(True):
