@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import pytest
 
 from trainers import resolve
 from trainers.reports import run_quickstart
 from trainers.reports.quickstart import Quickstart
 from trainers.reports.quickstart_page import _introduction
+from trainers.reports.story import BarrierRow, barrier_mean
+
+if TYPE_CHECKING:
+    from landscape import Barrier
 
 SMALL = [
     "network.widths=[4]",
@@ -56,6 +63,62 @@ def test_barriers_are_measured_for_methods_that_prune_by_a_score(story: Quicksta
     assert rows.count(("late", "successive levels", "1", "2")) == 2
     assert ("late", "runs, one initialisation", "2", "2") in rows
     assert not any(row[0] == "es-random" for row in rows)
+
+
+def some_rows(values: list[list[float]], *, seeds: list[tuple[int, int]]) -> list[BarrierRow]:
+    """Rows of barriers with the intervals value ± 0.1."""
+    return [
+        BarrierRow(
+            method="es-snr",
+            kind="successive levels",
+            seeds=pair,
+            levels=(level, level + 1),
+            density=0.5,
+            barrier=cast(
+                "Barrier",
+                SimpleNamespace(barrier_above_chord=value, interval_above_chord=(value - 0.1, value + 0.1)),
+            ),
+        )
+        for pair, own in zip(seeds, values, strict=True)
+        for level, value in enumerate(own)
+    ]
+
+
+def test_a_mean_barrier_of_five_runs_has_students_interval_over_runs() -> None:
+    """Means of the runs are 1 to 5, so the interval is 3 ± t(4) · sqrt(2.5 / 5)."""
+    found = barrier_mean(
+        some_rows([[k - 0.5, k + 0.5] for k in range(1, 6)], seeds=[(k, k) for k in range(5)])
+    )
+    half = 2.7764451052 * np.sqrt(0.5)
+    assert (found.value, found.over, found.count) == (3.0, "runs", 10)
+    assert found.interval == pytest.approx((3 - half, 3 + half))
+
+
+def test_a_mean_barrier_of_few_runs_or_of_pairs_has_the_interval_over_examples() -> None:
+    for seeds in ([(0, 0), (1, 1)], [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3)]):
+        found = barrier_mean(some_rows([[0.2 * k] for k in range(len(seeds))], seeds=seeds))
+        middle = 0.1 * (len(seeds) - 1)
+        assert found.over == "examples"
+        assert found.value == pytest.approx(middle)
+        assert found.interval == pytest.approx((middle - 0.1, middle + 0.1))
+
+
+def test_mean_barriers_are_quoted_with_their_intervals(story: Quickstart) -> None:
+    lines = dict(story.rows())
+    (head, *rows) = read_csv(story.page.with_name("quickstart-data") / "barriers.csv")
+    assert head == ["method", "between", "barriers", "mean barrier", "low", "high", "interval over"]
+    assert len(rows) == len(story.mean_barriers()) > 0
+    for (method, kind), mean in story.mean_barriers().items():
+        assert mean.interval is not None
+        low, high = mean.interval
+        assert low <= mean.value <= high
+        assert f"{mean.value:.3g} [{low:.3g}, {high:.3g}]" in lines[f"barrier {method}, {kind}"]
+        assert [method, kind, low, high] in [[*row[:2], float(row[4]), float(row[5])] for row in rows]
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.reader(stream))
 
 
 def test_a_story_of_one_level_and_one_seed_has_no_barriers_to_show(tmp_path: Path) -> None:

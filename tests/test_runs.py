@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from landscape import Checkpoint, save
 from landscape.errors import RunError
 from trainers.config import RunConfig, resolve, to_toml
-from trainers.runs import RunFolder, open_run
+from trainers.runs import Run, RunFolder, open_run
 
 CONFIG = resolve("smoke")
 LINUX = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -206,6 +207,44 @@ def test_a_run_lists_its_finished_checkpoints_and_nothing_else(folder: Path) -> 
     assert only.init_seed == 1
     assert only.load().info == only.info
     assert read.summary_rows()[0][1] == "0.8500 at 100 %, 0.2500 at 50 %"
+
+
+def scored(path: Path, scores: list[float], **info: Any) -> Run:
+    """Return a run of one method and one level with these test scores of its seeds."""
+    config = changed(f"seeds={list(range(len(scores)))}")
+    with RunFolder.open(path, config) as run:
+        for seed, score in enumerate(scores):
+            found = {"metrics": {"test": {"accuracy": score, "loss": 10 * score}}, **info}
+            params = {"kernel": np.ones((2, 2), np.float32)}
+            save(run.level_path("es-snr", seed, 0), Checkpoint(params=params, info=found))
+    return open_run(path)
+
+
+def test_the_score_of_five_seeds_has_students_interval(tmp_path: Path) -> None:
+    """Of 0.1 to 0.5 the standard deviation is sqrt(0.025), and t(4) is 2.776."""
+    run = scored(tmp_path / "run", [0.1, 0.2, 0.3, 0.4, 0.5], num_examples={"test": 100})
+    found = run.score("es-snr", 0)
+    half = 2.7764451052 * np.sqrt(0.025 / 5)
+    assert found == (pytest.approx(0.3), pytest.approx((0.3 - half, 0.3 + half)))
+    assert run.score("es-snr", 0, metric="loss") == (
+        pytest.approx(3),
+        pytest.approx((3 - 10 * half, 3 + 10 * half)),
+    )
+
+
+def test_the_score_of_few_seeds_has_wilsons_interval_for_its_examples(tmp_path: Path) -> None:
+    """Wilson's interval of 80 of 100: its centre is (80 + z²/2) / (100 + z²)."""
+    run = scored(tmp_path / "run", [0.7, 0.9], num_examples={"test": 100})
+    z = 1.959963985
+    centre = (80 + z**2 / 2) / (100 + z**2)
+    half = z * np.sqrt(80 * 20 / 100 + z**2 / 4) / (100 + z**2)
+    assert run.score("es-snr", 0) == (pytest.approx(0.8), pytest.approx((centre - half, centre + half)))
+    assert run.score("es-snr", 0, metric="loss") == (pytest.approx(8), None)
+    assert run.score("es-snr", 1) is None
+
+
+def test_a_score_of_unknown_examples_has_no_interval(tmp_path: Path) -> None:
+    assert scored(tmp_path / "run", [0.7, 0.9]).score("es-snr", 0) == (pytest.approx(0.8), None)
 
 
 @pytest.mark.faults

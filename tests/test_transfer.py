@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from small_runs import SIZES
 
+from cli.commands.transfer import _rows
 from cli.main import run as command_line
 from landscape.errors import ConfigurationError, RunError
 from landscape.problem import load_trainable
@@ -20,6 +21,7 @@ from trainers.config import EvolutionConfig, from_dict, paper_settings, to_toml
 from trainers.reports import summaries
 from trainers.reports.summary import summary
 from trainers.runs import Run, RunFolder
+from trainers.tickets import TransferCell
 
 TINY = [*SIZES, "seeds=[0, 1]", "pruning.levels=2"]
 
@@ -68,6 +70,24 @@ def test_the_table_has_a_cell_for_every_target_ticket_and_density(moved: Run) ->
         assert cell.mean == pytest.approx(np.mean(cell.scores))
     accuracies = moved.accuracies("gd-from-es-snr", 1)
     np.testing.assert_array_equal(cells[5].scores, accuracies)
+    assert cells[5].interval is not None
+    assert (cells[5].mean, cells[5].interval) == moved.score("gd-from-es-snr", 1)
+    assert (
+        transfer_table(moved, metric="loss")[5].interval is None
+    )  # two seeds of a loss say nothing of others
+
+
+def test_printed_scores_of_a_transfer_have_their_intervals() -> None:
+    cells = [
+        TransferCell(target="gd", tickets=tickets, density=density, scores=(0.5, 0.7), interval=interval)
+        for tickets, interval in (("own", (0.4567, 0.7)), ("random", None))
+        for density in (1.0, 0.125)
+    ]
+    assert _rows(cells) == [
+        ("weights left, %", f"{'100':<20}  12.5"),
+        ("gd, own", "0.600 [0.457, 0.700]  0.600 [0.457, 0.700]"),
+        ("gd, random", f"{'0.600':<20}  0.600"),
+    ]
 
 
 def test_runs_of_one_name_are_told_apart(source: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,10 +99,17 @@ def _train(
 
 
 def _rows(cells: list[TransferCell]) -> list[tuple[str, str]]:
-    """Return one line per target and kind of tickets: mean test accuracy, dense to sparse."""
+    """Return one line per target and kind of tickets: the mean score with its interval, dense to sparse."""
     lines: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
-        lines.setdefault((cell.target, cell.tickets), []).append(f"{cell.mean:.3f}")
-    densities = list(dict.fromkeys(cell.density for cell in cells))
-    head = ("weights left, %", "  ".join(f"{100 * density:<5.3g}" for density in densities))
-    return [head, *((f"{target}, {tickets}", "  ".join(means)) for (target, tickets), means in lines.items())]
+        lines.setdefault((cell.target, cell.tickets), []).append(_score(cell))
+    head = [f"{100 * density:.3g}" for density in dict.fromkeys(cell.density for cell in cells)]
+    width = max(map(len, itertools.chain(head, *lines.values())), default=0)
+    rows = [("weights left, %", head), *((", ".join(key), found) for key, found in lines.items())]
+    return [(name, "  ".join(f"{text:<{width}}" for text in texts).rstrip()) for name, texts in rows]
+
+
+def _score(cell: TransferCell) -> str:
+    """Return ``mean [low, high]``, or the mean where there is no interval."""
+    ends = "" if cell.interval is None else f" [{cell.interval[0]:.3f}, {cell.interval[1]:.3f}]"
+    return f"{cell.mean:.3f}{ends}"

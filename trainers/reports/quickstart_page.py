@@ -207,12 +207,17 @@ def _tables(page: Page, story: Quickstart) -> None:
     page.section("Numbers")
     accuracy_table(page, story.run)
     means = [
-        [method_name(method), kind, value] for (method, kind), value in sorted(story.mean_barriers().items())
+        [method_name(method), kind, mean.count, mean.value, mean.interval, mean.over]
+        for (method, kind), mean in sorted(story.mean_barriers().items())
     ]
     if not means:
         return
-    page.table(
-        ["method", "between", "mean barrier"], means, "Barriers in training loss above the chord", "barriers"
+    headers = ["method", "between", "barriers", "mean barrier", "95 % interval", "interval over"]
+    page.table(headers, means, "Barriers in training loss above the chord", "barriers")
+    page.text(
+        "An interval over examples says how well the training images fix the barriers of these runs; it says "
+        "nothing of other runs. With five or more runs, the interval of barriers within runs is Student's "
+        "over runs."
     )
 
 

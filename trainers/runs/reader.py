@@ -168,14 +168,18 @@ class Run:
         ]
         return np.asarray(found, np.float64)
 
-    def score(self, method: str, level: int) -> Score | None:
-        """Return the mean headline score over seeds with its 95 % interval, or None where none is stored.
+    def score(
+        self, method: str, level: int, *, split: str | None = None, metric: str | None = None
+    ) -> Score | None:
+        """Return the mean score over seeds with its 95 % interval, or None where none is stored.
+
+        Split and metric are those of the headline where they are not given.
 
         Of five or more seeds the interval is Student's over seeds. Of fewer it is Wilson's for the examples
         behind an accuracy, around the mean; there is none for other metrics, or where checkpoints do not
         say how many examples there were.
         """
-        split, metric = self.headline
+        split, metric = split or self.headline[0], metric or self.headline[1]
         values = self.accuracies(method, level, split=split, metric=metric)
         if not values.size:
             return None

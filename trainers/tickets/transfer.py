@@ -8,7 +8,7 @@ tickets and random ones of the same density (Lange & Sprekeler 2023, figures 4 a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,13 +198,16 @@ class TransferCell:
     density : float
         Of the weights.
     scores : tuple of float
-        The metric on the test split, one value per seed.
+        The metric on the split, one value per seed.
+    interval : tuple of float, optional
+        95 % interval of the mean, as in `Run.score`; None where there is none.
     """
 
     target: str
     tickets: str
     density: float
     scores: tuple[float, ...]
+    interval: tuple[float, float] | None = None
 
     @property
     def mean(self) -> float:
@@ -221,9 +224,14 @@ def transfer_table(run: Run, *, metric: str = "accuracy", split: str = "test") -
         for level, density in enumerate(method.pruning.schedule):
             scores = run.accuracies(name, level, split=split, metric=metric)
             if scores.size:
+                _, interval = run.score(name, level, split=split, metric=metric) or (None, None)
                 cells.append(
                     TransferCell(
-                        target=target, tickets=tickets, density=density, scores=tuple(map(float, scores))
+                        target=target,
+                        tickets=tickets,
+                        density=density,
+                        scores=tuple(map(float, scores)),
+                        interval=interval,
                     )
                 )
     return cells
@@ -235,14 +243,3 @@ def _place(name: str, taken: bool) -> tuple[str, str]:
         return target, tickets
     target, _, score = name.rpartition("-")
     return target, "random" if score == "random" else "own"
-
-
-def matrix_rows(cells: Iterable[TransferCell], *, level: float | None = None) -> list[list[Any]]:
-    """Return rows (target, tickets, density, mean, each seed) of one density, by default the lowest."""
-    listed = list(cells)
-    chosen = min(cell.density for cell in listed) if level is None else level
-    return [
-        [cell.target, cell.tickets, cell.density, cell.mean, *cell.scores]
-        for cell in listed
-        if cell.density == chosen
-    ]
