@@ -12,7 +12,23 @@ from landscape.connectivity import make_ends, names_of, read
 from landscape.errors import ConfigurationError, InputError
 from landscape.files import Checkpoint
 from landscape.problem import problem_for
-from landscape.results import Result, check_choice, check_seed, check_whole, format_value, provenance
+from landscape.results import (
+    Anything,
+    Items,
+    KeysIn,
+    Maybe,
+    Numbers,
+    Record,
+    Result,
+    Table,
+    Text,
+    check_choice,
+    check_seed,
+    check_whole,
+    count,
+    format_value,
+    provenance,
+)
 from landscape.trees import arrays_by_path, arrays_with_paths, fill, nest
 
 if TYPE_CHECKING:
@@ -63,6 +79,24 @@ class Aligned(Result):
     """
 
     kind: ClassVar[str] = "aligned"
+
+    statuses = ("ok",)
+    spec = Record(
+        {
+            "params": Maybe(Anything()),
+            "permutations": Maybe(Table(Numbers(None, kind="int", least=0))),
+            "groups": Maybe(Table(Record({"units": count()}))),
+            "moved": Maybe(Table(Numbers(finite=True, least=0, most=1))),
+            "equivalence_error": Numbers(finite=True, least=0),
+            "objective_before": Numbers(),
+            "objective_after": Numbers(),
+            "distance_before": Numbers(least=0),
+            "distance_after": Numbers(least=0),
+            "method": Text(METHODS),
+            "endpoints": Items(Text(), 2),
+        },
+        (KeysIn("moved", "groups"), KeysIn("permutations", "groups")),
+    )
 
     params: PyTree
     checkpoint: Checkpoint | None = None

@@ -13,7 +13,25 @@ from landscape.connectivity import barrier_interval, endpoints, measure
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
 from landscape.files import dump_json
 from landscape.problem import problem_for
-from landscape.results import Result, check_choice, check_seed, check_whole, format_value
+from landscape.results import (
+    Items,
+    KeysIn,
+    Maybe,
+    Numbers,
+    Record,
+    Result,
+    Table,
+    Text,
+    Within,
+    check_choice,
+    check_seed,
+    check_whole,
+    count,
+    flag,
+    format_value,
+    interval,
+    means_by_split,
+)
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
@@ -70,6 +88,47 @@ class Barrier(Result):
     """
 
     kind: ClassVar[str] = "barrier"
+
+    statuses = ("ok", "incomplete", "non-finite")
+    spec = Record(
+        {
+            "alphas": Numbers("T", finite=True, increasing=True, least=0, most=1, fewest=2),
+            "losses": means_by_split(Numbers("T", finite="ok")),
+            "barrier_above_chord": Maybe(Numbers(finite=True)),
+            "barrier_above_mean": Maybe(Numbers(finite=True)),
+            "barriers": Maybe(Table(Table(Maybe(Table(Maybe(Numbers(finite=True))))))),
+            "alpha_max": Maybe(Table(Maybe(Numbers(finite=True, least=0, most=1)))),
+            "interval_above_chord": interval(),
+            "interval_above_mean": interval(),
+            "bias_above_chord": Maybe(Numbers()),
+            "bias_above_mean": Maybe(Numbers()),
+            "band": Maybe(
+                Table(
+                    Record(
+                        {
+                            "excess": Numbers("T", finite=True),
+                            "standard_error": Numbers("T", least=0),
+                            "critical": Numbers(least=0),
+                        }
+                    )
+                )
+            ),
+            "refined_alphas": Numbers("R", finite=True, least=0, most=1),
+            "refined_losses": Numbers("R", finite="ok"),
+            "barrier_refined": Maybe(Record({name: Numbers(finite=True) for name in DEFINITIONS})),
+            "identical": flag(),
+            "split": Text(),
+            "num_points": count(equals="T"),
+            "endpoints": Items(Text(), 2),
+            "non_finite": Numbers("bad", least=0, most=1),
+            "densities": Maybe(Numbers(2, finite=True, least=0, most=1)),
+        },
+        (
+            KeysIn("split", "losses"),
+            Within("barrier_above_chord", "interval_above_chord", scale="losses"),
+            Within("barrier_above_mean", "interval_above_mean", scale="losses"),
+        ),
+    )
 
     alphas: np.ndarray
     losses: Mapping[str, Mapping[str, np.ndarray]]

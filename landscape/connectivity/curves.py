@@ -11,10 +11,28 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress
 from landscape.connectivity import barrier_interval
+from landscape.connectivity.barrier_interval import DEFINITIONS
 from landscape.connectivity.curve_form import CURVES, DEFAULT_BENDS, weights_at
 from landscape.errors import ArchitectureMismatchError, ConfigurationError
 from landscape.problem import problem_for
-from landscape.results import Result, check_choice, check_real, check_seed, check_whole, format_value
+from landscape.results import (
+    MOST_KEPT,
+    Items,
+    KeysIn,
+    Maybe,
+    Numbers,
+    Record,
+    Result,
+    Text,
+    Within,
+    check_choice,
+    check_real,
+    check_seed,
+    check_whole,
+    format_value,
+    interval,
+    means_by_split,
+)
 from landscape.trees import Layout, fill, nest
 
 if TYPE_CHECKING:
@@ -67,6 +85,35 @@ class ConnectingCurve(Result):
     """
 
     kind: ClassVar[str] = "connecting_curve"
+
+    statuses = ("ok", "incomplete", "non-finite")
+    spec = Record(
+        {
+            "ts": Numbers("T", finite=True, increasing=True, least=0, most=1, fewest=2),
+            "losses": means_by_split(Numbers("T", finite="ok")),
+            "line_losses": Numbers("T"),
+            **{name: Maybe(Numbers()) for name in ("maximum", "mean", "arc_mean")},
+            **{name: Maybe(Numbers()) for name in ("barrier_above_chord", "barrier_above_mean")},
+            "line_barrier_above_chord": Maybe(Numbers()),
+            **{f"interval_{name}": interval() for name in DEFINITIONS},
+            "line_interval_above_chord": interval(),
+            "length": Numbers(least=0),
+            "line_length": Numbers(least=0),
+            "history": Numbers("steps", limit=MOST_KEPT),
+            "curve": Text(CURVES),
+            "controls": Numbers("controls", "size", fewest=2, limit=None),
+            "paths": Items(Text(), "leaves"),
+            "shapes": Items(Numbers("rank", kind="int", least=0), "leaves"),
+            "dtypes": Items(Text(), "leaves"),
+            "split": Text(),
+            "endpoints": Items(Text(), 2),
+        },
+        (
+            KeysIn("split", "losses"),
+            *(Within(f"barrier_{name}", f"interval_{name}", scale="losses") for name in DEFINITIONS),
+            Within("line_barrier_above_chord", "line_interval_above_chord", scale="line_losses"),
+        ),
+    )
 
     ts: np.ndarray
     losses: Mapping[str, Mapping[str, np.ndarray]]

@@ -16,12 +16,31 @@ from landscape.connectivity.pairs import Pairs
 from landscape.connectivity.relations import ALL, chosen_pairs, record_of
 from landscape.errors import ConfigurationError, InputError
 from landscape.problem import problem_for
-from landscape.results import Result, check_choice, check_seed, check_whole, format_value
+from landscape.results import (
+    MOST_KEPT,
+    Items,
+    KeysIn,
+    Numbers,
+    Record,
+    Result,
+    Table,
+    Text,
+    Within,
+    check_choice,
+    check_seed,
+    check_whole,
+    count,
+    flag,
+    format_value,
+    means_by_split,
+)
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
 
 __all__ = ["BarrierMatrix", "barrier_matrix"]
+
+_HEIGHTS = Record({name: Numbers("P", finite="ok") for name in DEFINITIONS})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -61,6 +80,32 @@ class BarrierMatrix(Result):
     """
 
     kind: ClassVar[str] = "barrier_matrix"
+
+    statuses = ("ok", "incomplete", "non-finite")
+    spec = Record(
+        {
+            "records": Items(Record({"name": Text()}), "n"),
+            "pairs": Numbers("P", 2, kind="int", least=0, below="n"),
+            "relations": Items(Text(), "P"),
+            "alphas": Numbers("T", finite=True, increasing=True, least=0, most=1, fewest=2),
+            "losses": means_by_split(Numbers("P", "T", finite="ok", limit=MOST_KEPT)),
+            "barriers": Table(Record({"loss": _HEIGHTS}, endings={"": _HEIGHTS})),
+            "intervals": Record({name: Numbers("P", 2, ordered=True) for name in DEFINITIONS}),
+            "alpha_max": Record({name: Numbers("P", least=0, most=1) for name in DEFINITIONS}),
+            "distances": Numbers("P", least=0),
+            "identical": flag("P"),
+            "split": Text(),
+            "num_points": count(equals="T"),
+        },
+        (
+            KeysIn("split", "losses"),
+            KeysIn("split", "barriers"),
+            *(
+                Within(f"barriers.{{split}}.loss.{name}", f"intervals.{name}", scale="losses.{split}.loss")
+                for name in DEFINITIONS
+            ),
+        ),
+    )
 
     records: tuple[Mapping[str, Any], ...]
     pairs: np.ndarray

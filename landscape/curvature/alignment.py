@@ -13,7 +13,16 @@ from landscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from landscape.curvature.operators import gauss_newton, hessian
 from landscape.errors import InputError
 from landscape.problem import Problem, problem_for
-from landscape.results import Result, check_whole, format_value, provenance
+from landscape.results import (
+    Maybe,
+    Numbers,
+    Record,
+    Result,
+    check_whole,
+    count,
+    format_value,
+    provenance,
+)
 
 __all__ = ["Alignment", "gradient_alignment"]
 
@@ -44,6 +53,22 @@ class Alignment(Result):
     """
 
     kind: ClassVar[str] = "alignment"
+
+    statuses = ("ok", "not-converged", "incomplete", "non-finite")
+    spec = Record(
+        {
+            "eigenvalues": Numbers("k", finite="ok"),
+            "residuals": Numbers("k", finite="ok", least=0),
+            "gradient_overlap": Numbers("k"),
+            "update_overlap": Maybe(Numbers("k")),
+            "gradient_norm": Numbers(finite="ok", least=0),
+            "num_outliers": count(),
+            "gauss_newton": Maybe(Numbers("k")),
+            "residual_part": Maybe(Numbers("k")),
+            "dim": count(least=1),
+            "num_matvecs": count(),
+        }
+    )
 
     eigenvalues: np.ndarray
     residuals: np.ndarray

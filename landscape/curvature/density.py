@@ -36,10 +36,15 @@ from landscape.curvature.lanczos import Lanczos, NonFiniteProductError
 from landscape.curvature.symmetric import SymmetricOperator, as_operator
 from landscape.results import (
     FEWEST_PROBES,
+    Maybe,
+    Numbers,
+    Record,
     Result,
     check_real,
     check_seed,
     check_whole,
+    count,
+    flag,
     format_value,
     provenance,
 )
@@ -51,6 +56,23 @@ _WIDTH = 1e-5**0.5
 _REACH = 5  # kernel widths beyond the outermost node: leaves 6e-7 of the mass outside
 _ROUNDING = 1e-5
 _FLOOR = 1e-8  # of the range: smaller eigenvalues are one bin of the log density
+
+# What is stored of a density, alone or in a table.
+_MOMENTS = ("mean_eigenvalue", "mean_square")
+DENSITY = {
+    "grid": Numbers("T", finite="ok", fewest=2),
+    "density": Numbers("T", finite="ok"),
+    "standard_error": Numbers("T"),
+    "log_grid": Numbers("U", finite="ok", fewest=2),
+    "log_density": Numbers("U", finite="ok"),
+    "log_standard_error": Numbers("U"),
+    "checks": Record(
+        {
+            "mass": Numbers(),
+            **{f"{name}{end}": Numbers() for name in _MOMENTS for end in ("", "_error", "_drawn")},
+        }
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -85,6 +107,25 @@ class SpectralDensity(Result):
     """
 
     kind: ClassVar[str] = "spectral_density"
+
+    statuses = ("ok", "non-finite")
+    spec = Record(
+        {
+            **DENSITY,
+            "nodes": Numbers("probes", "steps", finite="ok", fewest=1),
+            "weights": Numbers("probes", "steps", finite="ok"),
+            "sigma": Numbers(),
+            "log_sigma": Numbers(),
+            "floor": Numbers(),
+            "outliers": Numbers("outliers"),
+            "outlier_residuals": Numbers("outliers", least=0),
+            "num_probes": count(),
+            "num_steps": count(equals="steps"),
+            "dim": count(least=1),
+            "num_matvecs": count(),
+            "exact": Maybe(flag()),
+        }
+    )
 
     grid: np.ndarray
     density: np.ndarray

@@ -11,16 +11,22 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress
 from landscape.curvature.eigensolver import solve
-from landscape.curvature.estimates import NOT_FINITE
+from landscape.curvature.estimates import NOT_FINITE, PROBE
 from landscape.curvature.locked_pairs import Settings, State
 from landscape.curvature.symmetric import SymmetricOperator, as_operator
 from landscape.files import jsonable
 from landscape.results import (
+    Maybe,
+    Numbers,
+    Record,
     Result,
+    Text,
     check_choice,
     check_real,
     check_seed,
     check_whole,
+    count,
+    flag,
     format_value,
     provenance,
 )
@@ -72,6 +78,24 @@ class Eigenpairs(Result):
     """
 
     kind: ClassVar[str] = "eigenpairs"
+
+    statuses = ("ok", "not-converged", "incomplete", "non-finite")
+    spec = Record(
+        {
+            "eigenvalues": Numbers("k", finite="ok"),
+            "eigenvectors": Numbers("dim", "k", limit=None),
+            "residuals": Numbers("k", finite="ok", least=0),
+            "rounding": Maybe(Numbers("k", least=0)),
+            "converged": flag("k"),
+            "multiplicity": count("k"),
+            "scale": Numbers(),
+            "which": Text(WHICH),
+            "tolerance": Numbers(finite=True, least=0),
+            "dim": count(equals="dim"),
+            "num_matvecs": count(),
+            "complete_probe": PROBE,
+        }
+    )
 
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray

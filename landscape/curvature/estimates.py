@@ -9,7 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.curvature.symmetric import SymmetricOperator
-from landscape.results import Result, format_value
+from landscape.results import (
+    Maybe,
+    Numbers,
+    Record,
+    Result,
+    Table,
+    Text,
+    Within,
+    count,
+    flag,
+    format_value,
+    interval,
+)
 
 __all__ = ["NOT_FINITE", "Diagonal", "Ending", "FrobeniusNorm", "Trace", "estimate_text", "status_of"]
 
@@ -40,6 +52,43 @@ def estimate_text(
     if error_estimate is not None and np.isfinite(error_estimate):
         text += f", error estimate {format_value(error_estimate)}"
     return f"{text} (no interval)"
+
+
+# Of a stored `Eigenpairs.complete_probe`; results of older versions lack one or the other.
+PROBE = Maybe(
+    Record(
+        {
+            **{name: Maybe(flag()) for name in ("passed", "decided", "exact")},
+            "num_matvecs": Maybe(count()),
+            "most_extreme": Maybe(Numbers()),
+        }
+    )
+)
+# What is stored of an estimate, and of the share of one layer in it.
+_ESTIMATE = {
+    "value": Numbers(finite="ok"),
+    "standard_error": Maybe(Numbers(least=0)),
+    "error_estimate": Maybe(Numbers(least=0)),
+    "interval": interval(),
+    "confidence": Maybe(Numbers(finite=True, least=0, most=1)),
+    "method": Text(),
+    "num_probes": count(),
+    "dim": count(least=1),
+    "num_matvecs": count(),
+}
+LAYERS = Maybe(
+    Table(
+        Record(
+            {
+                "value": Numbers(),
+                "standard_error": Maybe(Numbers(least=0)),
+                "interval": interval(),
+                "size": Maybe(count()),
+            },
+            (Within("value", "interval"),),
+        )
+    )
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +151,9 @@ class _Estimated(Result):
         Products in all.
     """
 
+    statuses = ("ok", "not-converged", "non-finite")
+    spec = Record(_ESTIMATE, (Within("value", "interval"),))
+
     value: float
     standard_error: float | None = None
     error_estimate: float | None = None
@@ -147,6 +199,10 @@ class Trace(_Estimated):
     """
 
     kind: ClassVar[str] = "trace"
+    spec = Record(
+        {**_ESTIMATE, "per_layer": LAYERS, "data_standard_error": Maybe(Numbers(least=0))},
+        (Within("value", "interval"),),
+    )
 
     per_layer: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     data_standard_error: float | None = None
@@ -200,6 +256,21 @@ class Diagonal(Result):
     """
 
     kind: ClassVar[str] = "diagonal"
+    statuses = ("ok", "not-converged", "non-finite")
+    spec = Record(
+        {
+            "values": Numbers("dim", finite="ok", limit=None),
+            "standard_errors": Maybe(Numbers("dim", least=0, limit=None)),
+            "error_estimates": Maybe(Numbers("dim", least=0, limit=None)),
+            "intervals": Maybe(Numbers("dim", 2, ordered=True, limit=None)),
+            "confidence": Maybe(Numbers(finite=True, least=0, most=1)),
+            "method": Text(),
+            "num_probes": count(),
+            "dim": count(equals="dim", least=1),
+            "num_matvecs": count(),
+        },
+        (Within("values", "intervals"),),
+    )
 
     values: np.ndarray
     standard_errors: np.ndarray | None = None

@@ -18,7 +18,21 @@ from landscape.errors import InputError
 from landscape.files import Checkpoint, load
 from landscape.network import facts_of
 from landscape.problem import Problem, problem_for_all
-from landscape.results import Result, check_whole, format_value, mean_interval, provenance
+from landscape.results import (
+    Alike,
+    Items,
+    Maybe,
+    Numbers,
+    Record,
+    Result,
+    Text,
+    check_whole,
+    count,
+    format_value,
+    interval,
+    mean_interval,
+    provenance,
+)
 from landscape.trees import check_same_architecture
 
 __all__ = ["ScaleCurvature", "scale_curvature"]
@@ -27,6 +41,7 @@ ALL = "all"
 _ALMOST = 1 - 1e-12
 _MOST_LINES = 40
 _FEWEST = 3  # pairs below which a correlation says nothing
+_CORRELATION = Maybe(Numbers(finite=True, least=-1 - 1e-9, most=1 + 1e-9))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -51,6 +66,41 @@ class ScaleCurvature(Result):
     """
 
     kind: ClassVar[str] = "scale_curvature"
+
+    statuses = ("ok", "not-converged", "non-finite")
+    spec = Record(
+        {
+            "records": Maybe(
+                Items(
+                    Record(
+                        {
+                            "name": Text(),
+                            "layer": Text(),
+                            "size": Maybe(count()),
+                            **dict.fromkeys(("rank", "linear", "linear_corrected"), _CORRELATION),
+                            "attenuation": Maybe(Numbers(least=0, most=1)),
+                            "spread": Maybe(Numbers()),
+                        }
+                    )
+                )
+            ),
+            "summary": Maybe(
+                Items(
+                    Record(
+                        {
+                            "layer": Text(),
+                            **dict.fromkeys(("rank", "linear", "linear_corrected"), _CORRELATION),
+                        },
+                        endings={"_interval": interval()},
+                    )
+                )
+            ),
+            "precision": Items(Numbers("thinned", finite=True, least=0), "networks"),
+            "curvature": Items(Numbers("thinned", finite="ok"), "networks"),
+            "method": Text(),
+        },
+        (Alike("precision", "curvature"),),
+    )
 
     records: Sequence[Mapping[str, Any]]
     summary: Sequence[Mapping[str, Any]]

@@ -12,7 +12,7 @@ import numpy as np
 from landscape.compute import SILENT, Progress
 from landscape.curvature import table_rows
 from landscape.curvature.cost import curvature_cost
-from landscape.curvature.density import spectral_density
+from landscape.curvature.density import DENSITY, spectral_density
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.operators import fisher, gauss_newton, hessian
 from landscape.curvature.stochastic import trace as estimate_trace
@@ -20,7 +20,19 @@ from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint, load
 from landscape.network import facts_of
 from landscape.problem import Problem, problem_for_all
-from landscape.results import Result, check_choice, check_whole, format_value, provenance, read_from_each
+from landscape.results import (
+    Items,
+    Maybe,
+    Record,
+    Result,
+    Text,
+    check_choice,
+    check_whole,
+    count,
+    format_value,
+    provenance,
+    read_from_each,
+)
 from landscape.trees import text_digest
 
 __all__ = ["CurvatureTable", "curvature_table"]
@@ -38,6 +50,7 @@ _OF_DENSITY = (
 )
 MATRICES = ("hessian", "gauss_newton", "fisher", "model_fisher")
 _SHOWN = 40
+MATRICES = ("hessian", "gauss_newton", "fisher", "model_fisher")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -63,6 +76,16 @@ class CurvatureTable(Result):
     """
 
     kind: ClassVar[str] = "curvature"
+
+    statuses = ("ok", "not-converged", "incomplete", "non-finite")
+    spec = Record(
+        {
+            "records": Maybe(Items(table_rows.RECORD)),
+            "spectra": Maybe(Items(Record(DENSITY))),
+            "matrix": Text(MATRICES),
+            "k": count(),
+        }
+    )
 
     records: Sequence[Mapping[str, Any]]
     spectra: Sequence[Mapping[str, Any]] = ()

@@ -6,12 +6,42 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landscape.curvature.estimates import NOT_FINITE, estimate_text
-from landscape.results import format_value
+from landscape.curvature.estimates import LAYERS, NOT_FINITE, PROBE, estimate_text
+from landscape.results import Maybe, Numbers, Record, Text, Within, count, flag, format_value, interval
 
 _SHOWN = 8
 _FACTS = ("name", "method", "seed", "level", "density", "dim")
 _CHECKS = ("mass", "mean_eigenvalue", "mean_square")
+# What is stored of one network; results of older versions lack what is `Maybe` here.
+RECORD = Record(
+    {
+        "status": Text(("ok", "not-converged", "incomplete", "non-finite")),
+        "name": Text(),
+        "density": Maybe(Numbers(finite=True, least=0, most=1)),
+        "dim": count(least=1),
+        "eigenvalues": Numbers("k", finite="ok"),
+        "residuals": Numbers("k", finite="ok", least=0),
+        "converged": Maybe(flag("k")),
+        "multiplicity": Maybe(count("k")),
+        "none_missed": Maybe(flag()),
+        "complete_probe": PROBE,
+        "trace": Maybe(
+            Record(
+                {
+                    "value": Numbers(finite="ok"),
+                    "standard_error": Maybe(Numbers(least=0)),
+                    "interval": interval(),
+                    "data_standard_error": Maybe(Numbers(least=0)),
+                    "method": Text(),
+                },
+                (Within("value", "interval"),),
+            )
+        ),
+        "per_layer": LAYERS,
+        "num_matvecs": count(),
+        "data_passes": Maybe(count()),
+    }
+)
 
 
 def tidy_row(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None, width: int) -> dict[str, Any]:

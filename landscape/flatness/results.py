@@ -8,7 +8,20 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from landscape.results import Result, format_value
+from landscape.results import (
+    STATUSES,
+    Items,
+    Maybe,
+    Numbers,
+    Record,
+    Result,
+    Table,
+    Text,
+    Within,
+    count,
+    format_value,
+    interval,
+)
 
 __all__ = ["Flatness", "FlatnessMeasure"]
 
@@ -18,6 +31,70 @@ __all__ = ["Flatness", "FlatnessMeasure"]
 _MOST_LINES = 60
 
 EXACT, ESTIMATE, LOWER_BOUND, GAUSSIAN = "exact", "estimate", "lower bound", "Gaussian approximation"
+LABELS = (EXACT, ESTIMATE, LOWER_BOUND, GAUSSIAN)
+
+# What is stored of a value, of a curve over radii, and of what tables hold.
+_VALUE = {
+    "value": Maybe(Numbers(finite="ok")),
+    "standard_error": Maybe(Numbers(least=0)),
+    "interval": interval(),
+    "label": Text(LABELS),
+    "radius": Maybe(Numbers()),
+}
+_DETAILS = {
+    "units": Maybe(Text()),
+    **{name: Maybe(Numbers()) for name in ("residual", "value_at_most", "value_at_least")},
+}
+_CURVE = Record(
+    {"radii": Numbers("R", finite=True, least=0), "loss_rise": Numbers("R"), "loss_rise_error": Numbers("R")},
+    endings={"_rise": Numbers("R"), "_rise_error": Numbers("R")},
+)
+_OF_NETWORK = {
+    "name": Text(),
+    "space": Text(),
+    "density": Maybe(Numbers(finite=True, least=0, most=1)),
+}
+_CURVE_OF = Record(
+    {**_OF_NETWORK, "measure": Text(), "units": Maybe(Text()), **_CURVE.fields}, endings=_CURVE.endings
+)
+_RISE = Record({"rise": Numbers(), "standard_error": Numbers()})
+_RECORD = Record(
+    {
+        "status": Text(STATUSES),
+        **_OF_NETWORK,
+        "measure": Text(),
+        **_VALUE,
+        "units": Maybe(Text()),
+        "metric_rises": Maybe(Table(_RISE)),
+        "details": Maybe(Record(_DETAILS)),
+    },
+    (Within("value", "interval"),),
+)
+_NETWORK = Record(
+    {
+        **_OF_NETWORK,
+        "dim": count(),
+        "parameter_norm": Numbers(),
+        "loss": Numbers(),
+        "test_loss": Maybe(Numbers()),
+        "gap": Maybe(Numbers()),
+        "metrics": Maybe(Table(Numbers())),
+        "test_metrics": Maybe(Table(Numbers())),
+    }
+)
+_CORRELATION = Record(
+    {
+        "a": Text(),
+        "b": Text(),
+        "space": Text(),
+        "tau": Maybe(Numbers(finite=True, least=-1 - 1e-9, most=1 + 1e-9)),
+        "interval": interval(),
+        "networks": Maybe(count()),
+        "runs": Maybe(count()),
+        "censored": Maybe(count()),
+    },
+    (Within("tau", "interval"),),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -51,6 +128,18 @@ class FlatnessMeasure(Result):
     """
 
     kind: ClassVar[str] = "flatness_measure"
+
+    spec = Record(
+        {
+            "name": Text(),
+            **_VALUE,
+            "dim": count(),
+            "loss": Numbers(),
+            "parameter_norm": Numbers(least=0),
+            "details": Maybe(Record({**_DETAILS, "curve": Maybe(_CURVE)})),
+        },
+        (Within("value", "interval"),),
+    )
 
     name: str
     value: float | None
@@ -113,6 +202,16 @@ class Flatness(Result):
     """
 
     kind: ClassVar[str] = "flatness"
+
+    spec = Record(
+        {
+            "networks": Maybe(Items(_NETWORK)),
+            "records": Maybe(Items(_RECORD)),
+            "curves": Maybe(Items(_CURVE_OF)),
+            "correlations": Maybe(Items(_CORRELATION)),
+            "measures": Maybe(Items(Text())),
+        }
+    )
 
     records: Sequence[Mapping[str, Any]]
     networks: Sequence[Mapping[str, Any]]

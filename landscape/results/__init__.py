@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         probes_needed as probes_needed,
         too_few_probes as too_few_probes,
     )
+    from landscape.results.relations import Alike as Alike, KeysIn as KeysIn, Within as Within
     from landscape.results.result import (
         Result as Result,
         format_value as format_value,
@@ -37,6 +38,21 @@ if TYPE_CHECKING:
         check_real as check_real,
         check_seed as check_seed,
         check_whole as check_whole,
+    )
+    from landscape.results.spec import (
+        MOST_KEPT as MOST_KEPT,
+        STATUSES as STATUSES,
+        Anything as Anything,
+        Items as Items,
+        Maybe as Maybe,
+        Numbers as Numbers,
+        Record as Record,
+        Table as Table,
+        Text as Text,
+        count as count,
+        flag as flag,
+        interval as interval,
+        means_by_split as means_by_split,
     )
 
 __getattr__, __dir__, __all__ = lazy_names(
@@ -62,6 +78,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "probes_needed",
             "too_few_probes",
         ),
+        "relations": ("Alike", "KeysIn", "Within"),
         "result": (
             "Result",
             "format_value",
@@ -72,6 +89,21 @@ __getattr__, __dir__, __all__ = lazy_names(
             "check_real",
             "check_seed",
             "check_whole",
+        ),
+        "spec": (
+            "MOST_KEPT",
+            "STATUSES",
+            "Anything",
+            "Items",
+            "Maybe",
+            "Numbers",
+            "Record",
+            "Table",
+            "Text",
+            "count",
+            "flag",
+            "interval",
+            "means_by_split",
         ),
     },
 )

@@ -7,10 +7,11 @@ HDF5 file from which it can be loaded, drawn again and run again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,6 +20,21 @@ import numpy as np
 from landscape.errors import CheckpointError, MissingDependencyError
 from landscape.files import dump_json, jsonable, without_folders
 from landscape.files.hdf5 import archive, boundary, writing
+from landscape.results.relations import MismatchError
+from landscape.results.spec import (
+    OK,
+    STATUSES,
+    Anything,
+    Items,
+    Maybe,
+    Numbers,
+    Record,
+    Scope,
+    Table,
+    Text,
+    count,
+    flag,
+)
 from landscape.trees import by_path, empties_by_path
 
 __all__ = ["Result", "load_result"]
@@ -47,6 +63,25 @@ _MODULES = {
     "trajectory": "landscape.surfaces.trajectories",
 }
 
+# What is stored of every result beside its own fields; of settings and statistics, what is read again.
+_STORED = Record(
+    {
+        "status": Text(),
+        "warnings": Items(Text()),
+        "stats": Record({"num_examples": Maybe(count())}),
+        "provenance": Table(Anything()),
+        "fields": Table(Anything()),
+    }
+)
+_CONFIG = Record(
+    {
+        "split": Maybe(Text()),
+        "which": Maybe(Text()),
+        "confidence": Maybe(Numbers(finite=True, least=0, most=1)),
+        "higher_is_better": Maybe(Table(flag())),
+    }
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
@@ -68,6 +103,9 @@ class Result:
     """
 
     kind: ClassVar[str]
+    # What a stored one may hold, see `landscape.results.spec`; checked when it is loaded.
+    statuses: ClassVar[tuple[str, ...]] = STATUSES
+    spec: ClassVar[Record] = Record({})
 
     status: str = "ok"
     warnings: tuple[str, ...] = ()
@@ -243,19 +281,43 @@ def load_result(path: str | Path) -> Result:
             expected="one of " + ", ".join(sorted({*_KINDS, *_MODULES})),
             hint="Update landscape, or check that the file is a result and not a checkpoint.",
         )
-    stored = content.mapping("provenance")
+    stored, config = content.mapping("provenance"), content.mapping("config")
     arrays = {name.removeprefix("data/"): value for name, value in content.arrays.items()}
-    with boundary(Path(path), "its fields are not those of a result"):
+    with boundary(Path(path), "its fields are not those of a result"), _refusing(path, kind):
+        _STORED.check(stored, "", Scope())
         if set(arrays) & set(stored["fields"]):
             raise ValueError("a field is stored twice")
+        fields = nest({**arrays, **stored["fields"]})
+        _check(_KINDS[kind], fields, status=stored["status"], config=config)
         return _KINDS[kind].from_fields(
-            nest({**arrays, **stored["fields"]}),
-            status=str(stored["status"]),
-            warnings=tuple(map(str, stored["warnings"])),
+            fields,
+            status=stored["status"],
+            warnings=tuple(stored["warnings"]),
             stats=dict(stored["stats"]),
-            config=content.mapping("config"),
+            config=config,
             provenance=dict(stored["provenance"]),
         )
+
+
+def _check(kind: type[Result], fields: Any, *, status: str, config: Mapping[str, Any]) -> None:
+    """Refuse fields that are not those of a class; the status comes first, since it says what is promised."""
+    Text(kind.statuses).check(status, "status", Scope())
+    _CONFIG.check(config, "config", Scope())
+    kind.spec.check(fields, "", Scope(trusted=status == OK))
+
+
+@contextlib.contextmanager
+def _refusing(path: str | Path, kind: str) -> Iterator[None]:
+    """Turn what a class does not declare into one error that names file and field."""
+    try:
+        yield
+    except MismatchError as error:
+        raise CheckpointError(
+            f"{path}: its {error.where or 'fields'} cannot be that of a result of kind {kind!r}",
+            expected=error.expected,
+            got=error.got,
+            hint="Measure again: the file is whole, but what it holds was not written by landscape.",
+        ) from error
 
 
 def _is_array(value: Any) -> bool:

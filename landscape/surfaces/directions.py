@@ -29,6 +29,7 @@ __all__ = ["EIGENVECTORS", "GRADIENT", "KINDS", "RANDOM", "filter_normalised", "
 
 RANDOM, EIGENVECTORS, GRADIENT, GIVEN = "random", "eigenvectors", "gradient", "given"
 KINDS = (RANDOM, EIGENVECTORS, GRADIENT, CHECKPOINTS)
+DIRECTIONS = (*KINDS, GIVEN)
 
 # Below this fraction of the longer one, what is left of a direction beside another is rounding.
 _COLLINEAR = 1e-6

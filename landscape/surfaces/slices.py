@@ -11,8 +11,23 @@ import numpy as np
 
 from landscape.compute import SILENT, Progress
 from landscape.problem import problem_for
-from landscape.results import Result, check_choice, check_seed, check_whole, format_value
-from landscape.surfaces.directions import RANDOM, make_frame
+from landscape.results import (
+    Items,
+    KeysIn,
+    Maybe,
+    Numbers,
+    Record,
+    Result,
+    Table,
+    Text,
+    check_choice,
+    check_seed,
+    check_whole,
+    count,
+    format_value,
+    means_by_split,
+)
+from landscape.surfaces.directions import DIRECTIONS, RANDOM, make_frame
 from landscape.surfaces.frames import Frame, Origin, unit_lengths
 from landscape.surfaces.grids import Axis, axis_of
 from landscape.surfaces.work import Work, networks_of
@@ -55,6 +70,23 @@ class LossLine(Result):
     """
 
     kind: ClassVar[str] = "loss_line"
+
+    statuses = ("ok", "incomplete", "non-finite")
+    spec = Record(
+        {
+            "x": Numbers("n", finite=True, increasing=True, fewest=2),
+            "losses": means_by_split(Numbers("lines", "n", finite="ok", fewest=1)),
+            "standard_error": Numbers("lines", "n", least=0),
+            "split": Text(),
+            "directions": Text(DIRECTIONS),
+            "direction_names": Items(Text(), "lines"),
+            "lengths": Numbers("lines", finite=True, least=0, fewest=1),
+            "origin": Text(),
+            "anchors": Table(Record({"x": Numbers(finite=True), "loss": Numbers()})),
+            "non_finite": Maybe(count()),
+        },
+        (KeysIn("split", "losses"), KeysIn("origin", "anchors")),
+    )
 
     x: np.ndarray
     losses: Mapping[str, Mapping[str, np.ndarray]]

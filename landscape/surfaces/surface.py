@@ -12,8 +12,24 @@ import numpy as np
 from landscape.compute import SILENT, Progress
 from landscape.errors import ConfigurationError
 from landscape.problem import problem_for
-from landscape.results import Result, check_choice, check_seed, check_whole, format_value
-from landscape.surfaces.directions import RANDOM, make_frame
+from landscape.results import (
+    MOST_KEPT,
+    Items,
+    KeysIn,
+    Maybe,
+    Numbers,
+    Record,
+    Result,
+    Table,
+    Text,
+    check_choice,
+    check_seed,
+    check_whole,
+    count,
+    format_value,
+    means_by_split,
+)
+from landscape.surfaces.directions import DIRECTIONS, RANDOM, make_frame
 from landscape.surfaces.frames import Frame, Origin, span, unit_lengths
 from landscape.surfaces.grids import axis_of
 from landscape.surfaces.topology import Topology, topology_of
@@ -64,6 +80,28 @@ class Surface(Result):
     """
 
     kind: ClassVar[str] = "surface"
+
+    statuses = ("ok", "incomplete", "non-finite")
+    spec = Record(
+        {
+            "x": Numbers("nx", finite=True, increasing=True, fewest=2),
+            "y": Numbers("ny", finite=True, increasing=True, fewest=2),
+            "losses": means_by_split(Numbers("nx", "ny", finite="ok")),
+            "standard_error": Numbers("nx", "ny", least=0),
+            "split": Text(),
+            "directions": Text(DIRECTIONS),
+            "direction_names": Items(Text(), 2),
+            "gram": Numbers(2, 2, finite=True),
+            "lengths": Numbers(2, finite=True, least=0),
+            "origin": Text(),
+            "anchors": Table(
+                Record({"x": Numbers(finite=True), "y": Numbers(finite=True), "loss": Numbers()})
+            ),
+            "planes": Maybe(Numbers("planes", "nx", "ny", fewest=1, limit=MOST_KEPT)),
+            "non_finite": Maybe(count()),
+        },
+        (KeysIn("split", "losses"), KeysIn("origin", "anchors")),
+    )
 
     x: np.ndarray
     y: np.ndarray

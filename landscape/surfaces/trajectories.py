@@ -25,7 +25,15 @@ from landscape.compute import SILENT, Progress
 from landscape.errors import ConfigurationError, InputError
 from landscape.network import facts_of
 from landscape.problem import problem_for
-from landscape.results import Result, check_choice, format_value
+from landscape.results import (
+    Items,
+    Numbers,
+    Record,
+    Result,
+    Text,
+    check_choice,
+    format_value,
+)
 from landscape.surfaces.directions import GIVEN, make_frame
 from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
 from landscape.surfaces.grids import Axis, axis_of
@@ -78,6 +86,26 @@ class Trajectory(Result):
     """
 
     kind: ClassVar[str] = "trajectory"
+
+    statuses = ("ok", "incomplete", "non-finite")
+    spec = Record(
+        {
+            "names": Items(Text(), "m"),
+            "paths": Items(Text(), "m"),
+            "coordinates": Numbers("m", 2, finite=True, fewest=1),
+            "distances": Numbers("m", finite=True, least=0),
+            "losses": Numbers("m"),
+            "plane_losses": Numbers("m"),
+            "explained_variance": Numbers(2, least=0),
+            "direction_names": Items(Text(), 2),
+            "gram": Numbers(2, 2, finite=True),
+            "x": Numbers("nx", finite=True, increasing=True, fewest=2),
+            "y": Numbers("ny", finite=True, increasing=True, fewest=2),
+            "surface": Numbers("nx", "ny", finite="ok"),
+            "split": Text(),
+            "origin": Text(),
+        }
+    )
 
     names: tuple[str, ...]
     paths: tuple[str, ...]

@@ -1,0 +1,118 @@
+"""What the fields of a stored result owe to each other. No jax."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Alike", "KeysIn", "MismatchError", "Relation", "Within"]
+
+_ROUNDING = 1e-5  # relative: sums in another order, and square roots
+
+
+class MismatchError(ValueError):
+    """A stored value that is not what its class declares."""
+
+    def __init__(self, where: str, *, expected: str, got: str) -> None:
+        super().__init__(f"{where}: expected {expected}, got {got}")
+        self.where, self.expected, self.got = where, expected, got
+
+
+class Relation(abc.ABC):
+    """What fields of one record owe to each other."""
+
+    @abc.abstractmethod
+    def check(self, record: Mapping[str, Any], where: str) -> None:
+        """Refuse a record.
+
+        Raises
+        ------
+        MismatchError
+            Naming the field.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Within(Relation):
+    """A value lies in its interval, up to rounding.
+
+    Attributes
+    ----------
+    value, interval : str
+        Names of the two; a path of keys is written with dots, ``{name}`` is the key that a field names.
+    scale : str, optional
+        Numbers whose size says what rounding is, where the value is a small difference of them.
+    """
+
+    value: str
+    interval: str
+    scale: str | None = None
+
+    def check(self, record: Mapping[str, Any], where: str) -> None:
+        """Refuse a value outside its interval."""
+        value, ends = _at(record, self.value), _at(record, self.interval)
+        if value is None or ends is None:
+            return
+        number, (low, high) = np.asarray(value, float), np.moveaxis(np.asarray(ends, float), -1, 0)
+        slack = _ROUNDING * np.fmax(np.fmax(np.abs(low), np.abs(high)), np.abs(number))
+        if self.scale is not None:
+            slack = slack + _ROUNDING * _largest(_at(record, self.scale))
+        outside = (number < low - slack) | (number > high + slack)
+        if outside.any():
+            got = f"{np.atleast_1d(number)[np.atleast_1d(outside)][0]:g}"
+            ends = np.atleast_2d(np.asarray(ends, float))[np.atleast_1d(outside)][0]
+            expected = f"a value within {self.interval}, [{ends[0]:g}, {ends[1]:g}]"
+            raise MismatchError(f"{where}{self.value}", expected=expected, got=got)
+
+
+@dataclasses.dataclass(frozen=True)
+class KeysIn(Relation):
+    """A text, or each key of a mapping, is a key of another mapping."""
+
+    name: str
+    mapping: str
+
+    def check(self, record: Mapping[str, Any], where: str) -> None:
+        """Refuse a key that the other mapping lacks."""
+        given, known = record.get(self.name), record.get(self.mapping) or {}
+        for key in [given] if isinstance(given, str) else (given or ()):
+            if key not in known:
+                expected = f"one of {self.mapping}: {', '.join(list(known)[:8]) or 'none'}"
+                raise MismatchError(f"{where}{self.name}", expected=expected, got=repr(key[:40]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Alike(Relation):
+    """Two lists hold arrays of the same shapes, one by one."""
+
+    first: str
+    second: str
+
+    def check(self, record: Mapping[str, Any], where: str) -> None:
+        """Refuse other shapes."""
+        first, second = (
+            [np.shape(one) for one in record.get(name) or ()] for name in (self.first, self.second)
+        )
+        if first != second:
+            expected = f"the shapes of {self.first}: {str(first)[:60]}"
+            raise MismatchError(f"{where}{self.second}", expected=expected, got=str(second)[:60])
+
+
+def _at(record: Mapping[str, Any], path: str) -> Any:
+    found: Any = record
+    for part in path.split("."):
+        key = record.get(part[1:-1]) if part.startswith("{") else part
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _largest(values: Any) -> float:
+    """Return the largest finite size of the numbers in nested mappings."""
+    if isinstance(values, Mapping):
+        return max(map(_largest, values.values()), default=0.0)
+    array = np.abs(np.asarray(values, float))
+    return float(array.max(initial=0.0, where=np.isfinite(array)))
