@@ -35,6 +35,8 @@ def short_names(names: Sequence[object], width: int = WIDTH) -> list[str]:
     >>> short_names(["runs/es/seed-0/level-3.h5", "runs/es/seed-1/level-3.h5"])
     ['seed-0', 'seed-1']
     """
+    if not names:
+        return []  # of a matrix that is no network's
     whole = [visible(name) for name in names]
     distinct = list(dict.fromkeys(whole))
     parts = _parts_that_differ(distinct)
