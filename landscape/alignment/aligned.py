@@ -16,7 +16,6 @@ from landscape.results import (
     Anything,
     Items,
     KeysIn,
-    Maybe,
     Numbers,
     Record,
     Result,
@@ -83,10 +82,10 @@ class Aligned(Result):
     statuses = ("ok",)
     spec = Record(
         {
-            "params": Maybe(Anything()),
-            "permutations": Maybe(Table(Numbers(None, kind="int", least=0))),
-            "groups": Maybe(Table(Record({"units": count()}))),
-            "moved": Maybe(Table(Numbers(finite=True, least=0, most=1))),
+            "params": Anything(),
+            "permutations": Table(Numbers(None, kind="int", least=0)),
+            "groups": Table(Record({"units": count()})),
+            "moved": Table(Numbers(finite=True, least=0, most=1)),
             "equivalence_error": Numbers(finite=True, least=0),
             "objective_before": Numbers(),
             "objective_after": Numbers(),

@@ -16,7 +16,7 @@ from landscape.connectivity.curve_form import CURVES, DEFAULT_BENDS, weights_at
 from landscape.errors import ArchitectureMismatchError, ConfigurationError
 from landscape.problem import problem_for
 from landscape.results import (
-    MOST_KEPT,
+    Filled,
     Items,
     KeysIn,
     Maybe,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from landscape.problem import Problem
 
 __all__ = ["ConnectingCurve", "connect"]
+
+_VALUE = Maybe(Numbers(), absent=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -92,24 +94,25 @@ class ConnectingCurve(Result):
             "ts": Numbers("T", finite=True, increasing=True, least=0, most=1, fewest=2),
             "losses": means_by_split(Numbers("T", finite="ok")),
             "line_losses": Numbers("T"),
-            **{name: Maybe(Numbers()) for name in ("maximum", "mean", "arc_mean")},
-            **{name: Maybe(Numbers()) for name in ("barrier_above_chord", "barrier_above_mean")},
-            "line_barrier_above_chord": Maybe(Numbers()),
+            **dict.fromkeys(("maximum", "mean", "arc_mean"), _VALUE),
+            **dict.fromkeys(("barrier_above_chord", "barrier_above_mean"), _VALUE),
+            "line_barrier_above_chord": _VALUE,
             **{f"interval_{name}": interval() for name in DEFINITIONS},
             "line_interval_above_chord": interval(),
             "length": Numbers(least=0),
             "line_length": Numbers(least=0),
-            "history": Numbers("steps", limit=MOST_KEPT),
+            "history": Numbers("steps"),
             "curve": Text(CURVES),
-            "controls": Numbers("controls", "size", fewest=2, limit=None),
+            "controls": Numbers("controls", "size", fewest=2, longest=10_000, limit=None),
             "paths": Items(Text(), "leaves"),
-            "shapes": Items(Numbers("rank", kind="int", least=0), "leaves"),
+            "shapes": Items(Numbers(None, kind="int", least=0), "leaves"),
             "dtypes": Items(Text(), "leaves"),
             "split": Text(),
             "endpoints": Items(Text(), 2),
         },
         (
             KeysIn("split", "losses"),
+            Filled("controls", "shapes"),
             *(Within(f"barrier_{name}", f"interval_{name}", scale="losses") for name in DEFINITIONS),
             Within("line_barrier_above_chord", "line_interval_above_chord", scale="line_losses"),
         ),

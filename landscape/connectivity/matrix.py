@@ -30,6 +30,7 @@ from landscape.results import (
     check_seed,
     check_whole,
     count,
+    fact,
     flag,
     format_value,
     means_by_split,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BarrierMatrix", "barrier_matrix"]
 
+_FACTS = ("method", "init", "seed", "level", "density")
 _HEIGHTS = Record({name: Numbers("P", finite="ok") for name in DEFINITIONS})
 
 
@@ -84,7 +86,12 @@ class BarrierMatrix(Result):
     statuses = ("ok", "incomplete", "non-finite")
     spec = Record(
         {
-            "records": Items(Record({"name": Text()}), "n"),
+            "records": Items(
+                Record(
+                    {"name": Text(), **dict.fromkeys(("method", "init", "seed", "level", "density"), fact())}
+                ),
+                "n",
+            ),
             "pairs": Numbers("P", 2, kind="int", least=0, below="n"),
             "relations": Items(Text(), "P"),
             "alphas": Numbers("T", finite=True, increasing=True, least=0, most=1, fewest=2),

@@ -36,7 +36,7 @@ from landscape.curvature.lanczos import Lanczos, NonFiniteProductError
 from landscape.curvature.symmetric import SymmetricOperator, as_operator
 from landscape.results import (
     FEWEST_PROBES,
-    Maybe,
+    Later,
     Numbers,
     Record,
     Result,
@@ -58,14 +58,15 @@ _ROUNDING = 1e-5
 _FLOOR = 1e-8  # of the range: smaller eigenvalues are one bin of the log density
 
 # What is stored of a density, alone or in a table.
+_BOUND = 1e300  # a band may be NaN, where one probe was made, and never infinite
 _MOMENTS = ("mean_eigenvalue", "mean_square")
 DENSITY = {
     "grid": Numbers("T", finite="ok", fewest=2),
     "density": Numbers("T", finite="ok"),
-    "standard_error": Numbers("T"),
+    "standard_error": Numbers("T", least=0, most=_BOUND),
     "log_grid": Numbers("U", finite="ok", fewest=2),
     "log_density": Numbers("U", finite="ok"),
-    "log_standard_error": Numbers("U"),
+    "log_standard_error": Numbers("U", least=0, most=_BOUND),
     "checks": Record(
         {
             "mass": Numbers(),
@@ -123,7 +124,7 @@ class SpectralDensity(Result):
             "num_steps": count(equals="steps"),
             "dim": count(least=1),
             "num_matvecs": count(),
-            "exact": Maybe(flag()),
+            "exact": Later(flag()),
         }
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.curvature.symmetric import SymmetricOperator
 from landscape.results import (
+    Later,
     Maybe,
     Numbers,
     Record,
@@ -70,7 +71,7 @@ _ESTIMATE = {
     "standard_error": Maybe(Numbers(least=0)),
     "error_estimate": Maybe(Numbers(least=0)),
     "interval": interval(),
-    "confidence": Maybe(Numbers(finite=True, least=0, most=1)),
+    "confidence": Later(Numbers(finite=True, least=0, most=1)),
     "method": Text(),
     "num_probes": count(),
     "dim": count(least=1),
@@ -263,7 +264,7 @@ class Diagonal(Result):
             "standard_errors": Maybe(Numbers("dim", least=0, limit=None)),
             "error_estimates": Maybe(Numbers("dim", least=0, limit=None)),
             "intervals": Maybe(Numbers("dim", 2, ordered=True, limit=None)),
-            "confidence": Maybe(Numbers(finite=True, least=0, most=1)),
+            "confidence": Later(Numbers(finite=True, least=0, most=1)),
             "method": Text(),
             "num_probes": count(),
             "dim": count(equals="dim", least=1),

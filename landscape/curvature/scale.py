@@ -23,6 +23,8 @@ from landscape.results import (
     Items,
     Maybe,
     Numbers,
+    OnePer,
+    Plain,
     Record,
     Result,
     Text,
@@ -41,7 +43,8 @@ ALL = "all"
 _ALMOST = 1 - 1e-12
 _MOST_LINES = 40
 _FEWEST = 3  # pairs below which a correlation says nothing
-_CORRELATION = Maybe(Numbers(finite=True, least=-1 - 1e-9, most=1 + 1e-9))
+_CORRELATION = Maybe(Numbers(finite=True, least=-1 - 1e-9, most=1 + 1e-9), absent=False)
+_CORRELATIONS = ("rank", "linear")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -76,8 +79,10 @@ class ScaleCurvature(Result):
                         {
                             "name": Text(),
                             "layer": Text(),
+                            **dict.fromkeys(("method", "seed", "level"), Maybe(Plain())),
                             "size": Maybe(count()),
-                            **dict.fromkeys(("rank", "linear", "linear_corrected"), _CORRELATION),
+                            **dict.fromkeys(_CORRELATIONS, _CORRELATION),
+                            "linear_corrected": Maybe(_CORRELATION.inner),
                             "attenuation": Maybe(Numbers(least=0, most=1)),
                             "spread": Maybe(Numbers()),
                         }
@@ -89,9 +94,13 @@ class ScaleCurvature(Result):
                     Record(
                         {
                             "layer": Text(),
-                            **dict.fromkeys(("rank", "linear", "linear_corrected"), _CORRELATION),
-                        },
-                        endings={"_interval": interval()},
+                            **dict.fromkeys(("method", "level"), Maybe(Plain())),
+                            **dict.fromkeys(_CORRELATIONS, _CORRELATION),
+                            "linear_corrected": Maybe(_CORRELATION.inner),
+                            "rank_interval": Maybe(interval(), absent=False),
+                            "linear_interval": Maybe(interval(), absent=False),
+                            "linear_corrected_interval": interval(),
+                        }
                     )
                 )
             ),
@@ -99,7 +108,7 @@ class ScaleCurvature(Result):
             "curvature": Items(Numbers("thinned", finite="ok"), "networks"),
             "method": Text(),
         },
-        (Alike("precision", "curvature"),),
+        (Alike("precision", "curvature"), OnePer("precision", "records", "layer", ALL)),
     )
 
     records: Sequence[Mapping[str, Any]]

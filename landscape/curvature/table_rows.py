@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from landscape.curvature.estimates import LAYERS, NOT_FINITE, PROBE, estimate_text
-from landscape.results import Maybe, Numbers, Record, Text, Within, count, flag, format_value, interval
+from landscape.results import Maybe, Numbers, Plain, Record, Text, Within, count, flag, format_value, interval
 
 _SHOWN = 8
 _FACTS = ("name", "method", "seed", "level", "density", "dim")
@@ -17,6 +17,7 @@ RECORD = Record(
     {
         "status": Text(("ok", "not-converged", "incomplete", "non-finite")),
         "name": Text(),
+        **dict.fromkeys(("method", "seed", "level"), Maybe(Plain())),
         "density": Maybe(Numbers(finite=True, least=0, most=1)),
         "dim": count(least=1),
         "eigenvalues": Numbers("k", finite="ok"),

@@ -13,6 +13,7 @@ from landscape.results import (
     Items,
     Maybe,
     Numbers,
+    Plain,
     Record,
     Result,
     Table,
@@ -52,6 +53,7 @@ _CURVE = Record(
 _OF_NETWORK = {
     "name": Text(),
     "space": Text(),
+    **dict.fromkeys(("method", "seed", "level"), Maybe(Plain())),
     "density": Maybe(Numbers(finite=True, least=0, most=1)),
 }
 _CURVE_OF = Record(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Alike", "KeysIn", "MismatchError", "Relation", "Within"]
+__all__ = ["Alike", "Filled", "KeysIn", "MismatchError", "OnePer", "Relation", "Within"]
 
 _ROUNDING = 1e-5  # relative: sums in another order, and square roots
 
@@ -83,6 +84,41 @@ class KeysIn(Relation):
             if key not in known:
                 expected = f"one of {self.mapping}: {', '.join(list(known)[:8]) or 'none'}"
                 raise MismatchError(f"{where}{self.name}", expected=expected, got=repr(key[:40]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Filled(Relation):
+    """The rows of an array are vectors that fill leaves of the given shapes."""
+
+    rows: str
+    shapes: str
+
+    def check(self, record: Mapping[str, Any], where: str) -> None:
+        """Refuse another length of the rows."""
+        width, filled = (
+            np.shape(record[self.rows])[1],
+            sum(math.prod(map(int, s)) for s in record[self.shapes]),
+        )
+        if width != filled:
+            expected = f"rows of {filled:,} numbers, as {self.shapes} say"
+            raise MismatchError(f"{where}{self.rows}", expected=expected, got=f"{width:,}")
+
+
+@dataclasses.dataclass(frozen=True)
+class OnePer(Relation):
+    """A list has as many entries as there are records of which a field has a value."""
+
+    name: str
+    records: str
+    field: str
+    value: str
+
+    def check(self, record: Mapping[str, Any], where: str) -> None:
+        """Refuse another number."""
+        number = sum(one[self.field] == self.value for one in record.get(self.records) or ())
+        if number != len(record[self.name]):
+            expected = f"{len(record[self.name])} of {self.field} {self.value!r}, as {self.name} has"
+            raise MismatchError(f"{where}{self.records}", expected=expected, got=str(number))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,8 @@ import numpy as np
 from landscape.results.relations import MismatchError, Relation
 
 __all__ = [
-    "MOST_KEPT", "OK", "STATUSES", "Anything", "Check", "Items", "Maybe", "Numbers", "Record", "Scope",
-    "Table", "Text", "count", "flag", "interval", "means_by_split",
+    "MOST_KEPT", "OK", "STATUSES", "Anything", "Check", "Items", "Later", "Maybe", "Numbers", "Plain",
+    "Record", "Scope", "Table", "Text", "count", "fact", "flag", "interval", "means_by_split",
 ]  # fmt: skip
 
 OK = "ok"
@@ -79,14 +79,38 @@ class Anything(Check):
 
 @dataclasses.dataclass(frozen=True)
 class Maybe(Check):
-    """None, or absent from its record, or what `inner` says."""
+    """None, or absent from its record unless that is ruled out, or what `inner` says."""
 
     inner: Check
+    absent: bool = True
 
     def check(self, value: Any, where: str, scope: Scope) -> None:
         """Check what is there."""
         if value is not None:
             self.inner.check(value, where, scope)
+
+
+@dataclasses.dataclass(frozen=True)
+class Later(Check):
+    """What `inner` says, or absent: results of older versions lack it, and its class has a default."""
+
+    inner: Check
+
+    def check(self, value: Any, where: str, scope: Scope) -> None:
+        """Check what is there."""
+        self.inner.check(value, where, scope)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain(Check):
+    """A single text, number or truth value."""
+
+    def check(self, value: Any, where: str, scope: Scope) -> None:
+        """Refuse what has parts."""
+        if isinstance(value, str):
+            Text().check(value, where, scope)
+        elif isinstance(value, (list, tuple, Mapping)) or np.ndim(value):
+            raise MismatchError(where, expected="a text or a number", got=_described(value))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +149,7 @@ class Numbers(Check):
         Whether the last dimension is (low, high) with low ≤ high.
     below, equals : str, optional
         A dimension whose size each number lies below, or is.
-    fewest : int
+    fewest, longest : int, optional
         Entries of the first dimension.
     limit : int or None
         Most numbers.
@@ -143,13 +167,14 @@ class Numbers(Check):
         below: str | None = None,
         equals: str | None = None,
         fewest: int = 0,
+        longest: int | None = None,
         limit: int | None = MOST_DRAWN,
     ) -> None:
         self.dims, self.kind, self.finite = dims, kind, finite
         self.least, self.most = least, most
         self.increasing, self.ordered = increasing, ordered
         self.below, self.equals = below, equals
-        self.fewest, self.limit = fewest, limit
+        self.fewest, self.longest, self.limit = fewest, longest, limit
 
     def check(self, value: Any, where: str, scope: Scope) -> None:
         """Refuse another type, shape or range."""
@@ -164,7 +189,12 @@ class Numbers(Check):
     def _array(self, value: Any, where: str) -> np.ndarray:
         """Return the value as an array of its kind and rank; nothing large is computed of another."""
         expected = _NOUNS[self.kind] if self.dims else _NOUNS[self.kind].removesuffix("s")
-        if isinstance(value, (str, bytes, Mapping)) or value is None:
+        named = any(isinstance(dim, str) for dim in self.dims)  # what has a size of its own is an array
+        if (
+            (named and not isinstance(value, np.ndarray))
+            or isinstance(value, (str, Mapping))
+            or value is None
+        ):
             raise MismatchError(where, expected=expected, got=_described(value))
         try:
             array = np.asarray(value)
@@ -189,6 +219,10 @@ class Numbers(Check):
                 raise MismatchError(where, expected=f"{dim} entries", got=f"shape {array.shape}")
         if self.dims and array.shape[0] < self.fewest:
             raise MismatchError(where, expected=f"{self.fewest} entries or more", got=str(array.shape[0]))
+        if self.longest is not None and array.shape[0] > self.longest:
+            raise MismatchError(
+                where, expected=f"at most {self.longest:,} entries", got=f"{array.shape[0]:,}"
+            )
 
     def _check_finite(self, array: np.ndarray, where: str, scope: Scope) -> None:
         promised = self.finite is True or (self.finite == OK and scope.trusted)
@@ -275,15 +309,21 @@ class Record(Check):
         if isinstance(record.get("status"), str):
             scope = dataclasses.replace(scope, trusted=record["status"] == OK)
         for name, inner in self.fields.items():
-            if name not in record and not isinstance(inner, Maybe):
+            if name in record:
+                inner.check(record[name], f"{prefix}{name}", scope)
+            elif not (isinstance(inner, Later) or (isinstance(inner, Maybe) and inner.absent)):
                 raise MismatchError(f"{prefix}{name}", expected="a value", got="none")
-            inner.check(record.get(name), f"{prefix}{name}", scope)
         for name, item in record.items():
             ending = next((end for end in self.endings if name.endswith(end)), None)
             if ending is not None and name not in self.fields:
                 self.endings[ending].check(item, f"{prefix}{name}", scope)
         for relation in self.relations:
             relation.check(record, prefix)
+
+
+def fact() -> Maybe:
+    """Return what a checkpoint says of itself: a text or a number, or None; never absent."""
+    return Maybe(Plain(), absent=False)
 
 
 def count(*dims: str | int, least: int = 0, equals: str | None = None) -> Numbers:

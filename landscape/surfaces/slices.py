@@ -14,7 +14,7 @@ from landscape.problem import problem_for
 from landscape.results import (
     Items,
     KeysIn,
-    Maybe,
+    Later,
     Numbers,
     Record,
     Result,
@@ -83,7 +83,7 @@ class LossLine(Result):
             "lengths": Numbers("lines", finite=True, least=0, fewest=1),
             "origin": Text(),
             "anchors": Table(Record({"x": Numbers(finite=True), "loss": Numbers()})),
-            "non_finite": Maybe(count()),
+            "non_finite": Later(count()),
         },
         (KeysIn("split", "losses"), KeysIn("origin", "anchors")),
     )

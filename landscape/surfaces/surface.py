@@ -16,6 +16,7 @@ from landscape.results import (
     MOST_KEPT,
     Items,
     KeysIn,
+    Later,
     Maybe,
     Numbers,
     Record,
@@ -98,7 +99,7 @@ class Surface(Result):
                 Record({"x": Numbers(finite=True), "y": Numbers(finite=True), "loss": Numbers()})
             ),
             "planes": Maybe(Numbers("planes", "nx", "ny", fewest=1, limit=MOST_KEPT)),
-            "non_finite": Maybe(count()),
+            "non_finite": Later(count()),
         },
         (KeysIn("split", "losses"), KeysIn("origin", "anchors")),
     )
