@@ -32,8 +32,8 @@ from trainers.tasks import datasets
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
-# Kinds of result without a figure: a single number with its interval, and what is not drawn yet.
-WITHOUT_FIGURE = {"frobenius_norm", "barrier_matrix"}
+# Kinds of result without a figure: a single number with its interval.
+WITHOUT_FIGURE = {"frobenius_norm"}
 
 # The tests that hold for every entry of a register.
 CONFORMANCE = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import measuring, option
+from cli.shared import measuring, option, runs_given
 from cli.shared.frame import Outcome, Session
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Options that the library takes under another name; all others are spelt alike.
 NAMES = {"points": "num_points", "resamples": "num_resamples"}
+# What a run folder is asked, unless --pairs says otherwise.
+OF_A_RUN = ("levels", "one-init", "two-inits")
 OPTIONS = {theirs: ours for ours, theirs in NAMES.items()}
 
 
@@ -28,9 +30,18 @@ OPTIONS = {theirs: ours for ours, theirs in NAMES.items()}
     examples=(
         "landscape barrier a.h5 b.h5",
         "landscape barrier a.h5 b.h5 --split test -o barrier.html -o barrier.h5",
+        "landscape barrier run --pairs levels --pairs two-inits -o matrix.html",
     ),
+    exit_codes=measuring.RESUMABLE,
 )
-@option.checkpoints("A B")
+@option.checkpoints("A B [C...]|RUN")
+@click.option(
+    "--pairs",
+    type=click.Choice(["all", "one-init", "two-inits", "levels", "dense", "methods"]),
+    multiple=True,
+    show_default="all; of a run levels, one-init and two-inits",
+    help="Which pairs of more than two networks; repeatable.",
+)
 @option.points
 @click.option(
     "--refine/--no-refine", default=True, help="Look closer around the maximum, apart from the grid."
@@ -52,24 +63,86 @@ def command(
     """Measure the loss along the straight path between two networks, and its barrier.
 
     The barrier is given above the chord (Entezari et al. 2022) and above the mean of the endpoints
-    (git-re-basin), with a 95 % interval over examples, for every split and metric.
+    (git-re-basin), with a 95 % interval over examples, for every split and metric. More than two
+    networks, or the folder of a run, make a matrix of pairs, each measured on the grid alone.
     """
     request = measuring.requested(ctx, checkpoints, options, adopt=_of_program)
-    if len(request.checkpoints) != 2:
-        raise click.UsageError(f"two checkpoints are expected, got {len(request.checkpoints)}", ctx)
+    if any(path.is_dir() for path in request.checkpoints):
+        chosen = {**request.options, "pairs": request.options["pairs"] or OF_A_RUN}
+        expanded = runs_given.expanded(request.checkpoints)
+        request = dataclasses.replace(request, checkpoints=expanded, options=chosen)
+    count = len(request.checkpoints)
+    if count < 2:
+        raise click.UsageError(f"two checkpoints are expected, got {count}", ctx)
+    several = count > 2 or bool(request.options["pairs"])
     before = {} if checkpoints else _digests(options["config_file"])
     measuring.prepare(request)
 
     def measure(problem: Any, given: list[Checkpoint], progress: Progress) -> Result:
-        from landscape import loss_barrier
-
-        a, b = given
-        first, second = request.names
-        settings = {NAMES.get(key, key): value for key, value in request.options.items() if key != "problem"}
-        result = loss_barrier(problem, a, b, **settings, names=(first, second), progress=progress)
+        if several:
+            folder = measuring.kept_in(session, request)
+            result = _matrix(problem, given, request, folder=folder, progress=progress)
+        else:
+            result = _pair(problem, given, request, progress=progress)
         return _noting_changes(result, before)
 
-    return measuring.answered(session, request, measure, forecast=_forecast(request.options))
+    forecast = _matrix_forecast if several else _forecast
+    return measuring.answered(session, request, measure, forecast=forecast(request.options))
+
+
+def _pair(problem: Any, given: list[Checkpoint], request: measuring.Request, *, progress: Progress) -> Result:
+    """Measure one path, refined around its maximum."""
+    from landscape import loss_barrier
+
+    a, b = given
+    first, second = request.names
+    settings = _settings(request.options, ("problem", "pairs"))
+    result: Result = loss_barrier(problem, a, b, **settings, names=(first, second), progress=progress)
+    return result
+
+
+def _matrix(
+    problem: Any,
+    given: list[Checkpoint],
+    request: measuring.Request,
+    *,
+    folder: Path | None,
+    progress: Progress,
+) -> Result:
+    """Measure the pairs of several networks."""
+    from landscape import barrier_matrix
+
+    settings = _settings(request.options, ("problem", "pairs", "refine"))
+    result: Result = barrier_matrix(
+        problem,
+        given,
+        pairs=_pairs(request.options),
+        **settings,
+        names=request.names,
+        resume=folder,
+        progress=progress,
+    )
+    return result
+
+
+def _settings(options: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, Any]:
+    return {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
+
+
+def _pairs(options: Mapping[str, Any]) -> list[str]:
+    return list(options["pairs"]) or ["all"]
+
+
+def _matrix_forecast(options: Mapping[str, Any]) -> measuring.Forecast:
+    """Return what estimates a matrix with these options."""
+    settings = _settings(options, ("problem", "pairs", "refine", "resamples", "confidence", "seed"))
+
+    def forecast(problem: Any, networks: list[Checkpoint]) -> Estimate:
+        from landscape.connectivity import matrix_cost
+
+        return matrix_cost(problem, networks, pairs=_pairs(options), **settings)
+
+    return forecast
 
 
 def _forecast(options: Mapping[str, Any]) -> measuring.Forecast:

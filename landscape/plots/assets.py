@@ -151,6 +151,14 @@ _SCRIPT = """
       if (drawn && plot.clientWidth && Math.abs(drawn - plot.clientWidth) > 1) { Plotly.Plots.resize(plot); }
     });
   });
+  function reveal(target) {
+    return function (event) {
+      var plots = Array.prototype.slice.call(document.querySelectorAll(".plot"));
+      var next = plots[plots.indexOf(target) + 1], chosen = event.points[0].customdata;
+      if (!next || !next.data || typeof chosen !== "number") { return; }
+      Plotly.restyle(next, { visible: next.data.map(function (_, i) { return i === chosen; }) });
+    };
+  }
   document.querySelectorAll("script.figure").forEach(function (node) {
     var figure = specification(node), height = figure.layout.height || 440;
     var target = document.getElementById(node.getAttribute("data-for"));
@@ -165,6 +173,7 @@ _SCRIPT = """
       return fit(target, height);
     }).then(function () {
       if (watcher) { watcher.observe(target); }
+      if ((figure.layout.meta || {}).click === "next") { target.on("plotly_click", reveal(target)); }
       if (dark && dark.addEventListener) {
         dark.addEventListener("change", function () {
           var other = specification(node);

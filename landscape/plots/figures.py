@@ -10,6 +10,7 @@ FIGURES = {
     "aligned": "landscape.plots.connectivity.alignment:aligned_figure",
     "alignment": "landscape.plots.curvature.figures:alignment_figure",
     "barrier": "landscape.plots.connectivity.barrier:barrier_figure",
+    "barrier_matrix": "landscape.plots.connectivity.matrix:matrix_figure",
     "connecting_curve": "landscape.plots.connectivity.curve:curve_figure",
     "curvature": "landscape.plots.curvature.figures:curvature_figure",
     "diagonal": "landscape.plots.curvature.figures:diagonal_figure",

@@ -26,7 +26,7 @@ from landscape.plots.tables import (
     machine_columns,
 )
 from landscape.plots.text import escape, markup, slug, visible
-from landscape.plots.theme import caption_of
+from landscape.plots.theme import caption_of, without_title
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -150,7 +150,7 @@ class Page:
         layout = dict(specification["layout"])
         title = (layout.get("meta") or {}).get("title") if isinstance(layout.get("meta"), Mapping) else None
         if title is not None:
-            layout = _without_title(layout)
+            layout = without_title(layout)
         height = layout.get("height") or 440
         heading = f"<h3>{escape(title)}</h3>" if title else ""
         said = "\n\n".join(part for part in (caption, caption_of(fig)) if part)
@@ -237,6 +237,12 @@ class Page:
         names, cells = machine_columns(headers, rows)
         self._blocks.append(_Table(f"{anchor}.csv", tuple(names), tuple(map(tuple, cells))))
         self._blocks.append("</details></div>" if folded else "</div>")
+        return self
+
+    def data(self, headers: Sequence[str], rows: Sequence[Sequence[object]], name: str) -> Page:
+        """Add the link to a CSV file without its table: for more rows than anybody reads."""
+        file = f"{self._unique(name)}.csv"
+        self._blocks.append(_Table(file, tuple(headers), tuple(map(tuple, rows))))
         return self
 
     def provenance(self, mapping: Mapping[str, Any]) -> Page:
@@ -357,12 +363,6 @@ def check_plotlyjs(plotlyjs: str) -> None:
         raise ConfigurationError(
             "plotlyjs: unknown way to find plotly.js", expected=" or ".join(PLOTLYJS), got=repr(plotlyjs)
         )
-
-
-def _without_title(layout: dict[str, Any]) -> dict[str, Any]:
-    """Return a layout whose title has gone to the page, with the room above the plot given back."""
-    margin = {**layout.get("margin", {}), "t": 24}
-    return {**{key: value for key, value in layout.items() if key != "title"}, "margin": margin}
 
 
 def _library(plotlyjs: str) -> str:

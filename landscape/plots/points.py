@@ -101,6 +101,16 @@ def _band(result: Any) -> dict[int, Row]:
     return {i: {"low": low, "high": high} for i, (low, high, ok) in enumerate(ends) if ok}
 
 
+def _barrier_matrix(result: Any) -> Iterator[Row]:
+    headers, rows = result.table()
+    for cells in rows:
+        one = dict(zip(headers, cells, strict=True))
+        row = {"name": f"{one['name_a']} → {one['name_b']}", "split": one["split"], "x": one["alpha"]}
+        quantity = f"{one['metric']}, barrier_{one['definition']}"
+        ends = {"low": one["low"], "high": one["high"]}
+        yield {**row, "quantity": quantity, "value": one["barrier"], **ends, "label": one["relation"]}
+
+
 def _curvature(result: Any) -> Iterator[Row]:
     split = result.config.get("split")
     for record in result.records:
@@ -246,6 +256,7 @@ def _generic(result: Any) -> Iterator[Row]:
 
 _KINDS: dict[str, Callable[[Any], Iterator[Row]]] = {
     "barrier": _barrier,
+    "barrier_matrix": _barrier_matrix,
     "connecting_curve": _connecting_curve,
     "curvature": _curvature,
     "eigenpairs": _eigenpairs,

@@ -38,6 +38,7 @@ __all__ = [
     "template",
     "tint",
     "wide_range",
+    "without_title",
 ]
 
 # Okabe and Ito's palette, told apart with any kind of colour blindness and in print.
@@ -177,6 +178,12 @@ def caption_of(fig: go.Figure) -> str:
     """Return the caption that `style` gave a figure."""
     meta = fig.layout.meta
     return str(meta.get("caption") or "") if isinstance(meta, dict) else ""
+
+
+def without_title(layout: dict[str, Any]) -> dict[str, Any]:
+    """Return a layout whose title has gone to the page, with the room above the plot given back."""
+    margin = {**layout.get("margin", {}), "t": 24}
+    return {**{key: value for key, value in layout.items() if key != "title"}, "margin": margin}
 
 
 def style_of(method: str) -> dict[str, str]:
