@@ -137,3 +137,15 @@ def test_help_lists_the_kinds_that_are_drawn(capsys: Any) -> None:
     assert run(["report", "--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"\n  {kind}" in text for kind in FIGURES)
+
+
+def test_networks_and_page_of_a_report_can_be_named(folder: Path) -> None:
+    given = ["--names", "dense", "--names", "sparse", "--title", "Mine"]
+    assert (
+        run(["report", "barrier.h5", *given, "-o", "named.html", "--plotlyjs", "cdn", "--force", "-q"]) == 0
+    )
+    page = (folder / "named.html").read_text(encoding="utf-8")
+    assert "<h1>Mine</h1>" in page
+    assert "from dense to sparse" in page
+    assert run(["report", "barrier.h5", "--names", "dense", "-o", "one.html", "--force", "-q"]) != 0
+    assert run(["report", "barrier.h5", "one.h5", *given, "-o", "two.html", "--force", "-q"]) != 0

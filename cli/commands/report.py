@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -43,9 +43,10 @@ WRITERS = {
     metavar="FILE",
     help="The page (.html; its tables lie beside it as CSV), or a picture of one result (.png, .svg, .pdf).",
 )
+@option.labels
 @option.plotlyjs
 @option.force
-def command(_: Session, *, results: tuple[Path, ...], output: Path, plotlyjs: str, force: bool) -> Outcome:
+def command(_: Session, *, results: tuple[Path, ...], output: Path, **options: Any) -> Outcome:
     """Draw stored results (.h5) again as one HTML page, or one of them as a picture.
 
     The numbers are those of the files; to measure again, give a result to its command as --config. A
@@ -53,11 +54,12 @@ def command(_: Session, *, results: tuple[Path, ...], output: Path, plotlyjs: st
     pip install kaleido.
     """
     _check_form(output, results)
-    writing.check([output], force=force, inputs=results)
+    writing.check([output], force=options["force"], inputs=results)
+    writing.check_labels([output], options["labels"], options["title"])
     from landscape import load_result
 
     loaded = {str(path): load_result(path) for path in results}
-    files = _drawn(loaded, output, plotlyjs=plotlyjs, force=force)
+    files = _drawn(loaded, output, options)
     rows = [(name, result.kind, result.status) for name, result in loaded.items()]
     return Outcome(
         text=table(("result", "kind", "status"), rows),
@@ -92,11 +94,12 @@ def _check_form(output: Path, results: tuple[Path, ...]) -> None:
         )
 
 
-def _drawn(loaded: dict[str, Result], output: Path, *, plotlyjs: str, force: bool) -> list[Path]:
+def _drawn(loaded: dict[str, Result], output: Path, options: dict[str, Any]) -> list[Path]:
     """Write the page or the picture; return every file written."""
     if output.suffix == ".html":
         from landscape.plots import report_page
 
-        return report_page(loaded).write(output, plotlyjs=plotlyjs, force=force)
+        page = report_page(loaded, names=options["labels"] or None, title=options["title"])
+        return page.write(output, plotlyjs=options["plotlyjs"], force=options["force"])
     (result,) = loaded.values()
-    return writing.write_result(result, output, plotlyjs=plotlyjs, force=force)
+    return writing.write_result(result, output, **options)

@@ -318,10 +318,10 @@ def _note(fig: go.Figure, text: str) -> None:
         xanchor="left",
         yanchor="bottom",
         yshift=4,
-        xshift=-40,
+        xshift=-48,
         showarrow=False,
         align="left",
-        font={"size": 13.5, "color": INK},
+        font={"size": 12, "color": INK},  # one line of a phone holds it whole
     )
     room = fig.layout.height - 150
     fig.update_layout(legend_y=1 + 34 / room, margin_t=112)
