@@ -20,6 +20,7 @@ import pytest
 import safetensors.numpy
 from torch_files import state_dict
 
+import landscape
 from cli.main import run
 from landscape import (
     Checkpoint,
@@ -225,6 +226,68 @@ def test_analyses_take_every_file_as_it_is(case: str, tmp_path: Path, expected: 
     np.testing.assert_array_equal(result.losses["train"]["loss"], expected.losses["train"]["loss"])
 
 
+SHARED = problem()  # one problem: its programs are compiled once for all formats
+PLANE: dict[str, Any] = {"x": (-1, 1, 3), "y": (-1, 1, 3)}
+FEW: dict[str, Any] = {"num_points": 3, "num_resamples": 20}
+
+
+def numbers(given: Any) -> dict[str, np.ndarray]:
+    """Return what every analysis says of a network, beside others, as plain numbers."""
+    operator, other = landscape.hessian(SHARED, given), tree(network(2))
+    curve = landscape.connect(SHARED, given, other, steps=3, train_batch_size=8, **FEW)
+    half = curve.at(0.5)
+    aligned = landscape.align(SHARED, other, given, restarts=1)
+    measures = ("gaussian_relative", "sam", "fisher_rao")
+    flatness = landscape.measure_flatness(SHARED, given, measures=measures, draws=2)
+    found = {
+        "eigenvalues": top_eigenpairs(operator, 2).eigenvalues,
+        "trace": landscape.trace(operator, num_probes=4).value,
+        "diagonal": landscape.diagonal(operator, num_probes=4).values,
+        "density": landscape.spectral_density(operator, num_probes=2, num_steps=4).density,
+        "gradient": operator.gradient(),
+        "surface": landscape.loss_surface(SHARED, given, num_planes=1, **PLANE).losses["train"]["loss"],
+        "line": landscape.loss_line(SHARED, given, x=(-1, 1, 3), num_lines=1).losses["train"]["loss"],
+        "trajectory": landscape.trajectory(SHARED, [given, half, other], **PLANE).surface,
+        "curve": curve.losses["train"]["loss"],
+        "controls": curve.controls,
+        "matrix": landscape.barrier_matrix(SHARED, [given, half, other], **FEW).losses["train"]["loss"],
+        "flatness": [record["value"] for record in flatness.records],
+        **{f"aligned {path}": leaf for path, leaf in by_path(aligned.params).items()},
+    }
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+@pytest.fixture(scope="module")
+def expected_numbers() -> dict[str, np.ndarray]:
+    return numbers(tree(network(1)))
+
+
+@pytest.mark.parametrize(
+    "case", ["ours", *(case for case, (_, _, options) in CASES.items() if set(options) <= {"step"})]
+)
+def test_every_analysis_gives_equal_numbers_whatever_the_file(
+    case: str, tmp_path: Path, expected_numbers: dict[str, np.ndarray]
+) -> None:
+    """To the bit: the same arrays meet the same programs. A path is loaded once here, not by each of them."""
+    write = own if case == "ours" else CASES[case][1]
+    found = numbers(load(write(tmp_path, network(1))))
+    assert found.keys() == expected_numbers.keys()
+    for name, values in expected_numbers.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+def test_scale_curvature_is_the_same_from_a_file_as_from_the_checkpoint_itself(tmp_path: Path) -> None:
+    std = {
+        layer: {k: np.abs(v) + 0.1 for k, v in leaves.items()} for layer, leaves in tree(network(3)).items()
+    }
+    checkpoint = Checkpoint(params=tree(network(1)), std=std)
+    given = (checkpoint, save(tmp_path / "net.h5", checkpoint))
+    results = [landscape.scale_curvature(SHARED, item) for item in given]
+    for field in ("rank", "linear"):
+        values = [[record[field] for record in result.records] for result in results]
+        assert values[0] == values[1]
+
+
 PROBLEM = """
 import jax.numpy as jnp, numpy as np
 from landscape import Problem
@@ -249,6 +312,7 @@ def test_commands_take_files_of_other_tools(tmp_path: Path, capsys: pytest.Captu
         args = ["barrier", str(path), str(other), "--problem", spec, "--points", "3", "--json"]
         assert run(args) == 0
         data = json.loads(capsys.readouterr().out)["data"]
+        assert data.pop("endpoints") == [path.name, "b.h5"]
         seen.append(json.dumps({k: v for k, v in data.items() if k not in ("names", "files")}))
     assert len({text.replace(str(path), "") for text, path in zip(seen, paths, strict=True)}) == 1
     assert run(["curvature", str(paths[1]), "--problem", spec, "--top", "1", "--json", "-q"]) == 0

@@ -20,7 +20,7 @@ from flax.core import freeze
 import landscape
 from landscape import Checkpoint, Problem, load, save
 from landscape.errors import ArchitectureMismatchError, InputError
-from landscape.trees import arrays_by_path, tree_digest
+from landscape.trees import arrays_by_path, map_arrays, tree_digest
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((12, 3)).astype(np.float32)
@@ -278,6 +278,77 @@ def test_row_37_a_saved_tree_is_loaded_like_it(kind: str, tmp_path: Path) -> Non
     assert problem.evaluate(found.params) == problem.evaluate(params)
     mixed = landscape.loss_barrier(problem, path, params, num_points=3, num_resamples=20, batch_stats="keep")
     assert mixed.identical
+
+
+# Of each family that the first table leaves out, with settings that make it cheap.
+FLATNESS = ("gaussian_relative", "average_normalised", "keskar", "sam_ascent", "adaptive_l2")
+FEW_STEPS = {name: {"steps": 2, "starts": 1} for name in ("keskar", "sam_ascent", "adaptive_l2")}
+
+
+def spread(params: Any) -> Any:
+    """Return standard deviations of a search distribution around a network, in its structure."""
+    return map_arrays(
+        lambda _, leaf: np.abs(leaf) + 0.1 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, params
+    )
+
+
+def reordered(w: Weights) -> Weights:
+    """Return the same function with its hidden units in another order."""
+    order = [2, 0, 3, 1]
+    return w[0][:, order], w[1][order], w[2][order], w[3]
+
+
+def connected(kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return what the analyses of planes and of several networks say, and the networks they give back."""
+    problem, make = problem_of(kind), KINDS[kind][0]
+    params, other = make(weights(1)), make(weights(2))
+    keep: dict[str, Any] = {"batch_stats": "keep"}
+    few: dict[str, Any] = {"num_points": 3, "num_resamples": 20, **keep}
+    plane: dict[str, Any] = {"x": (-1, 1, 3), "y": (-1, 1, 3), **keep}
+    surface = landscape.loss_surface(problem, params, num_planes=1, **plane)
+    line = landscape.loss_line(problem, [params, other], directions="checkpoints", x=(0, 1, 3), **keep)
+    curve = landscape.connect(problem, params, other, steps=3, train_batch_size=6, **few)
+    half = curve.at(0.5, like=params)
+    path = landscape.trajectory(problem, [params, half, other], **plane)
+    matrix = landscape.barrier_matrix(problem, [params, half, other], **few)
+    aligned = landscape.align(problem, params, make(reordered(weights(1))), restarts=1)
+    flatness = landscape.measure_flatness(problem, params, measures=FLATNESS, settings=FEW_STEPS, draws=2)
+    scale = landscape.scale_curvature(problem, Checkpoint(params=params, std=spread(params)))
+    found = {
+        "surface": surface.losses["train"]["loss"],
+        "line": line.losses["train"]["loss"],
+        "curve": curve.losses["train"]["loss"],
+        "trajectory": path.surface,
+        "projections": path.plane_losses,
+        "matrix": matrix.losses["train"]["loss"],
+        "aligned": [aligned.distance_before, aligned.distance_after, max(aligned.moved.values())],
+        "flatness": [record["value"] for record in flatness.records],
+        "scale": [[record["rank"], record["linear"]] for record in scale.records],
+    }
+    returned = {"curve": half, "aligned": aligned.params}
+    return {name: np.asarray(value, np.float64) for name, value in found.items()}, returned
+
+
+@pytest.fixture(scope="module")
+def expected_connected() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    return connected("dictionaries")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", KINDS)
+def test_row_37_planes_curves_matrices_and_alignment_are_equal_whatever_the_tree(
+    kind: str, expected_connected: Any
+) -> None:
+    params = KINDS[kind][0](weights(1))
+    found, returned = connected(kind)
+    values, networks = expected_connected
+    for name, value in values.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
+    for name, network in networks.items():
+        assert jax.tree.structure(returned[name]) == jax.tree.structure(params), name
+        loss = problem_of("dictionaries").evaluate(network)["loss"]
+        assert problem_of(kind).evaluate(returned[name])["loss"] == pytest.approx(loss, rel=1e-6), name
+    assert tree_digest(returned["aligned"]) == tree_digest(params)  # every unit is back in its place
 
 
 def test_what_is_carried_along_is_no_weight_and_comes_back_unchanged() -> None:

@@ -189,6 +189,7 @@ def test_short_names_are_what_differs() -> None:
     deep += ["/d/gd-magnitude/seed-0/level-11.h5"]
     assert short_names(deep)[3:] == ["gd-magnitude/s1/l00", "gd-magnitude/s0/l11"]
     assert short_names(["/x/y/a.h5"]) == ["a.h5"]
+    assert short_names([]) == []  # of a result that names no network, such as eigenpairs of a pytree
     assert short_names(["one/z.h5", "two/z.h5", "one/z.h5"]) == ["one", "two", "one"]
 
 

@@ -135,8 +135,8 @@ def _numbered(names: Sequence[str]) -> list[str]:
 def _parts_that_differ(names: Sequence[str]) -> list[str]:
     """Return paths without the leading and the trailing parts that all of them share."""
     paths = [[part for part in name.replace("\\", "/").split("/") if part] or [name] for name in names]
-    if len(paths) == 1:
-        return [paths[0][-1]]
+    if len(paths) < 2:  # none, of a result that names no network, or one
+        return [path[-1] for path in paths]
     depth = min(map(len, paths))
     if depth > 1:
         lead = next((i for i in range(depth - 1) if len({path[i] for path in paths}) > 1), depth - 1)
