@@ -109,7 +109,17 @@ def tickets(folder: Path) -> None:
             "gradient.epochs=60",
         ],
     )
-    run = train_tickets(config, folder, problem=problem(), init=init, chain=CHAIN, optimizer=optax.lion(3e-3))
+    run = train_tickets(
+        config,
+        folder,
+        problem=problem(),
+        init=init,
+        chain=CHAIN,
+        optimizer=optax.lion(3e-3),
+        allow_code=[
+            f"{__file__}:growth"
+        ],  # a configuration may come from a file: what it runs is named here too
+    )
     for method in run.methods:
         errors = [run.accuracies(method, level, metric="error").mean() for level in range(3)]
         print(f"{method}: test error at 100, 50 and 25 % {', '.join(f'{error:.3f}' for error in errors)}")
