@@ -53,7 +53,7 @@ def matrix_figure(found: Any) -> go.Figure:
         caption=_MATRIX,
     )
     finite = values[np.isfinite(values)]
-    low, high = min(0.0, float(finite.min())), max(float(finite.max()), 1e-12)
+    low, high = min(0.0, float(finite.min())), (float(finite.max()) if finite.max() > 0 else 1.0)
     fig.add_heatmap(
         z=[numbers(row) for row in values],
         x=list(range(count)),
