@@ -71,7 +71,7 @@ def test_a_stored_result_is_loaded_and_run_again_with_changes(folder: Path, caps
     assert run(["curvature", "--config", "one.h5", "--json", "-q"]) == 0
     (again,) = json.loads(capsys.readouterr().out)["data"]["records"]
     (first,) = json.loads((folder / "one.json").read_text(encoding="utf-8"))["data"]["records"]
-    assert again == {**first, "name": str(folder / "a.h5")}  # the folder may be another one next time
+    assert again == first  # names are relative to where the answer goes
     assert run(["curvature", "--config", "one.h5", "--top", "1", "--json", "-q"]) == 0
     assert len(json.loads(capsys.readouterr().out)["data"]["records"][0]["eigenvalues"]) == 1
 

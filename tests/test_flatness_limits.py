@@ -186,7 +186,9 @@ def test_a_wide_range_of_stiffness_takes_more_of_them() -> None:
         determinant = np.linalg.slogdet(np.eye(size) + matrix / gamma)[1]
         return float(0.5 * slope @ np.linalg.solve(matrix + gamma * np.eye(size), slope) - 0.5 * determinant)
 
-    assert len(found.details["acceptance"]) == 28
+    assert (
+        len(found.details["acceptance"]) == 14
+    )  # 5 for a factor of 100; the model takes most of the integrand
     assert abs(found.value - (closed_form(4.0) - closed_form(4e6))) < 4 * (found.standard_error or 0)
 
 
