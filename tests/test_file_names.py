@@ -158,3 +158,9 @@ def test_what_a_run_stores_is_found_again() -> None:
     assert stored["method"]["a"] == {"source": "../x:es-snr"}
     assert as_found(stored, Path("runs/y")) == values
     assert relative_name("a/b.h5", "a") == "b.h5"
+
+
+def test_keys_are_names_too_and_two_files_of_one_name_stay_two() -> None:
+    given = {"origin": "/x/a/net.h5", "anchors": {"/x/a/net.h5": 1, "/y/b/net.h5": 2}}
+    found = without_folders(given, "/home/someone/results")
+    assert found == {"origin": "net.h5", "anchors": {"net.h5": 1, "net.h5 (2)": 2}}

@@ -234,6 +234,22 @@ def test_results_come_back_from_disk(tmp_path: Path) -> None:
         assert str(again) == str(result)
 
 
+def test_a_plane_of_files_is_stored_and_drawn_by_names_relative_to_it(tmp_path: Path) -> None:
+    from landscape.plots import page_of
+
+    (tmp_path / "b").mkdir()
+    paths = [tmp_path / "net.h5", tmp_path / "b" / "net.h5", tmp_path / "third.h5"]
+    for path, seed in zip(paths, range(3), strict=True):
+        save(path, Checkpoint(params=_params(seed)))
+    surface = loss_surface(_problem(), paths, directions="checkpoints", x=(-1, 1, 3), y=(-1, 1, 3))
+    surface.save(tmp_path / "plane.h5")
+    stored = load_result(tmp_path / "plane.h5")
+    assert stored.origin == "net.h5"
+    assert set(stored.anchors) == {"net.h5", "b/net.h5", "third.h5"}
+    assert str(tmp_path) not in stored.to_json()
+    assert "third" in page_of(stored).html()
+
+
 @pytest.mark.faults
 def test_row_13_a_loss_that_overflows_on_a_part_is_marked() -> None:
     def loss(params: Any, batch: Any) -> Any:

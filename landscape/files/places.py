@@ -39,8 +39,13 @@ def without_folders(value: Any, folder: str | Path) -> Any:
     folder : path
         The folder of the file that will hold the data.
     """
-    paths = sorted(_absolute(value), key=len, reverse=True)
-    return _replaced(value, {path: _public(path, folder) for path in paths})
+    paths = sorted(_absolute(value), key=lambda path: (-len(path), path))
+    names: dict[str, str] = {}
+    for path in paths:
+        name = _public(path, folder)
+        same = sum(taken == name or taken.startswith(f"{name} (") for taken in names.values())
+        names[path] = f"{name} ({same + 1})" if same else name  # two files of one name stay two
+    return _replaced(value, names)
 
 
 def _absolute(value: Any) -> set[str]:
@@ -48,7 +53,7 @@ def _absolute(value: Any) -> set[str]:
     if isinstance(value, str):
         return {value} if len(value) > 1 and Path(value).is_absolute() and value.isprintable() else set()
     if isinstance(value, Mapping):
-        return set().union(*map(_absolute, value.values()))
+        return set().union(*map(_absolute, (*value.keys(), *value.values())))
     if isinstance(value, (list, tuple)):
         return set().union(*map(_absolute, value))
     return set()
@@ -68,7 +73,7 @@ def _replaced(value: Any, names: Mapping[str, str]) -> Any:
             value = value.replace(path, name)
         return value
     if isinstance(value, Mapping):
-        return {key: _replaced(item, names) for key, item in value.items()}
+        return {_replaced(key, names): _replaced(item, names) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         items = [_replaced(item, names) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
