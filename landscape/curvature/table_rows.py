@@ -7,7 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from landscape.curvature.estimates import LAYERS, NOT_FINITE, PROBE, estimate_text
-from landscape.results import Maybe, Numbers, Plain, Record, Text, Within, count, flag, format_value, interval
+from landscape.results import (
+    Later,
+    Maybe,
+    Numbers,
+    Plain,
+    Record,
+    Text,
+    Within,
+    count,
+    flag,
+    format_value,
+    interval,
+)
 
 _SHOWN = 8
 _FACTS = ("name", "method", "seed", "level", "density", "dim")
@@ -22,15 +34,15 @@ RECORD = Record(
         "dim": count(least=1),
         "eigenvalues": Numbers("k", finite="ok"),
         "residuals": Numbers("k", finite="ok", least=0),
-        "converged": Maybe(flag("k")),
-        "multiplicity": Maybe(count("k")),
+        "converged": Later(flag("k")),
+        "multiplicity": Later(count("k")),
         "none_missed": Maybe(flag()),
         "complete_probe": PROBE,
         "trace": Maybe(
             Record(
                 {
                     "value": Numbers(finite="ok"),
-                    "standard_error": Maybe(Numbers(least=0)),
+                    "standard_error": Maybe(Numbers(least=0), absent=False),
                     "interval": interval(),
                     "data_standard_error": Maybe(Numbers(least=0)),
                     "method": Text(),
@@ -52,6 +64,7 @@ def tidy_row(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None, widt
         row |= _columns(column, [float(value) for value in record[name]], width)
     if "converged" in record:
         row |= _columns("converged", [bool(value) for value in record["converged"]], width)
+    if "multiplicity" in record:
         row |= _columns("multiplicity", [int(value) for value in record["multiplicity"]], width)
     row["none_missed"] = record.get("none_missed")
     found = record.get("trace") or {}
