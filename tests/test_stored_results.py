@@ -16,7 +16,7 @@ from landscape import load_result
 from landscape.errors import CheckpointError, InputError
 from landscape.files.hdf5 import archive
 from landscape.files.hdf5.writing import write
-from landscape.plots import report_page
+from landscape.plots import figure_of, report_page
 from landscape.results import Result
 from landscape.results.result import _MODULES, SCHEMA, VERSION
 
@@ -35,16 +35,19 @@ NAMES = (*sorted(_MODULES), "barrier, incomplete")
 def _drawn(result: Result) -> None:
     """Print and draw a result as the commands do; a kind without a figure has only its printed form."""
     str(result)
-    result.to_json()
     try:
-        report_page({"a": result}).html(plotlyjs="cdn")
+        figure_of(result)
     except InputError as error:
         if "no figure" not in str(error):
             raise
 
 
-def _outcome(content: archive.Content, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the error of loading, or nothing where loading and drawing went well."""
+# Changes after which a result that loads is drawn as well as printed: drawing is what takes the time.
+DRAWN = {"NaN", "infinite", "negative", "removed", "none", "unchanged"}
+
+
+def _outcome(content: archive.Content, monkeypatch: pytest.MonkeyPatch, change: str = "unchanged") -> str:
+    """Return the error of loading, or nothing where loading, printing and drawing went well."""
     monkeypatch.setattr(archive, "read", reading(content))
     try:
         result = load_result("result.h5")
@@ -52,7 +55,10 @@ def _outcome(content: archive.Content, monkeypatch: pytest.MonkeyPatch) -> str:
         return str(error)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy, about numbers that are not
-        _drawn(result)
+        if change in DRAWN:
+            _drawn(result)
+        else:
+            str(result)
     return ""
 
 
@@ -67,17 +73,21 @@ def test_every_stored_value_is_drawn_or_refused_by_the_name_of_its_field(
     name: str, stored: dict[str, Stored], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert _outcome(stored[name].with_meta(), monkeypatch) == ""
+    if name != "frobenius_norm":
+        report_page({"a": load_result("result.h5")}).html(
+            plotlyjs="cdn"
+        )  # still the sample that was put in place
     wrong = []
     for path, value in _one_of_each(stored[name].leaves()).items():
         for change, other in changes(value):
             try:
-                said = _outcome(stored[name].changed(path, other), monkeypatch)
+                said = _outcome(stored[name].changed(path, other), monkeypatch, change)
             except Exception as error:
                 wrong.append(f"{path}, {change}: {type(error).__name__}: {error}")
                 continue
             if said and "cannot be that of a result of kind" not in said:
                 wrong.append(f"{path}, {change}: {said}")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 BARRIER = {

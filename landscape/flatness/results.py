@@ -10,9 +10,11 @@ from typing import Any, ClassVar, Self
 
 from landscape.results import (
     STATUSES,
+    Among,
     Items,
     Maybe,
     Numbers,
+    Paired,
     Plain,
     Record,
     Result,
@@ -36,7 +38,7 @@ LABELS = (EXACT, ESTIMATE, LOWER_BOUND, GAUSSIAN)
 
 # What is stored of a value, of a curve over radii, and of what tables hold.
 _VALUE = {
-    "value": Maybe(Numbers(finite="ok")),
+    "value": Maybe(Numbers(finite="ok"), absent=False),
     "standard_error": Maybe(Numbers(least=0)),
     "interval": interval(),
     "label": Text(LABELS),
@@ -44,10 +46,12 @@ _VALUE = {
 }
 _DETAILS = {
     "units": Maybe(Text()),
+    "draws": Maybe(count()),
     **{name: Maybe(Numbers()) for name in ("residual", "value_at_most", "value_at_least")},
 }
 _CURVE = Record(
     {"radii": Numbers("R", finite=True, least=0), "loss_rise": Numbers("R"), "loss_rise_error": Numbers("R")},
+    (Paired("_rise", "_rise_error"),),
     endings={"_rise": Numbers("R"), "_rise_error": Numbers("R")},
 )
 _OF_NETWORK = {
@@ -57,7 +61,9 @@ _OF_NETWORK = {
     "density": Maybe(Numbers(finite=True, least=0, most=1)),
 }
 _CURVE_OF = Record(
-    {**_OF_NETWORK, "measure": Text(), "units": Maybe(Text()), **_CURVE.fields}, endings=_CURVE.endings
+    {**_OF_NETWORK, "measure": Text(), "units": Maybe(Text()), **_CURVE.fields},
+    _CURVE.relations,
+    endings=_CURVE.endings,
 )
 _RISE = Record({"rise": Numbers(), "standard_error": Numbers()})
 _RECORD = Record(
@@ -140,7 +146,7 @@ class FlatnessMeasure(Result):
             "parameter_norm": Numbers(least=0),
             "details": Maybe(Record({**_DETAILS, "curve": Maybe(_CURVE)})),
         },
-        (Within("value", "interval"),),
+        (Within("value", "interval"), Among("radius", "details.curve.radii")),
     )
 
     name: str

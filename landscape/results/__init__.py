@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     )
     from landscape.results.relations import (
         Alike as Alike,
+        Among as Among,
         Filled as Filled,
         KeysIn as KeysIn,
         OnePer as OnePer,
+        Paired as Paired,
         Within as Within,
     )
     from landscape.results.result import (
@@ -87,7 +89,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "probes_needed",
             "too_few_probes",
         ),
-        "relations": ("Alike", "Filled", "KeysIn", "OnePer", "Within"),
+        "relations": ("Alike", "Among", "Filled", "KeysIn", "OnePer", "Paired", "Within"),
         "result": (
             "Result",
             "format_value",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Alike", "Filled", "KeysIn", "MismatchError", "OnePer", "Relation", "Within"]
+__all__ = ["Alike", "Among", "Filled", "KeysIn", "MismatchError", "OnePer", "Paired", "Relation", "Within"]
 
 _ROUNDING = 1e-5  # relative: sums in another order, and square roots
 
@@ -62,12 +62,42 @@ class Within(Relation):
         slack = _ROUNDING * np.fmax(np.fmax(np.abs(low), np.abs(high)), np.abs(number))
         if self.scale is not None:
             slack = slack + _ROUNDING * _largest(_at(record, self.scale))
-        outside = (number < low - slack) | (number > high + slack)
+        with np.errstate(invalid="ignore"):  # an end that is infinite excludes nothing
+            outside = (number < low - slack) | (number > high + slack)
         if outside.any():
             got = f"{np.atleast_1d(number)[np.atleast_1d(outside)][0]:g}"
             ends = np.atleast_2d(np.asarray(ends, float))[np.atleast_1d(outside)][0]
             expected = f"a value within {self.interval}, [{ends[0]:g}, {ends[1]:g}]"
             raise MismatchError(f"{where}{self.value}", expected=expected, got=got)
+
+
+@dataclasses.dataclass(frozen=True)
+class Among(Relation):
+    """A number is one of others, where both are there; names as in `Within`."""
+
+    value: str
+    numbers: str
+
+    def check(self, record: Mapping[str, Any], where: str) -> None:
+        """Refuse a number that is none of the others."""
+        value, numbers = _at(record, self.value), _at(record, self.numbers)
+        if value is not None and numbers is not None and float(value) not in np.asarray(numbers, float):
+            raise MismatchError(f"{where}{self.value}", expected=f"one of {self.numbers}", got=f"{value:g}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Paired(Relation):
+    """Every name with an ending has a twin with another ending."""
+
+    ending: str
+    twin: str
+
+    def check(self, record: Mapping[str, Any], where: str) -> None:
+        """Refuse a name without its twin."""
+        for name in record:
+            twin = name.removesuffix(self.ending) + self.twin
+            if name.endswith(self.ending) and twin not in record:
+                raise MismatchError(f"{where}{twin}", expected=f"a value, as {name} has one", got="none")
 
 
 @dataclasses.dataclass(frozen=True)

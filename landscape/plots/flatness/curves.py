@@ -253,7 +253,7 @@ def _around(value: float, half: float) -> Point:
 def _range(curves: Sequence[Curve]) -> tuple[float, float]:
     """Return the power of ten under the smallest rise that is more than rounding, and the highest rise."""
     rises = [value for curve in curves for value in numbers(curve["loss_rise"]) if value is not None]
-    top = max(rises, default=1.0)
+    top = max(rises, default=0.0)  # no rise is finite
     if top <= 0:
         return 1e-12, 1.0
     least = min(value for value in rises if value > _LEAST_RISE * top)
