@@ -221,7 +221,7 @@ def test_a_problem_of_your_own_may_be_called_anything() -> None:
         ({"method": {"es-snr": {"control": "permute-mask"}}}, "whose tickets it changes"),
         ({"method": {"es-snr": {"pruning": {"scop": "er"}}}}, "did you mean pruning.scope"),
         ({"method": {"es-snr": {"evolution": {"generations": 0}}}}, r"es-snr.evolution.generations: exp"),
-        ({"seeds": [0, {"init": 0, "train": 1, "branch_from": 4}]}, "a replicate that is no branch: 0"),
+        ({"seeds": [0, {"init": 0, "train": 1, "branch_from": 4}]}, "a replicate that is not a branch: 0"),
         ({"seeds": [0, {"init": 9, "train": 1, "branch_from": 0}]}, r"\[1\].init: expected that of"),
         (
             {"seeds": [0, {"init": 0, "train": 1, "mask": 1, "branch_from": 0}]},

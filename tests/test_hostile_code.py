@@ -19,9 +19,16 @@ def attacks(sample: str) -> dict[str, list[list[str]]]:
     """Return how each command can be given a file; a new command owes its row."""
     measured = {
         name: [[name, "--config", sample, "-o", f"{name}-again.h5"], [name, sample, *more]]
-        for name, more in (("barrier", ["a.h5"]), ("curvature", []), ("flatness", []))
+        for name, more in (
+            ("barrier", ["a.h5"]),
+            ("curvature", []),
+            ("flatness", []),
+            ("connect", ["a.h5"]),
+            ("surface", []),
+        )
     }
     return measured | {
+        "align": [["align", sample, "a.h5", "-o", "aligned.h5"]],
         "train": [
             ["train", sample, "-o", "out"],
             ["train", "smoke", "--config", sample, "-o", "out"],

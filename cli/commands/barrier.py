@@ -67,7 +67,7 @@ def command(
     networks, or the folder of a run, make a matrix of pairs, each measured on the grid alone.
     """
     request = measuring.requested(ctx, checkpoints, options, adopt=_of_program)
-    if any(path.is_dir() for path in request.checkpoints):
+    if runs_given.runs_among(request.checkpoints):
         chosen = {**request.options, "pairs": request.options["pairs"] or OF_A_RUN}
         expanded = runs_given.expanded(request.checkpoints)
         request = dataclasses.replace(request, checkpoints=expanded, options=chosen)

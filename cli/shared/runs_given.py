@@ -7,7 +7,16 @@ from pathlib import Path
 
 from landscape.errors import InputError
 
-__all__ = ["expanded"]
+__all__ = ["expanded", "runs_among"]
+
+
+def runs_among(paths: Sequence[Path]) -> set[Path]:
+    """Return the paths that are folders of runs.
+
+    Other folders may be checkpoints of other tools; a folder that stands alone can only be meant as a run.
+    """
+    alone = len(paths) == 1
+    return {path for path in paths if (path / "run.toml").is_file() or (alone and path.is_dir())}
 
 
 def expanded(paths: Sequence[Path]) -> tuple[Path, ...]:
@@ -21,8 +30,9 @@ def expanded(paths: Sequence[Path]) -> tuple[Path, ...]:
         If nothing of a run is finished.
     """
     found: list[Path] = []
+    runs = runs_among(paths)
     for path in paths:
-        if not path.is_dir():
+        if path not in runs:
             found.append(path)
             continue
         from trainers import open_run

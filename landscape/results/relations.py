@@ -79,7 +79,7 @@ class Among(Relation):
     numbers: str
 
     def check(self, record: Mapping[str, Any], where: str) -> None:
-        """Refuse a number that is none of the others."""
+        """Refuse a number that is not one of the others."""
         value, numbers = _at(record, self.value), _at(record, self.numbers)
         if value is not None and numbers is not None and float(value) not in np.asarray(numbers, float):
             raise MismatchError(f"{where}{self.value}", expected=f"one of {self.numbers}", got=f"{value:g}")

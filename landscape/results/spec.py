@@ -322,7 +322,7 @@ class Record(Check):
 
 
 def fact() -> Maybe:
-    """Return what a checkpoint says of itself: a text or a number, or None; never absent."""
+    """Return what a checkpoint states of its network: a text or a number, or None; never absent."""
     return Maybe(Plain(), absent=False)
 
 
