@@ -319,6 +319,29 @@ def test_commands_take_files_of_other_tools(tmp_path: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)["status"] == "ok"
 
 
+def test_analyses_take_a_step_of_a_managers_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "problem.py").write_text(PROBLEM)
+    with ocp.CheckpointManager(tmp_path / "manager") as manager:
+        for step in (1, 7):
+            manager.save(step, args=ocp.args.StandardSave(state(network(step))))
+    other = save(tmp_path / "b.h5", Checkpoint(params=tree(network(7))))
+    shared = ["--problem", f"{tmp_path / 'problem.py'}:make", "--json", "-q"]
+    args = ["barrier", str(tmp_path / "manager"), str(other), "--points", "3", *shared]
+    assert run([*args, "--step", "7"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["barrier_above_chord"] == 0  # the same network
+    assert run([*args, "--step", "1"]) == 0
+    assert not json.loads(capsys.readouterr().out)["data"]["identical"]
+    assert run(args) == 3
+    assert "1, 7" in json.loads(capsys.readouterr().out)["error"]["got"]
+    assert run([*args, "--step", "3"]) == 3
+    assert "no step 3" in json.loads(capsys.readouterr().out)["error"]["what"]
+    again = ["curvature", str(tmp_path / "manager"), "--step", "1", "--top", "1", *shared]
+    assert run(again) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "ok"
+
+
 def test_results_say_from_which_file_of_another_tool_they_are(tmp_path: Path) -> None:
     path, ours = orbax_standard(tmp_path, network(1)), own(tmp_path, network(1))
     results = [top_eigenpairs(hessian(problem(), given), 1, seed=0) for given in (path, ours)]

@@ -70,13 +70,29 @@ def requested(
     adopt: stored.Adopt = lambda _: None,
 ) -> Request:
     """Return what is asked for, with what ``--config`` adds."""
-    computed = {key: value for key, value in options.items() if key not in HANDLING}
+    computed = {key: value for key, value in options.items() if key not in (*HANDLING, "step")}
+    checkpoints = _at_step(checkpoints, options.get("step"))
     if options["config_file"] is not None:
         checkpoints, computed = stored.restored(
             ctx, options["config_file"], checkpoints, computed, adopt=adopt
         )
     handling = {key: options[key] for key in HANDLING if key != "config_file"}
     return Request(command=str(ctx.info_name), checkpoints=checkpoints, options=computed, **handling)
+
+
+def _at_step(paths: tuple[Path, ...], step: int | None) -> tuple[Path, ...]:
+    """Return the paths with managers' folders as that of a step: it is what the result then names.
+
+    Raises
+    ------
+    CheckpointError
+        If a folder holds no such step, naming those that are there.
+    """
+    if step is None:
+        return paths
+    from landscape.files import step_folder
+
+    return tuple(step_folder(path, step) if path.is_dir() else path for path in paths)
 
 
 def prepare(request: Request) -> None:

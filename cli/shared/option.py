@@ -242,8 +242,8 @@ def checkpoints(metavar: str) -> Callable[[F], F]:
 
 # The groups of an analysis: which part of the network, how the loss is evaluated, what becomes of the result.
 subspace = group(mask, where, examples)
-fitted = group(split, seed, batch_size, dtype, problem)
-evaluation = group(split, seed, batch_size, dtype, problem, allow_nonfinite)
+fitted = group(step, split, seed, batch_size, dtype, problem)
+evaluation = group(step, split, seed, batch_size, dtype, problem, allow_nonfinite)
 labels = group(names, title)
 results = group(
     config("A stored result (.h5): the options and files not given here are taken from it."),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         foreign_kind as foreign_kind,
         read_foreign as read_foreign,
         read_names as read_names,
+        step_folder as step_folder,
     )
     from landscape.files.inspection import (
         compare as compare,
@@ -50,6 +51,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "foreign_kind",
             "read_foreign",
             "read_names",
+            "step_folder",
         ),
         "inspection": (
             "compare",

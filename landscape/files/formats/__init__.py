@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from landscape.files.formats.naming import (
         read_names as read_names,
     )
+    from landscape.files.formats.orbax import (
+        step_folder as step_folder,
+    )
     from landscape.files.formats.register import (
         FORMATS as FORMATS,
     )
@@ -32,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "hdf5": ("KERAS",),
         "naming": ("read_names",),
+        "orbax": ("step_folder",),
         "register": ("FORMATS",),
     },
 )

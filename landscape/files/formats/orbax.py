@@ -151,7 +151,7 @@ def _only_step(path: Path) -> dict[str, Path]:
             f"{path}: holds {len(steps)} steps",
             expected="one checkpoint",
             got=_list(steps),
-            hint=f"Name the folder of one, such as {example}, or give --step where the command has it.",
+            hint=f"Name the folder of one, such as {example}, or give --step.",
         )
     raise CheckpointError(
         f"{path}: holds no {_METADATA}",
