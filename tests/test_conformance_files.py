@@ -301,8 +301,11 @@ def make():
 """
 
 
-def test_commands_take_files_of_other_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_take_files_of_other_tools(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Barrier, curvature and flatness of an Orbax folder, a safetensors file and a checkpoint of ours."""
+    monkeypatch.chdir(tmp_path)  # names are relative to where the answer goes
     (tmp_path / "problem.py").write_text(PROBLEM)
     spec = f"{tmp_path / 'problem.py'}:make"
     paths = [write(tmp_path, network(1)) for write in (own, orbax_standard, one_file, npz)]
