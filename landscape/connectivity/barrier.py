@@ -23,7 +23,7 @@ from landscape.results import (
     Table,
     Text,
     Within,
-    check_choice,
+    check_evaluation,
     check_seed,
     check_whole,
     count,
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from landscape.problem import Problem
 
 __all__ = ["Barrier", "loss_barrier"]
-
-_PRECISIONS = (None, "float32", "float64")
-_TREATMENTS = ("recompute", "keep")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -394,5 +391,4 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
 def _check(num_points: int, seed: int, dtype: str | None, batch_stats: str) -> None:
     check_whole("num_points", num_points, 3)
     check_seed(seed)
-    check_choice("dtype", dtype, _PRECISIONS)
-    check_choice("batch_stats", batch_stats, _TREATMENTS)
+    check_evaluation(dtype, batch_stats)

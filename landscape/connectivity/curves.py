@@ -26,6 +26,7 @@ from landscape.results import (
     Text,
     Within,
     check_choice,
+    check_evaluation,
     check_real,
     check_seed,
     check_whole,
@@ -325,8 +326,7 @@ def connect(  # noqa: PLR0913  one keyword per setting
     check_whole("train_batch_size", train_batch_size, 1)
     check_real("learning_rate", learning_rate)
     check_seed(seed)
-    check_choice("dtype", dtype, (None, "float32", "float64"))
-    check_choice("batch_stats", batch_stats, ("recompute", "keep"))
+    check_evaluation(dtype, batch_stats)
     barrier_interval.check_settings(num_resamples, confidence)
     count = check_whole("bends", DEFAULT_BENDS[curve] if bends is None else bends, 1)
     from landscape.connectivity import endpoints

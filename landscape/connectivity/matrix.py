@@ -27,6 +27,7 @@ from landscape.results import (
     Text,
     Within,
     check_choice,
+    check_evaluation,
     check_seed,
     check_whole,
     count,
@@ -307,8 +308,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
     """
     check_whole("num_points", num_points, 3)
     check_seed(seed)
-    check_choice("dtype", dtype, (None, "float32", "float64"))
-    check_choice("batch_stats", batch_stats, ("recompute", "keep"))
+    check_evaluation(dtype, batch_stats)
     barrier_interval.check_settings(num_resamples, confidence)
     given = [endpoints.read(item) for item in checkpoints]
     if len(given) < 2:

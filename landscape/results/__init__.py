@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from landscape.results.settings import (
         check_choice as check_choice,
+        check_evaluation as check_evaluation,
         check_real as check_real,
         check_seed as check_seed,
         check_whole as check_whole,
@@ -97,6 +98,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "settings": (
             "check_choice",
+            "check_evaluation",
             "check_real",
             "check_seed",
             "check_whole",

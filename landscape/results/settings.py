@@ -70,3 +70,15 @@ def check_choice(name: str, value: Any, allowed: Sequence[str | None]) -> None:
         raise ConfigurationError(
             f"{name}: not a possible value", expected=" or ".join(map(str, allowed)), got=repr(value)
         )
+
+
+def check_evaluation(dtype: str | None, batch_stats: str) -> None:
+    """Refuse a precision, or a treatment of batch statistics, that no evaluation of a path or plane has.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming what can be chosen.
+    """
+    check_choice("dtype", dtype, (None, "float32", "float64"))
+    check_choice("batch_stats", batch_stats, ("recompute", "keep"))

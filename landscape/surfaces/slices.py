@@ -20,7 +20,7 @@ from landscape.results import (
     Result,
     Table,
     Text,
-    check_choice,
+    check_evaluation,
     check_seed,
     check_whole,
     count,
@@ -187,8 +187,7 @@ DeviceMemoryError, CheckpointError
     [[16.0, 0.0, 16.0]]
     """
     check_seed(seed)
-    check_choice("dtype", dtype, (None, "float32", "float64"))
-    check_choice("batch_stats", batch_stats, ("recompute", "keep"))
+    check_evaluation(dtype, batch_stats)
     given = networks_of(checkpoint, directions)
     problem = problem_for(problem, *given)
     origins = Origin.all_of(

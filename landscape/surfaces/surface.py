@@ -23,7 +23,7 @@ from landscape.results import (
     Result,
     Table,
     Text,
-    check_choice,
+    check_evaluation,
     check_seed,
     check_whole,
     count,
@@ -278,8 +278,7 @@ def loss_surface(  # noqa: PLR0913  one keyword per setting
     [[4.0, 1.0, 4.0], [3.0, 0.0, 3.0], [4.0, 1.0, 4.0]]
     """
     check_seed(seed)
-    check_choice("dtype", dtype, (None, "float32", "float64"))
-    check_choice("batch_stats", batch_stats, ("recompute", "keep"))
+    check_evaluation(dtype, batch_stats)
     given = networks_of(checkpoint, directions)
     problem = problem_for(problem, *given)
     origins = Origin.all_of(

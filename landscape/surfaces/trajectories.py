@@ -15,7 +15,7 @@ Steps:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -32,6 +32,7 @@ from landscape.results import (
     Result,
     Text,
     check_choice,
+    check_evaluation,
     format_value,
 )
 from landscape.surfaces.directions import GIVEN, make_frame
@@ -204,8 +205,7 @@ def trajectory(  # noqa: PLR0913  one keyword per setting
     Costs ``len(x)·len(y)`` evaluations of the split and two per network; memory for the differences of all
     networks in float64.
     """
-    check_choice("dtype", dtype, (None, "float32", "float64"))
-    check_choice("batch_stats", batch_stats, ("recompute", "keep"))
+    check_evaluation(dtype, batch_stats)
     given = list(checkpoints)
     problem = problem_for(problem, *given)
     origins = Origin.all_of(
@@ -349,11 +349,3 @@ def _trajectory(  # noqa: PLR0917  the parts of one result
     )
     work.finished()
     return result
-
-
-def groups(paths: Iterable[str]) -> dict[str, list[int]]:
-    """Return the positions of the networks of each path, in order."""
-    found: dict[str, list[int]] = {}
-    for position, path in enumerate(paths):
-        found.setdefault(path, []).append(position)
-    return found
