@@ -9,9 +9,9 @@ import pytest
 from curvature_samples import FAMILY, prescribed
 
 from landscape import MatrixOperator, frobenius_norm, trace
-from landscape.compute import SILENT
 from landscape.curvature.diagonal_and_norm import DiagonalRun, NormRun
-from landscape.curvature.trace_run import TraceRun
+from landscape.curvature.metered import Meter
+from landscape.curvature.trace_run import TraceGoal, TraceRun
 
 SEEDS = 600
 
@@ -20,25 +20,24 @@ def trace_fields(
     matrix: np.ndarray, method: str, seed: int, *, probes: int | None = None, replicates: int = 1, **more: Any
 ) -> dict[str, Any]:
     """Return the estimated fields of a trace, without the provenance that a result looks up."""
-    settings = {
-        "relative_error": 0.02,
-        "absolute_error": 0.0,
-        "max_matvecs": 1000,
-        "confidence": 0.95,
-        **more,
-    }
-    run = TraceRun(MatrixOperator(matrix), seed=seed, progress=SILENT, **settings)
-    return run.run(method, num_probes=probes, num_replicates=replicates)
+    goal = TraceGoal(**{"relative_error": 0.02, "absolute_error": 0.0, "confidence": 0.95, **more})
+    meter = Meter(MatrixOperator(matrix), most=1000)
+    run = TraceRun(meter=meter, goal=goal, rng=np.random.default_rng(seed), layers={})
+    return dict(run.run(method, num_probes=probes, num_replicates=replicates).fields)
 
 
 def norm_fields(matrix: np.ndarray, seed: int, error: float | None) -> dict[str, Any]:
-    settings: dict[str, Any] = {"num_probes": 10, "max_matvecs": 1000, "confidence": 0.95}
-    return NormRun(MatrixOperator(matrix), relative_error=error, seed=seed, **settings).run()
+    return dict(NormRun(**probing(matrix, seed, 1000), num_probes=10, relative_error=error).run().fields)
 
 
 def diagonal_fields(matrix: np.ndarray, seed: int) -> dict[str, Any]:
-    settings: dict[str, Any] = {"num_probes": 2, "max_matvecs": 100, "confidence": 0.95}
-    return DiagonalRun(MatrixOperator(matrix), relative_error=0.3, seed=seed, **settings).run("hutchinson")
+    run = DiagonalRun(**probing(matrix, seed, 100), num_probes=2, relative_error=0.3)
+    return dict(run.run("hutchinson").fields)
+
+
+def probing(matrix: np.ndarray, seed: int, most: int) -> dict[str, Any]:
+    meter = Meter(MatrixOperator(matrix), most=most)
+    return {"meter": meter, "rng": np.random.default_rng(seed), "confidence": 0.95}
 
 
 def held(results: list[dict[str, Any]], truth: float) -> float:

@@ -29,7 +29,7 @@ References
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def rademacher(rng: np.random.Generator, count: int, dim: int, dtype: np.dtype) 
     return signs
 
 
-def standard_error(values: list[float] | np.ndarray) -> float:
+def standard_error(values: Sequence[float] | np.ndarray) -> float:
     """Return the standard error of the mean of independent values."""
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
@@ -293,24 +293,30 @@ class LeaveOneOut:
         )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Replicates:
     """Independent repetitions of XTrace.
 
     Attributes
     ----------
-    means, spreads : list of float
+    means, spreads : tuple of float
         Mean and error estimate of the leave-one-out values of each.
-    squares : list of float
+    squares : tuple of float
         Estimates of the squared Frobenius norm.
     failed : bool
         Whether a product was not finite.
     """
 
-    means: list[float] = dataclasses.field(default_factory=list)
-    spreads: list[float] = dataclasses.field(default_factory=list)
-    squares: list[float] = dataclasses.field(default_factory=list)
+    means: tuple[float, ...] = ()
+    spreads: tuple[float, ...] = ()
+    squares: tuple[float, ...] = ()
     failed: bool = False
+
+    def and_one(self, mean: float, spread: float, square: float) -> Replicates:
+        """Return these and another."""
+        return Replicates(
+            means=(*self.means, mean), spreads=(*self.spreads, spread), squares=(*self.squares, square)
+        )
 
     @property
     def value(self) -> float:

@@ -6,11 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from landscape.compute import SILENT, Progress
 from landscape.curvature.diagonal_and_norm import DiagonalRun, NormRun
 from landscape.curvature.estimates import Diagonal, FrobeniusNorm, Trace
+from landscape.curvature.metered import Estimate, Meter
 from landscape.curvature.symmetric import SymmetricOperator, as_operator
-from landscape.curvature.trace_run import TraceRun
+from landscape.curvature.trace_run import TraceGoal, TraceRun, data_error
 from landscape.results import check_choice, check_real, check_seed, check_whole, provenance
 
 __all__ = ["diagonal", "frobenius_norm", "trace"]
@@ -107,24 +110,23 @@ def trace(  # noqa: PLR0913  one keyword per setting
     check_real("relative_error", relative_error)
     check_whole("num_replicates", num_replicates, 1)
     operator = as_operator(operator)
-    run = TraceRun(
-        operator,
+    goal = TraceGoal(
         relative_error=relative_error,
         absolute_error=0.0 if absolute_error is None else check_real("absolute_error", absolute_error),
-        max_matvecs=check_whole("max_matvecs", max_matvecs, 1),
         confidence=check_real("confidence", confidence, most=1),
-        seed=check_seed(seed),
-        progress=progress or SILENT,
     )
-    started = time.perf_counter()
+    meter = Meter(operator, most=check_whole("max_matvecs", max_matvecs, 1), progress=progress or SILENT)
+    rng, started = np.random.default_rng(check_seed(seed)), time.perf_counter()
     if num_groups is None and operator.config.get("subset"):
         num_groups = 8
-    fields = run.run(
+    found = TraceRun(meter=meter, goal=goal, rng=rng, layers=operator.layers()).run(
         method,
         num_probes=None if num_probes is None else check_whole("num_probes", num_probes, 2),
         num_replicates=num_replicates,
     )
-    data_error = None if num_groups is None else run.data_error(check_whole("num_groups", num_groups, 2))
+    data = Estimate(fields={})
+    if num_groups is not None:
+        data = data_error(operator, rng, check_whole("num_groups", num_groups, 2))
     config = {
         "method": method,
         "relative_error": relative_error,
@@ -137,29 +139,23 @@ def trace(  # noqa: PLR0913  one keyword per setting
         "seed": seed,
     }
     return Trace(
-        **fields,
+        **found.fields,
+        **data.fields,
         confidence=confidence,
-        dim=operator.dim,
-        data_standard_error=data_error,
-        num_matvecs=run.num_matvecs,
-        **_base(operator, config, started=started, warnings=run.warnings, stats=run.extra),
+        **_base(meter, config, found, data, started=started),
     )
 
 
-def _base(
-    operator: SymmetricOperator,
-    config: Mapping[str, Any],
-    *,
-    started: float,
-    warnings: list[str] | None = None,
-    stats: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return settings, statistics and provenance."""
-    seconds = time.perf_counter() - started
+def _base(meter: Meter, config: Mapping[str, Any], *found: Estimate, started: float) -> dict[str, Any]:
+    """Return the matrix's size, the products spent, settings, statistics, warnings and provenance."""
+    operator, seconds = meter.operator, time.perf_counter() - started
+    spent = {name: count for one in found for name, count in one.stats.items()}
     return {
+        "dim": operator.dim,
+        "num_matvecs": meter.spent,
         "config": {**operator.config, **config},
-        "stats": {**operator.stats, **(stats or {}), "seconds": seconds},
-        "warnings": tuple(warnings or ()),
+        "stats": {**operator.stats, **spent, "seconds": seconds},
+        "warnings": (*operator.notes, *(warning for one in found for warning in one.warnings)),
         "provenance": provenance(seed=config["seed"], dtype=operator.dtype.name, digests=operator.digests()),
     }
 
@@ -200,13 +196,14 @@ def frobenius_norm(
         Status ``"non-finite"`` if a product was: the value is that of the probes before it.
     """
     operator, started = as_operator(operator), time.perf_counter()
+    check_whole("num_probes", num_probes, 2)
+    meter = Meter(operator, most=max(check_whole("max_matvecs", max_matvecs, 2), num_probes))
     run = NormRun(
-        operator,
-        num_probes=check_whole("num_probes", num_probes, 2),
+        meter=meter,
+        rng=np.random.default_rng(check_seed(seed)),
+        num_probes=num_probes,
         relative_error=None if relative_error is None else check_real("relative_error", relative_error),
-        max_matvecs=check_whole("max_matvecs", max_matvecs, 2),
         confidence=check_real("confidence", confidence, most=1),
-        seed=check_seed(seed),
     )
     config = {
         "num_probes": num_probes,
@@ -215,13 +212,9 @@ def frobenius_norm(
         "confidence": confidence,
         "seed": seed,
     }
-    fields = run.run()
+    found = run.run()
     return FrobeniusNorm(
-        **fields,
-        confidence=confidence,
-        dim=operator.dim,
-        num_matvecs=run.num_matvecs,
-        **_base(operator, config, started=started, warnings=run.warnings),
+        **found.fields, confidence=confidence, **_base(meter, config, found, started=started)
     )
 
 
@@ -275,16 +268,16 @@ def diagonal(
     check_choice("method", method, DIAGONAL_METHODS)
     check_whole("num_probes", num_probes, 2)
     operator, started = as_operator(operator), time.perf_counter()
+    most = max(check_whole("max_matvecs", max_matvecs, 2), num_probes)
+    meter = Meter(operator, most=most, progress=progress or SILENT)
     run = DiagonalRun(
-        operator,
+        meter=meter,
+        rng=np.random.default_rng(check_seed(seed)),
         num_probes=num_probes,
         relative_error=None if relative_error is None else check_real("relative_error", relative_error),
-        max_matvecs=check_whole("max_matvecs", max_matvecs, 2),
         confidence=check_real("confidence", confidence, most=1),
-        seed=check_seed(seed),
-        progress=progress or SILENT,
     )
-    fields = run.run(method)
+    found = run.run(method)
     config = {
         "method": method,
         "num_probes": num_probes,
@@ -293,10 +286,4 @@ def diagonal(
         "confidence": confidence,
         "seed": seed,
     }
-    return Diagonal(
-        **fields,
-        confidence=confidence,
-        dim=operator.dim,
-        num_matvecs=run.num_matvecs,
-        **_base(operator, config, started=started, warnings=run.warnings),
-    )
+    return Diagonal(**found.fields, confidence=confidence, **_base(meter, config, found, started=started))

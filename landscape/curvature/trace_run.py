@@ -20,14 +20,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from landscape.compute import Progress
 from landscape.curvature import estimators
-from landscape.curvature.estimates import Ending, status_of
-from landscape.curvature.estimators import FEW_REPLICATES, Hutchinson, HutchPP, Replicates, Samples
+from landscape.curvature.estimates import Ending
+from landscape.curvature.estimators import FEW_REPLICATES, Hutchinson, HutchPP, Layers, Replicates, Samples
+from landscape.curvature.metered import Estimate, Meter
 from landscape.curvature.symmetric import SymmetricOperator
 from landscape.errors import ConfigurationError
 from landscape.results import FEWEST_PROBES, error_reached, probe_interval, probes_needed, too_few_probes
@@ -38,45 +39,66 @@ SKETCH = 10
 _GROUP_PROBES = 10
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TraceGoal:
+    """The error that is asked for.
+
+    Attributes
+    ----------
+    relative_error : float
+        Standard error, relative to the larger of the trace's size and the Frobenius norm.
+    absolute_error : float
+        A floor in the trace's units.
+    confidence : float
+        Coverage of intervals.
+    """
+
+    relative_error: float
+    absolute_error: float
+    confidence: float
+
+    def error(self, samples: Samples | Replicates) -> float:
+        """Return the standard error asked for, in the trace's units, as far as samples tell its size."""
+        relative = self.relative_error * max(abs(samples.value), samples.frobenius)
+        return max(relative, self.absolute_error)
+
+    def needed(self, pilot: Samples) -> int:
+        """Return how many fresh probes the error takes."""
+        return probes_needed(pilot.foretold_variance, self.error(pilot))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TraceRun:
-    """One estimate of a trace, and the products it cost."""
+    """How one trace is estimated; every step returns what it found.
 
-    def __init__(
-        self,
-        operator: SymmetricOperator,
-        *,
-        relative_error: float,
-        absolute_error: float,
-        max_matvecs: int,
-        confidence: float,
-        seed: int,
-        progress: Progress,
-    ) -> None:
-        self.operator = operator
-        self.relative_error = relative_error
-        self.absolute_error = absolute_error
-        self.max_matvecs = max_matvecs
-        self.confidence = confidence
-        self.rng = np.random.default_rng(seed)
-        self.progress = progress
-        self.layers = operator.layers()
-        self.num_matvecs = 0
-        self.warnings = [*operator.notes]
-        self.extra: dict[str, Any] = {}
+    Attributes
+    ----------
+    meter : Meter
+        Products, counted.
+    goal : TraceGoal
+        The error asked for.
+    rng : numpy.random.Generator
+        Of the probes.
+    layers : dict
+        ``[path]`` to the coordinates of a layer.
+    """
 
-    def products(self, rows: np.ndarray) -> np.ndarray:
-        """Return products, counted."""
-        self.num_matvecs += len(rows)
-        self.progress.advance(len(rows))
-        return self.operator.rows(rows)
+    meter: Meter
+    goal: TraceGoal
+    rng: np.random.Generator
+    layers: Layers
 
-    def run(self, method: str, *, num_probes: int | None, num_replicates: int) -> dict[str, Any]:
+    @property
+    def _operator(self) -> SymmetricOperator:
+        return self.meter.operator
+
+    def run(self, method: str, *, num_probes: int | None, num_replicates: int) -> Estimate:
         """Return the fields that depend on the method."""
-        known = self.operator.formed is not None or self.operator.dim <= min(MANY, self.max_matvecs)
+        known = self._operator.formed is not None or self._operator.dim <= min(MANY, self.meter.most)
         if method == "auto" and num_probes is None and known:
             method = "exact"
         self._check_means(method, num_probes, num_replicates)
-        self.progress.start("trace", total=None)
+        self.meter.progress.start("trace", total=None)
         try:
             if method == "exact":
                 return self._exact()
@@ -84,7 +106,7 @@ class TraceRun:
                 return self._xtrace(num_probes, num_replicates)
             return self._independent(method, num_probes)
         finally:
-            self.progress.stop()
+            self.meter.progress.stop()
 
     def _check_means(self, method: str, num_probes: int | None, num_replicates: int) -> None:
         """Refuse fewer products than the method takes in every case."""
@@ -96,21 +118,19 @@ class TraceRun:
             "hutch++": sketch + probes,
             "xtrace": 2 * probes * num_replicates,
         }.get(method, 0)
-        if self.max_matvecs < least:
+        if self.meter.most < least:
             raise ConfigurationError(
                 f"max_matvecs: too few for {method}",
                 expected=f"{least} or more",
-                got=str(self.max_matvecs),
+                got=str(self.meter.most),
                 hint="Allow more products, or ask for fewer probes or replicates.",
             )
 
-    @property
-    def _left(self) -> int:
-        return self.max_matvecs - self.num_matvecs
+    # -- step 3: one product per dimension ---------------------------------------------------------
 
-    def _exact(self) -> dict[str, Any]:
-        diagonal = np.full(self.operator.dim, np.nan)
-        for i in range(self.operator.dim):
+    def _exact(self) -> Estimate:
+        diagonal = np.full(self._operator.dim, np.nan)
+        for i in range(self._operator.dim):
             entry = self._entry(i)
             if not math.isfinite(entry):
                 break
@@ -122,100 +142,113 @@ class TraceRun:
             for path, where in self.layers.items()
         }
         known = int(np.isfinite(diagonal).sum())
-        return {
+        fields = {
             "value": value,
             "standard_error": 0.0 if finite else float("nan"),
             "interval": (value, value) if finite else None,
             "method": "exact",
             "num_probes": known,
             "per_layer": layers,
-            "status": self._status(
-                finite,
-                kept=f"{known:,} of {len(diagonal):,} entries are known: no trace" if known else "no trace",
-            ),
         }
+        kept = f"{known:,} of {len(diagonal):,} entries are known: no trace" if known else "no trace"
+        return self._ended(fields, finite=finite, kept=kept)
 
     def _entry(self, i: int) -> float:
         """Return an entry of the diagonal; NaN where its product is not finite."""
-        if self.operator.formed is not None:
-            return float(self.operator.formed[i, i])
-        product = self.products(np.eye(1, self.operator.dim, i, dtype=self.operator.dtype))[0]
+        if self._operator.formed is not None:
+            return float(self._operator.formed[i, i])
+        product = self.meter.rows(np.eye(1, self._operator.dim, i, dtype=self._operator.dtype))[0]
         return float(product[i]) if np.isfinite(product).all() else float("nan")
 
-    # -- independent probes ------------------------------------------------------------------------
+    # -- steps 1, 2 and 4: independent probes ------------------------------------------------------
 
-    def _independent(self, method: str, num_probes: int | None) -> dict[str, Any]:
+    def _independent(self, method: str, num_probes: int | None) -> Estimate:
         """Estimate from independent probes: Hutchinson, or Hutch++ around a sketch."""
-        operator, fresh = self.operator, num_probes or FEWEST_PROBES
+        operator, meter, fresh = self._operator, self.meter, num_probes or FEWEST_PROBES
         plain = Hutchinson(
-            products=self.products,
+            products=meter.rows,
             dim=operator.dim,
             dtype=operator.dtype,
             rng=self.rng,
             layers=self.layers,
         )
         wants_pilot = (method == "auto" or num_probes is None) and method != "hutch++"
-        pilot, images = None, np.empty((0, operator.dim))
-        if wants_pilot and self._left >= PILOT + fresh:
-            pilot, _, images = plain.kept_run(PILOT)
-            self.extra["pilot_matvecs"] = len(pilot)
-            if not pilot.finite:
-                return self._fields(pilot, "hutchinson", fixed=True)
-        many = pilot is not None and self._needed(pilot) > MANY
-        if method == "hutch++" or (method == "auto" and many and self._sketch_pays(fresh)):
-            return self._with_sketch(plain, pilot, images, num_probes=num_probes, auto=method == "auto")
-        count = num_probes or (self._left if pilot is None else self._needed(pilot))
-        return self._answer(plain, "hutchinson", count, fixed=num_probes is not None)
+        if not wants_pilot or meter.left < PILOT + fresh:
+            if method == "hutch++":
+                return self._sketched(plain, num_probes)
+            return self._answer(plain, "hutchinson", num_probes or meter.left, fixed=num_probes is not None)
+        pilot, _, images = plain.kept_run(PILOT)
+        if not pilot.finite:
+            return self._found(pilot, "hutchinson", fixed=True).having(pilot_matvecs=len(pilot))
+        needed = self.goal.needed(pilot)
+        if method == "auto" and needed > MANY and self._sketch_pays(fresh):
+            found = self._with_sketch(plain, pilot, images, num_probes=num_probes, auto=True)
+        else:
+            found = self._answer(plain, "hutchinson", num_probes or needed, fixed=num_probes is not None)
+        return found.having(pilot_matvecs=len(pilot))
 
     def _sketch_pays(self, fresh: int) -> bool:
         """Return whether there are dimensions, and products for a basis, behind it a pilot and an answer."""
-        return self.operator.dim > 4 * SKETCH and self._left >= SKETCH + PILOT + fresh
+        return self._operator.dim > 4 * SKETCH and self.meter.left >= SKETCH + PILOT + fresh
+
+    def _sketched(self, plain: Hutchinson, num_probes: int | None) -> Estimate:
+        """Estimate by Hutch++ from a sketch of its own."""
+        size = min(SKETCH, self.meter.left // 4) if num_probes is None else max(2, num_probes // 3)
+        pilot, _, images = plain.kept_run(max(1, min(size, self._operator.dim // 3)))
+        return self._with_sketch(plain, pilot, images, num_probes=num_probes, auto=False)
 
     def _with_sketch(
-        self,
-        plain: Hutchinson,
-        pilot: Samples | None,
-        images: np.ndarray,
-        *,
-        num_probes: int | None,
-        auto: bool,
-    ) -> dict[str, Any]:
-        """Estimate by Hutch++: sketch, exact part, and probes of the remainder."""
-        if pilot is None:
-            size = min(SKETCH, self._left // 4) if num_probes is None else max(2, num_probes // 3)
-            pilot, _, images = plain.kept_run(max(1, min(size, self.operator.dim // 3)))
+        self, plain: Hutchinson, pilot: Samples, images: np.ndarray, *, num_probes: int | None, auto: bool
+    ) -> Estimate:
+        """Estimate by Hutch++: exactly in the range of a sketch's products, by probes in the remainder."""
         estimator = HutchPP.sketched(plain, images) if pilot.finite else None
         if estimator is None:  # what a failed sketch gives nevertheless: values of Hutchinson's estimator
             pilot = dataclasses.replace(pilot, finite=False)
-            return self._fields(pilot, "hutchinson", fixed=True)
-        self.extra["sketch_matvecs"] = len(images) + len(estimator.basis)
+            return self._found(pilot, "hutchinson", fixed=True)
+        spent = len(images) + len(estimator.basis)
+        return self._remainder(estimator, num_probes, auto=auto).having(sketch_matvecs=spent)
+
+    def _remainder(self, estimator: HutchPP, num_probes: int | None, *, auto: bool) -> Estimate:
+        """Probe what a sketch leaves: so many times, or as often as a second pilot foretells."""
         if num_probes is not None:
             return self._answer(estimator, "hutch++", num_probes, fixed=True)
-        if self._left < PILOT + FEWEST_PROBES:
-            return self._answer(estimator, "hutch++", self._left, fixed=False)
+        if self.meter.left < PILOT + FEWEST_PROBES:
+            return self._answer(estimator, "hutch++", self.meter.left, fixed=False)
         pilot = estimator.run(PILOT)
         if not pilot.finite:
-            return self._fields(pilot, "hutch++", fixed=True)
-        count = self._needed(pilot)
-        if auto and count > self.operator.dim <= self._left:
-            self.extra["abandoned_matvecs"] = self.num_matvecs
-            return self._exact()
+            return self._found(pilot, "hutch++", fixed=True)
+        count = self.goal.needed(pilot)
+        if auto and count > self._operator.dim <= self.meter.left:
+            spent = self.meter.spent
+            return self._exact().having(abandoned_matvecs=spent)
         return self._answer(estimator, "hutch++", count, fixed=False)
 
-    def _answer(self, estimator: Hutchinson, method: str, count: int, *, fixed: bool) -> dict[str, Any]:
+    def _answer(self, estimator: Hutchinson, method: str, count: int, *, fixed: bool) -> Estimate:
         """Make the fresh probes that are the answer."""
-        return self._fields(estimator.run(max(0, min(count, self._left))), method, fixed=fixed)
+        return self._found(estimator.run(max(0, min(count, self.meter.left))), method, fixed=fixed)
 
-    def _goal(self, samples: Samples | Replicates) -> float:
-        relative = self.relative_error * max(abs(samples.value), samples.frobenius)
-        return max(relative, self.absolute_error)
-
-    def _needed(self, pilot: Samples) -> int:
-        return probes_needed(pilot.foretold_variance, self._goal(pilot))
-
-    def _fields(self, samples: Samples, method: str, *, fixed: bool) -> dict[str, Any]:
-        count, value, error = len(samples), samples.value, samples.standard_error
+    def _found(self, samples: Samples, method: str, *, fixed: bool) -> Estimate:
+        count, error = len(samples), samples.standard_error
         interval = self._interval(samples.total, samples.exact.total)
+        fields = {
+            "value": samples.value,
+            "standard_error": error,
+            "interval": interval,
+            "method": method,
+            "num_probes": count,
+            "per_layer": self._layers(samples),
+        }
+        few = [too_few_probes(count)] if interval is None and samples.finite else []
+        return self._ended(
+            fields,
+            *few,
+            finite=samples.finite,
+            reached=fixed or error_reached(error, self.goal.error(samples)),
+            kept=f"the value is that of the {count} finite probes before it" if count else "no trace",
+        )
+
+    def _layers(self, samples: Samples) -> dict[str, dict[str, Any]]:
+        """Return the share of each layer, from the same probes."""
         layers = {}
         for path, where in self.layers.items():
             values = samples.layers.get(path, np.empty(0))
@@ -224,138 +257,121 @@ class TraceRun:
             exact = samples.exact.layers.get(path, 0.0)
             mean, spread = exact + float(np.mean(values)), estimators.standard_error(values)
             layers[path] = _layer(mean, spread, len(where), self._interval(values, exact))
-        if interval is None and samples.finite:
-            self.warnings.append(too_few_probes(count))
-        return {
-            "value": value,
-            "standard_error": error,
-            "interval": interval,
-            "method": method,
-            "num_probes": count,
-            "per_layer": layers,
-            "status": self._status(
-                samples.finite,
-                reached=fixed or error_reached(error, self._goal(samples)),
-                kept=f"the value is that of the {count} finite probes before it" if count else "no trace",
-            ),
-        }
+        return layers
 
     def _interval(self, values: np.ndarray, exact: float) -> tuple[float, float] | None:
         """Return the interval of a mean of probes and an exact part, which is known up to its rounding."""
-        ends = probe_interval(values, confidence=self.confidence)
-        rounding = 10 * float(np.finfo(self.operator.dtype).eps) * abs(exact)
+        ends = probe_interval(values, confidence=self.goal.confidence)
+        rounding = 10 * float(np.finfo(self._operator.dtype).eps) * abs(exact)
         return None if ends is None else (exact + ends[0] - rounding, exact + ends[1] + rounding)
 
     # -- replicates of XTrace ----------------------------------------------------------------------
 
-    def _xtrace(self, num_probes: int | None, num_replicates: int) -> dict[str, Any]:
+    def _xtrace(self, num_probes: int | None, num_replicates: int) -> Estimate:
         """Estimate from leave-one-out values; an interval only from enough replicates of all."""
-        count = num_probes or min(3 * PILOT, self.max_matvecs // (2 * num_replicates))
-        if self.operator.dim <= count:
+        count = num_probes or min(3 * PILOT, self.meter.most // (2 * num_replicates))
+        if self._operator.dim <= count:
             return self._exact()
-        if self.layers:
-            self.warnings.append("XTrace gives no values by layer: hutchinson and hutch++ do")
-        wanted, pilot = num_replicates, Replicates()
-        if num_probes is None and self._left >= 2 * count * (1 + num_replicates):
-            pilot = self._replicates(count, 1)
-            self.extra["pilot_matvecs"] = 2 * count
-            variance, goal = pilot.error_estimate**2, self._goal(pilot)
+        wanted, pilot, stats = num_replicates, Replicates(), {}
+        if num_probes is None and self.meter.left >= 2 * count * (1 + num_replicates):
+            pilot, stats = self._replicates(count, 1), {"pilot_matvecs": 2 * count}
+            variance, goal = pilot.error_estimate**2, self.goal.error(pilot)
             wanted = max(num_replicates, probes_needed(variance, goal, fewest=1))
-        made = pilot if pilot.failed else self._replicates(count, min(wanted, self._left // (2 * count)))
-        number, interval = len(made.means), None
+        made = pilot if pilot.failed else self._replicates(count, min(wanted, self.meter.left // (2 * count)))
+        found = self._replicated(made, count, fixed=num_probes is not None)
+        shares = ["XTrace gives no values by layer: hutchinson and hutch++ do"] * bool(self.layers)
+        return found.having(*shares, **stats)
+
+    def _replicated(self, made: Replicates, count: int, *, fixed: bool) -> Estimate:
+        number, interval, few = len(made.means), None, []
         if number >= FEW_REPLICATES:
-            interval = probe_interval(made.means, confidence=self.confidence, fewest=FEW_REPLICATES)
+            interval = probe_interval(made.means, confidence=self.goal.confidence, fewest=FEW_REPLICATES)
         elif not made.failed:
-            self.warnings.append(too_few_probes(number, what="replicates", fewest=FEW_REPLICATES))
-        return {
+            few = [too_few_probes(number, what="replicates", fewest=FEW_REPLICATES)]
+        fields = {
             "value": made.value,
             "standard_error": made.standard_error,
             "error_estimate": made.error_estimate,
             "interval": interval,
             "method": "xtrace",
             "num_probes": count,
-            "status": self._status(
-                not made.failed,
-                reached=num_probes is not None or error_reached(made.error, self._goal(made)),
-                kept=f"the value is that of the {number} finite replicates before it"
-                if number
-                else "no trace",
-            ),
         }
+        kept = f"the value is that of the {number} finite replicates before it" if number else "no trace"
+        reached = fixed or error_reached(made.error, self.goal.error(made))
+        return self._ended(fields, *few, finite=not made.failed, reached=reached, kept=kept)
 
     def _replicates(self, count: int, number: int) -> Replicates:
         """Return independent estimates, up to one whose products are not finite."""
         made = Replicates()
-        while len(made.means) < number and self._replicate(made, count):
-            pass
+        while len(made.means) < number and not made.failed:
+            made = self._another(made, count)
         return made
 
-    def _replicate(self, replicates: Replicates, count: int) -> bool:
-        """Make one estimate from a sketch of its own; return whether its products were finite."""
+    def _another(self, made: Replicates, count: int) -> Replicates:
+        """Return the replicates with one more, from a sketch of its own, or failed."""
         probes, images = self._sphere(count), []
 
         def products(rows: np.ndarray) -> np.ndarray:
-            images.append(self.products(rows))
+            images.append(self.meter.rows(rows))
             return images[-1]
 
-        try:
-            values = estimators.xtrace(products, probes)
-        except FloatingPointError:
+        values = _leave_one_out(products, probes)
+        if values is None:  # all products are zero, or one is not finite
             values = np.full(count, 0.0 if np.isfinite(images[0]).all() else np.nan)
         if not np.isfinite(values).all():
-            replicates.failed = True
-            return False
-        replicates.means.append(float(values.mean()))
-        replicates.spreads.append(estimators.standard_error(values))
-        replicates.squares.append(float(np.mean(np.sum(images[0].astype(np.float64) ** 2, axis=1))))
-        return True
+            return dataclasses.replace(made, failed=True)
+        square = float(np.mean(np.sum(images[0].astype(np.float64) ** 2, axis=1)))
+        return made.and_one(float(values.mean()), estimators.standard_error(values), square)
 
     def _sphere(self, count: int) -> np.ndarray:
-        rows = self.rng.standard_normal((count, self.operator.dim))
-        rows *= math.sqrt(self.operator.dim) / np.linalg.norm(rows, axis=1, keepdims=True)
-        return rows.astype(self.operator.dtype)
+        rows = self.rng.standard_normal((count, self._operator.dim))
+        rows *= math.sqrt(self._operator.dim) / np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows.astype(self._operator.dtype)
 
-    # -- what is said ------------------------------------------------------------------------------
+    def _ended(
+        self, fields: dict[str, Any], *warnings: str, finite: bool, kept: str, reached: bool = True
+    ) -> Estimate:
+        end = Ending(finite=finite, reached=reached, most=self.meter.most, kept=kept)
+        return Estimate.ended(self.meter, end, fields, *warnings)
 
-    def _status(self, finite: bool, *, kept: str, reached: bool = True) -> str:
-        status, warnings = status_of(
-            self.operator, Ending(finite=finite, reached=reached, most=self.max_matvecs, kept=kept)
+
+def _leave_one_out(products: Callable[[np.ndarray], np.ndarray], probes: np.ndarray) -> np.ndarray | None:
+    """Return the estimates of XTrace [k]; None where its sketch spans nothing."""
+    try:
+        return estimators.xtrace(products, probes)
+    except FloatingPointError:
+        return None
+
+
+def data_error(operator: SymmetricOperator, rng: np.random.Generator, num_groups: int) -> Estimate:
+    """Return the standard error from the choice of examples: the same probes on groups of them.
+
+    What probes and groups do together (the spread of a group's values that its mean over probes
+    still carries) is taken out; None, with a warning, where nothing is left.
+    """
+    unknown = {"data_standard_error": None}
+    groups = operator.groups(num_groups)
+    if not groups:
+        return Estimate(
+            fields=unknown, warnings=("the matrix has no groups of examples: no error from the data",)
         )
-        self.warnings += warnings
-        return status
-
-    def data_error(self, num_groups: int) -> float | None:
-        """Return the standard error from the choice of examples: the same probes on groups of them.
-
-        What probes and groups do together (the spread of a group's values that its mean over probes
-        still carries) is taken out; None, with a warning, where nothing is left.
-        """
-        groups = self.operator.groups(num_groups)
-        if not groups:
-            self.warnings.append("the matrix has no groups of examples: no error from the data")
-            return None
-        probes = estimators.rademacher(self.rng, _GROUP_PROBES, self.operator.dim, self.operator.dtype)
-        values = np.array(
-            [
-                [float(np.sum(z.astype(np.float64) * group.rows(z[None])[0])) for z in probes]
-                for group in groups
-            ]
-        )
-        self.extra["data_passes"] = _GROUP_PROBES
-        if not np.isfinite(values).all():
-            self.warnings.append("a product with a group of the examples was not finite: no error from them")
-            return None
-        means = values.mean(axis=1)
-        both = values - means[:, None] - values.mean(axis=0)[None] + values.mean()
-        freedom = (num_groups - 1) * (_GROUP_PROBES - 1)
-        noise = float(np.sum(both**2)) / freedom / _GROUP_PROBES
-        variance = float(np.var(means, ddof=1)) - noise
-        if variance < 0:  # 0 would claim that other examples change nothing
-            self.warnings.append(
-                "the error from the choice of examples is too small beside the probes' to tell"
-            )
-            return None
-        return math.sqrt(variance / num_groups)
+    spent = {"data_passes": _GROUP_PROBES}
+    probes = estimators.rademacher(rng, _GROUP_PROBES, operator.dim, operator.dtype)
+    values = np.array(
+        [[float(np.sum(z.astype(np.float64) * group.rows(z[None])[0])) for z in probes] for group in groups]
+    )
+    if not np.isfinite(values).all():
+        warning = "a product with a group of the examples was not finite: no error from them"
+        return Estimate(fields=unknown, warnings=(warning,), stats=spent)
+    means = values.mean(axis=1)
+    both = values - means[:, None] - values.mean(axis=0)[None] + values.mean()
+    freedom = (num_groups - 1) * (_GROUP_PROBES - 1)
+    noise = float(np.sum(both**2)) / freedom / _GROUP_PROBES
+    variance = float(np.var(means, ddof=1)) - noise
+    if variance < 0:  # 0 would claim that other examples change nothing
+        warning = "the error from the choice of examples is too small beside the probes' to tell"
+        return Estimate(fields=unknown, warnings=(warning,), stats=spent)
+    return Estimate(fields={"data_standard_error": math.sqrt(variance / num_groups)}, stats=spent)
 
 
 def _layer(value: float, error: float, size: int, ends: tuple[float, float] | None) -> dict[str, Any]:
