@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import alignment as planting
 from landscape import Checkpoint, Problem, align, load_result, loss_barrier
 from landscape.alignment import structure_of
 from landscape.alignment.matching import match_weights
@@ -67,6 +68,28 @@ def test_a_planted_permutation_is_recovered_exactly(kind: str, width: int, metho
         np.testing.assert_array_equal(leaf, by_path(a)[path])
     assert found.distance_after == 0
     assert found.equivalence_error < 1e-5
+
+
+@pytest.mark.parametrize("kind", planting.LOSSES)
+@pytest.mark.parametrize("width", [3, 6, 16, 256])
+def test_planted_permutations_of_the_benchmark_are_recovered_by_activations(kind: str, width: int) -> None:
+    for seed in (0, 1):
+        problem, a, b = planting.planted(kind, width, seed)
+        assert not planting.same(b, a) or width == 3  # of three units, one permutation in six moves none
+        assert planting.same(planting.by_activations(problem, a, b), a)
+
+
+def test_identical_and_dead_units_are_recovered_up_to_their_own_order() -> None:
+    problem, a, _ = planting.planted("plain", 6, 3)
+    a["mid"][:, 1] = a["mid"][:, 0]
+    a["out"][1] = a["out"][0]  # two identical units
+    a["mid"][:, 2:4], a["out"][2] = 0, 0.5  # two dead ones that differ in what they would give
+    order = np.array([3, 5, 0, 2, 6, 1, 4])
+    b = {**a, "mid": a["mid"][:, order], "out": a["out"][order]}
+    found = align(problem, a, b, method="activations").params
+    np.testing.assert_array_equal(found["mid"], a["mid"])
+    np.testing.assert_array_equal(np.sort(found["out"][2:4], axis=0), np.sort(a["out"][2:4], axis=0))
+    np.testing.assert_array_equal(found["out"][[0, 1, 4, 5, 6]], a["out"][[0, 1, 4, 5, 6]])
 
 
 def test_planted_permutations_are_recovered_every_time_by_activations_and_mostly_by_weights_alone() -> None:

@@ -44,9 +44,9 @@ def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
-@pytest.mark.parametrize("matching", ["weights", "activations"])
-def test_a_permuted_network_is_brought_back_as_a_checkpoint(matching: str, capsys: Any) -> None:
-    given = ["align", "a.h5", "b.h5", "--matching", matching, "-o", "back.h5", "-o", "back.html", "--force"]
+@pytest.mark.parametrize("method", ["weights", "activations"])
+def test_a_permuted_network_is_brought_back_as_a_checkpoint(method: str, capsys: Any) -> None:
+    given = ["align", "a.h5", "b.h5", "--method", method, "-o", "back.h5", "-o", "back.html", "--force"]
     assert run([*given, "-q"]) == 0
     assert "4 of 4 units" in capsys.readouterr().out
     back, wanted = load("back.h5"), load("a.h5")
@@ -62,7 +62,7 @@ def test_a_permuted_network_is_brought_back_as_a_checkpoint(matching: str, capsy
     ("arguments", "status"),
     [
         (["a.h5"], 2),
-        (["a.h5", "b.h5", "--matching", "luck"], 2),
+        (["a.h5", "b.h5", "--method", "luck"], 2),
         (["a.h5", "wide.h5"], 3),
         (["a.h5", "bad.h5"], 3),
         (["a.h5", "missing.h5"], 3),

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     "align",
     examples=(
         "landscape align a.h5 b.h5 -o aligned.h5",
-        "landscape align a.h5 b.h5 --matching activations -o aligned.h5 -o aligned.html",
+        "landscape align a.h5 b.h5 --method activations -o aligned.h5 -o aligned.html",
     ),
 )
 @option.checkpoints("A B")
 @click.option(
-    "--matching",
+    "--method",
     type=click.Choice(["weights", "activations"]),
     default="weights",
     help="Match units by their weights, or by what they do on examples.",
@@ -75,7 +75,7 @@ def command(
         own_problem.load(options["problem"]),
         first,
         second,
-        method=options["matching"],
+        method=options["method"],
         split=options["split"],
         seed=options["seed"],
         batch_size=options["batch_size"],
