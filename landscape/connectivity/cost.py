@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from landscape.connectivity import endpoints
-from landscape.connectivity.curve_form import DEFAULT_BENDS, NEB
+from landscape.connectivity.curve_form import DEFAULT_BENDS, NEB, STRAIGHT
 from landscape.connectivity.line import REFINEMENTS
 from landscape.connectivity.relations import ALL, chosen_pairs, record_of
 from landscape.network import Cost, Estimate, make_subject, measure_pace
-from landscape.problem import Problem, problem_for
+from landscape.problem import Problem, problem_for, require_gradient
 
 __all__ = ["barrier_cost", "curve_cost", "matrix_cost"]
 
@@ -126,6 +126,7 @@ def curve_cost(  # noqa: PLR0913  one keyword per setting
         ``seconds`` without compilation, ``memory`` in bytes.
     """
     problem = problem_for(problem, a, b)
+    require_gradient(problem, "connect", instead=STRAIGHT)
     subject = make_subject(problem, a, mask=False)
     pace = measure_pace(problem, subject, split=split, batch_size=batch_size, dtype=dtype, order=1)
     main = problem.num_examples(split)

@@ -11,11 +11,23 @@ import math
 
 import numpy as np
 
-__all__ = ["BEZIER", "CHAIN", "CURVES", "DEFAULT_BENDS", "NEB", "arc_mean", "length_of", "weights_at"]
+__all__ = [
+    "BEZIER",
+    "CHAIN",
+    "CURVES",
+    "DEFAULT_BENDS",
+    "NEB",
+    "STRAIGHT",
+    "arc_mean",
+    "length_of",
+    "weights_at",
+]
 
 BEZIER, CHAIN, NEB = "bezier", "chain", "neb"
 CURVES = (BEZIER, CHAIN, NEB)
 DEFAULT_BENDS = {BEZIER: 1, CHAIN: 1, NEB: 7}
+# What measures the way between two networks without derivatives.
+STRAIGHT = "loss_barrier or barrier_matrix, along straight lines"
 _FINE = 2_001  # times at which the speed of a curve is integrated
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from landscape.compute import SILENT, Progress
 from landscape.connectivity import barrier_interval
 from landscape.connectivity.barrier_interval import DEFINITIONS
-from landscape.connectivity.curve_form import CURVES, DEFAULT_BENDS, weights_at
+from landscape.connectivity.curve_form import CURVES, DEFAULT_BENDS, STRAIGHT, weights_at
 from landscape.errors import ArchitectureMismatchError, ConfigurationError
-from landscape.problem import problem_for
+from landscape.problem import problem_for, require_gradient
 from landscape.results import (
     Filled,
     Items,
@@ -333,6 +333,7 @@ def connect(  # noqa: PLR0913  one keyword per setting
 
     given = (endpoints.read(a), endpoints.read(b))
     problem = problem_for(problem, *given)
+    require_gradient(problem, "connect", instead=STRAIGHT)
     pair = endpoints.make_pair(
         given, names=names, with_stats=problem.update_stats is not None, allow_nonfinite=False
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from landscape.network import Cost, Estimate, make_subject, measure_pace
-from landscape.problem import Problem, problem_for_all
+from landscape.problem import Problem, problem_for_all, require_gradient
 
 __all__ = ["curvature_cost", "curvature_parts"]
 
@@ -52,6 +52,7 @@ def curvature_cost(  # noqa: PLR0913  one keyword per setting
     """
     given = list(checkpoints)
     problem = problem_for_all(problem, given)
+    require_gradient(problem, "curvature")
     subject = make_subject(problem, given[0], mask=mask, where=where, allow_nonfinite=allow_nonfinite)
     count = problem.num_examples(split) if subset is None else subset
     pace = measure_pace(

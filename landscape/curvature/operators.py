@@ -12,7 +12,7 @@ from landscape.curvature.loss_operator import CurvatureOperator
 from landscape.curvature.products import programs_of
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.network import Subject, make_subject
-from landscape.problem import Problem, checked_outputs, example_numbers, problem_for
+from landscape.problem import Problem, checked_outputs, example_numbers, problem_for, require_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def hessian(  # noqa: PLR0913  one keyword per setting
     Raises
     ------
     ProblemError
-        If the loss cannot be differentiated twice, is random, or mixes examples.
+        If the loss has no derivatives or cannot be differentiated twice, is random, or mixes examples.
     NonFiniteError, MaskError, ConfigurationError, InputError
         If weights are not finite, nothing is free, a pattern matches nothing, there are no floats.
     DeviceMemoryError
@@ -99,6 +99,7 @@ def hessian(  # noqa: PLR0913  one keyword per setting
     """
     options = {"split": split, "subset": subset, "batch_size": batch_size, "dtype": dtype}
     problem = problem_for(problem, params)
+    require_gradient(problem, "hessian")
     subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
     return _operator(problem, subject, "hessian", lambda: products.Hessian(problem.loss), **options)
 
@@ -136,6 +137,7 @@ def gauss_newton(  # noqa: PLR0913
     """
     options = {"split": split, "subset": subset, "batch_size": batch_size, "dtype": dtype}
     problem = problem_for(problem, params)
+    require_gradient(problem, "gauss_newton")
     subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
     outputs = checked_outputs(problem, subject.point)
     return _operator(problem, subject, "gauss_newton", lambda: products.GaussNewton(outputs), **options)
@@ -182,6 +184,7 @@ def fisher(  # noqa: PLR0913
         raise ConfigurationError("labels: not a possible value", expected="data or model", got=repr(labels))
     options = {"split": split, "subset": subset, "batch_size": batch_size, "dtype": dtype}
     problem = problem_for(problem, params)
+    require_gradient(problem, "fisher")
     subject = make_subject(problem, params, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
     if labels == "data":
         kind = "empirical_fisher"

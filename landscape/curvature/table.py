@@ -19,7 +19,7 @@ from landscape.curvature.stochastic import trace as estimate_trace
 from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint, load
 from landscape.network import facts_of
-from landscape.problem import Problem, problem_for_all
+from landscape.problem import Problem, problem_for_all, require_gradient
 from landscape.results import (
     Items,
     Maybe,
@@ -222,6 +222,7 @@ def curvature_table(  # noqa: PLR0913  one keyword per setting
         raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
     started, progress = time.perf_counter(), progress or SILENT
     problem = problem_for_all(problem, given)
+    require_gradient(problem, "curvature")
     options = {
         "where": where,
         "split": split,

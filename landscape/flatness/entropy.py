@@ -94,7 +94,7 @@ def local_entropy(  # noqa: PLR0913  one keyword per setting
        to make them faster. Statistical Science 28(3).
     """
     check_choice("method", method, ("langevin", "gaussian"))
-    around = Neighbourhood(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress, slopes_of="local_entropy")
     if method == "gaussian":
         return gaussian_entropy_of(around, radius=gamma, reference=reference, probes=probes, seed=seed)
     return entropy_of(around, radius=gamma, reference=reference, chains=chains, samples=samples, seed=seed)

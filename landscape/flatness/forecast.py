@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from landscape.flatness.neighbourhood import Neighbourhood, Options
-from landscape.flatness.register import MEASURES, NEEDS
+from landscape.flatness.register import MEASURES, NEEDS, needs_slopes
 from landscape.flatness.request import Request
 from landscape.network import Cost, Estimate, measure_pace
 from landscape.problem import Problem, problem_for_all
@@ -64,24 +64,29 @@ def flatness_cost(
     given = list(checkpoints)
     request = Request.of(measures, radii=radii, draws=draws, seed=0, settings=settings)
     mask = False if list(spaces) == ["full"] else None
-    around = Neighbourhood(problem_for_all(problem, given), given[0], Options(mask=mask, **options))
+    problem = problem_for_all(problem, given)
+    request.check_slopes(problem)
+    around = Neighbourhood(problem, given[0], Options(mask=mask, **options))
     return forecast(around, request, networks=len(given) * len(spaces), order=1)
 
 
 def lacking(around: Neighbourhood, measure: str) -> str | None:
-    """Return what a measure needs and the problem or the network lacks; empty if nothing is missing."""
+    """Return why a measure is impossible for a problem or a network, None if it is possible."""
     needs = MEASURES[measure].needs
     problem, checkpoint = around.problem, around.subject.checkpoint
+    if needs_slopes(measure) and not problem.differentiable:
+        return "the loss has no derivatives"
     has = {
         "": True,
         "outputs": problem.outputs is not None,
         "likelihood": problem.outputs is not None and problem.outputs.likelihood is not None,
-        "accuracy": bool({"accuracy", "error"} & set(problem.metrics)),
+        "accuracy": bool({"accuracy", "error"} & set(problem.metrics))
+        or any(metric.span for metric in problem.metrics.values()),
         "features": problem.features is not None,
         "std": checkpoint is not None and checkpoint.std is not None,
         "kernels": any(len(shape) > 1 for shape in around.layout.shapes),
     }
-    return None if has[needs] else NEEDS[needs]
+    return None if has[needs] else f"give {NEEDS[needs]}"
 
 
 def costs_of(around: Neighbourhood, request: Request) -> dict[str, Cost]:

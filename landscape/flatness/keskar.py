@@ -86,7 +86,9 @@ def keskar_sharpness(  # noqa: PLR0913  one keyword per setting
     .. [1] Keskar et al., 2017. On large-batch training for deep learning: generalization gap and sharp
        minima. ICLR, arXiv:1609.04836.
     """
-    around = Neighbourhood(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(
+        problem, params, Options(**options), progress=progress, slopes_of="keskar_sharpness"
+    )
     return keskar_of(
         around,
         radius=epsilon,

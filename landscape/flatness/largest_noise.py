@@ -40,14 +40,19 @@ class Bracket:
 
 
 class Search(abc.ABC):
-    """The drop as a function of the size of what is done to the weights."""
+    """The drop as a function of the size of what is done to the weights.
+
+    A change of the metric times `factor` is a drop: −1, over the span, where higher is better.
+    """
 
     noun: ClassVar[str]
     complete: ClassVar[bool]  # whether what is not found is not there
 
-    def __init__(self, around: Neighbourhood, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, around: Neighbourhood, metric: str, factor: float, *, settings: dict[str, Any]
+    ) -> None:
         self.around = around
-        self.metric, self.sign = metric, sign
+        self.metric, self.factor = metric, factor
         self.settings = settings
         self.magnitude, self.target = settings["magnitude"], settings["target"]
         self.tolerance = settings["tolerance"]
@@ -58,7 +63,7 @@ class Search(abc.ABC):
     def drops(self, size: float) -> np.ndarray:
         """Return the drops at a size, computed once."""
         if size not in self.known:
-            self.known[size] = self.sign * self._drops(size)
+            self.known[size] = self.factor * self._drops(size)
         return self.known[size]
 
     @abc.abstractmethod
@@ -132,8 +137,10 @@ class Box(Search):
     noun = "box"
     complete = False
 
-    def __init__(self, around: Neighbourhood, metric: str, sign: float, *, settings: dict[str, Any]) -> None:
-        super().__init__(around, metric, sign, settings=settings)
+    def __init__(
+        self, around: Neighbourhood, metric: str, factor: float, *, settings: dict[str, Any]
+    ) -> None:
+        super().__init__(around, metric, factor, settings=settings)
         self.bad: dict[float, int] = {}
         with around.computing():
             self.parts = around.stacked()

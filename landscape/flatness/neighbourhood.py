@@ -26,12 +26,22 @@ from landscape.flatness.evaluations import (
 )
 from landscape.flatness.meter import Meter, Products
 from landscape.network import Cost, Subject, differentiable, make_subject, network_of
-from landscape.problem import Problem, checked_outputs, example_numbers, problem_for, stated, subset_of
+from landscape.problem import (
+    Problem,
+    checked_outputs,
+    example_numbers,
+    problem_for,
+    require_gradient,
+    stated,
+    subset_of,
+)
 from landscape.results import check_choice, read_from
 from landscape.trees import arrays_by_path, check_same_architecture
 
 PyTree = Any
 
+# What measures flatness without derivatives.
+PERTURBED = "gaussian_robustness, average_sharpness, search_sharpness or pac_bayes_flatness"
 SCALES = ("absolute", "weights", "filter")
 
 
@@ -69,6 +79,9 @@ class Options:
 class Neighbourhood:
     """A network, its free coordinates, and the loss at offsets from it.
 
+    With `slopes_of`, the name of a measure that needs derivatives of the loss, a problem that has none is
+    refused before anything is evaluated.
+
     Attributes
     ----------
     problem, subject, options
@@ -82,10 +95,18 @@ class Neighbourhood:
     """
 
     def __init__(
-        self, problem: Problem | None, params: Any, options: Options, *, progress: Progress | None = None
+        self,
+        problem: Problem | None,
+        params: Any,
+        options: Options,
+        *,
+        progress: Progress | None = None,
+        slopes_of: str | None = None,
     ) -> None:
         check_choice("dtype", options.dtype, (None, "float32", "float64"))
         self.problem = problem_for(problem, params)
+        if slopes_of is not None:
+            require_gradient(self.problem, slopes_of, instead=PERTURBED)
         self.subject: Subject = make_subject(
             self.problem,
             params,

@@ -70,7 +70,9 @@ def relative_flatness(
     .. [2] Hall, 1992. On the removal of skewness by transformation. Journal of the Royal Statistical
        Society B 54(1).
     """
-    around = Neighbourhood(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(
+        problem, params, Options(**options), progress=progress, slopes_of="relative_flatness"
+    )
     return relative_of(around, draws=draws, feature_std=feature_std, seed=seed)
 
 
@@ -212,7 +214,9 @@ def fisher_rao_norm(
     .. [1] Liang et al., 2019. Fisher-Rao metric, geometry, and complexity of neural networks. AISTATS,
        arXiv:1711.01530.
     """
-    around = Neighbourhood(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(
+        problem, params, Options(**options), progress=progress, slopes_of="fisher_rao_norm"
+    )
     return fisher_rao_of(around, labels=labels)
 
 

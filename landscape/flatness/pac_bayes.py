@@ -26,6 +26,7 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword per setting
     magnitude: bool = False,
     target: float = 0.1,
     metric: str | None = None,
+    span: float | None = None,
     tolerance: float = 0.02,
     draws: int = 16,
     worst_case: bool = False,
@@ -38,8 +39,9 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword per setting
     r"""Measure the PAC-Bayes flatness 1/σ² of Jiang et al. 2020 [1]_, or the sharpness 1/α².
 
     σ is the largest standard deviation with :math:`E_{u\sim N(0,\sigma^2 I)}[\text{accuracy drop}] \le`
-    `target`; if `magnitude`, the noise is :math:`u_i\sim N(0, \sigma'^2 w_i^2 + \epsilon^2)` with
-    ε = 1e-3. With N examples, n free parameters and the initialisation w⁰ (or 0, "origin"), ``details``
+    `target`, or with the drop of another metric (the return of episodes) over `span`; if `magnitude`, the
+    noise is :math:`u_i\sim N(0, \sigma'^2 w_i^2 + \epsilon^2)` with ε = 1e-3. With N examples, n free
+    parameters and the initialisation w⁰ (or 0, "origin"), ``details``
     holds :math:`\|w - w^0\|^2/4\sigma^2 + \log(N/\sigma) + 10` or, if `magnitude`,
     :math:`\tfrac14\sum_i\log\frac{\epsilon^2 + (\sigma'^2 + 1)\|w-w^0\|^2/n}
     {\epsilon^2 + \sigma'^2 (w_i-w_i^0)^2} + \log(N/\sigma') + 10` as ``complexity_init`` and
@@ -63,7 +65,10 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword per setting
     target : float
         Accuracy drop, 0.1 in the paper.
     metric : str, optional
-        Which metric drops; by default ``"accuracy"``, or ``"error"``.
+        Which metric drops; by default ``"accuracy"``, ``"error"``, or the first that states its span.
+    span : float, optional
+        Best minus worst value of the metric, to which drops are relative; by default the one that the
+        metric states (``Metric(fn, span=500)``), or 1. The bounds hold for values within the span.
     tolerance : float
         Relative width of the last bracket of the bisection.
     draws : int
@@ -106,9 +111,10 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword per setting
     .. [1] Jiang et al., 2020. Fantastic generalization measures and where to find them. ICLR,
        arXiv:1912.02178; after Neyshabur et al., 2017, arXiv:1706.08947.
     """
-    around = Neighbourhood(problem, params, Options(**options), progress=progress)
+    slopes_of = "pac_bayes_flatness(worst_case=True)" if worst_case else None
+    around = Neighbourhood(problem, params, Options(**options), progress=progress, slopes_of=slopes_of)
     common: dict[str, Any] = {"magnitude": magnitude, "target": target, "metric": metric}
-    common |= {"tolerance": tolerance, "seed": seed}
+    common |= {"tolerance": tolerance, "seed": seed, "span": span}
     if worst_case:
         steps, starts = 10 if steps is None else steps, 2 if starts is None else starts
         return sharpness_of(around, steps=steps, starts=starts, **common)
@@ -125,17 +131,19 @@ def pac_bayes_of(
     magnitude: bool,
     target: float = 0.1,
     metric: str | None = None,
+    span: float | None = None,
     tolerance: float = 0.02,
     draws: int = 16,
     seed: int,
 ) -> FlatnessMeasure:
     """Measure `pac_bayes_flatness` in given surroundings."""
-    name, sign = chosen_metric(around, metric)
+    name, factor = chosen_metric(around, metric, span)
     settings = {"magnitude": magnitude, "target": target, "metric": name, "tolerance": tolerance}
+    settings |= {"span": 1 / abs(factor)}
     settings |= {"draws": draws, "seed": seed}
     check_real("target", target, most=1)
     check_real("tolerance", tolerance, most=1)
-    search = Noise(around, name, sign, settings=settings)
+    search = Noise(around, name, factor, settings=settings)
     found = search.crossing(lambda drop: mean_of(drop)[0])
     label = "pac_bayes_magnitude" if magnitude else "pac_bayes"
     if found is None:
@@ -181,26 +189,28 @@ def _error(search: Noise, sigma: float, ends: Any) -> float | None:
     return 2 * sigma**-2 * error / slope if error and slope > 0 else None
 
 
-def sharpness_of(
+def sharpness_of(  # noqa: PLR0913  one keyword per setting
     around: Neighbourhood,
     *,
     magnitude: bool,
     target: float = 0.1,
     metric: str | None = None,
+    span: float | None = None,
     tolerance: float = 0.02,
     steps: int = 10,
     starts: int = 2,
     seed: int,
 ) -> FlatnessMeasure:
     """Measure the worst case of `pac_bayes_flatness` in given surroundings."""
-    name, sign = chosen_metric(around, metric)
+    name, factor = chosen_metric(around, metric, span)
     settings = {"magnitude": magnitude, "target": target, "metric": name, "tolerance": tolerance}
+    settings |= {"span": 1 / abs(factor)}
     settings |= {"steps": steps, "starts": starts, "seed": seed}
     check_real("target", target, most=1)
     check_real("tolerance", tolerance, most=1)
     check_ascent({**settings, "radius": 1.0})
     around.meter.progress.note("maximising")
-    search = Box(around, name, sign, settings=settings)
+    search = Box(around, name, factor, settings=settings)
     found = search.crossing(lambda drop: float(np.nanmax(drop)) if np.isfinite(drop).any() else math.nan)
     label = "pac_bayes_sharpness_magnitude" if magnitude else "pac_bayes_sharpness"
     if found is None:
@@ -234,37 +244,44 @@ def sharpness_of(
 
 def _not_found(around: Neighbourhood, search: Search, name: str, **fields: Any) -> FlatnessMeasure:
     target = fields["settings"]["target"]
-    text = f"no {search.noun} up to {MOST:g} lowers the accuracy by {target:g}"
+    metric = fields["settings"]["metric"]
+    what = "accuracy" if metric == "error" else metric
+    if fields["settings"]["span"] != 1:
+        what += f", relative to {fields['settings']['span']:g},"
+    text = f"no {search.noun} up to {MOST:g} lowers the {what} by {target:g}"
     # It lies beyond the least or the most that was tried; but that no costly point of a box was found is no
     # proof that it has none.
     details = {"value_at_most": max(search.known) ** -2} if search.complete else {}
     if search.too_sharp:
-        text = f"even {search.noun} of {LEAST:g} lowers the accuracy by more than {target:g}"
+        text = f"even {search.noun} of {LEAST:g} lowers the {what} by more than {target:g}"
         details = {"value_at_least": min(search.known) ** -2}
     fields |= {"details": details, "warnings": [f"{name}: {text}"]}
     return measured(around, name, None, status="not-found", **fields)
 
 
-def chosen_metric(around: Neighbourhood, metric: str | None) -> tuple[str, float]:
-    """Return the metric that drops, and the sign that makes a loss of quality a positive number."""
+def chosen_metric(around: Neighbourhood, metric: str | None, span: float | None) -> tuple[str, float]:
+    """Return the metric that drops, and the factor that makes its change a loss of quality over its span."""
     metrics = around.problem.metrics
-    names = [metric] if metric is not None else ["accuracy", "error"]
-    for name in names:
-        if name in metrics and name == "accuracy" and not metrics[name].higher_is_better:
-            raise ProblemError(
-                "pac_bayes: the metric 'accuracy' is said to be better where it is lower",
-                expected="Metric(fn, higher_is_better=True)",
-                got="a bare function, which counts as lower is better",
-                hint="Wrap it in landscape.Metric, or name another metric.",
-            )
-        if name in metrics:
-            return name, -1.0 if metrics[name].higher_is_better else 1.0
-    raise ProblemError(
-        f"pac_bayes: the problem has no metric {' or '.join(map(repr, names))}",
-        expected="an accuracy or an error of each example",
-        got=", ".join(metrics) or "no metrics",
-        hint="Give Problem(metrics={'accuracy': Metric(fn, higher_is_better=True)}), or metric=….",
-    )
+    stated = [name for name, one in metrics.items() if one.span is not None]
+    names = [metric] if metric is not None else ["accuracy", "error", *stated]
+    name = next((name for name in names if name in metrics), None)
+    if name is None:
+        raise ProblemError(
+            f"pac_bayes: the problem has no metric {' or '.join(map(repr, names))}",
+            expected="an accuracy or an error of each example, or a metric that states its span",
+            got=", ".join(metrics) or "no metrics",
+            hint="Give Problem(metrics={'accuracy': Metric(fn, higher_is_better=True)}), or metric=….",
+        )
+    found = metrics[name]
+    if name == "accuracy" and not found.higher_is_better:
+        raise ProblemError(
+            "pac_bayes: the metric 'accuracy' is said to be better where it is lower",
+            expected="Metric(fn, higher_is_better=True)",
+            got="a bare function, which counts as lower is better",
+            hint="Wrap it in landscape.Metric, or name another metric.",
+        )
+    width = check_real("span", span) if span is not None else (found.span or 1.0)
+    return name, (-1.0 if found.higher_is_better else 1.0) / width
 
 
 def _bounds(around: Neighbourhood, sigma: float, *, epsilon: float | None) -> dict[str, Any]:

@@ -46,7 +46,15 @@ class Rows:
         }
         self.networks.append({**facts, **_network(around)})
         around.meter = meter
-        for measure, cost in costs_of(around, self.request).items():
+        possible = costs_of(around, self.request)
+        if not possible:
+            raise ProblemError(
+                f"flatness: {around.problem.name} allows none of {', '.join(self.request.measures)}",
+                expected="a measure that it allows",
+                got=lacking(around, self.request.measures[0]),
+                hint="Ask for measures='all': what is possible is measured, and the rest is listed.",
+            )
+        for measure, cost in possible.items():
             meter.begin(measure, cost)
             found = self._measured(around, measure, f"{name}: ")
             if found is not None:
@@ -55,7 +63,7 @@ class Rows:
         for measure in self.request.measures:
             missing = lacking(around, measure)
             if missing and measure not in self.request.chosen:
-                self.left_out.setdefault(measure, []).append(f"give {missing}")
+                self.left_out.setdefault(measure, []).append(missing)
         self.stats.append(around.stats)
         self.digests.append(around.digests())
         self.config = around.config

@@ -15,14 +15,23 @@ from landscape.flatness import costs
 from landscape.flatness.costs import Costing
 from landscape.network import Cost
 
-__all__ = ["GROUPS", "MEASURES", "SYNONYMS", "Entry", "invariances", "measures_of", "title_of"]
+__all__ = [
+    "GROUPS",
+    "MEASURES",
+    "SYNONYMS",
+    "Entry",
+    "invariances",
+    "measures_of",
+    "needs_slopes",
+    "title_of",
+]
 
 GROUPS = ("quick", "standard", "all")
 # What a measure may need beside a loss and a network, and how it is given.
 NEEDS = {
     "outputs": "Problem(outputs=Outputs(model, loss))",
     "likelihood": "Problem(outputs=Outputs(model, loss, likelihood=…))",
-    "accuracy": "Problem(metrics={'accuracy': Metric(fn, higher_is_better=True)})",
+    "accuracy": "Problem(metrics={'accuracy': Metric(fn, higher_is_better=True)}), or a metric with a span",
     "features": "Problem(features=…)",
     "std": "a checkpoint of an evolution strategy, with std",
     "kernels": "a network with kernels",
@@ -285,6 +294,12 @@ def measures_of(group: str) -> tuple[str, ...]:
     """Return the measures of a group: every group holds the smaller ones."""
     size = GROUPS.index(group)
     return tuple(name for name, entry in MEASURES.items() if GROUPS.index(entry.group) <= size)
+
+
+def needs_slopes(measure: str) -> bool:
+    """Return whether a measure takes derivatives of the loss."""
+    cost = cost_of(measure)
+    return cost.gradients > 0 or cost.products > 0
 
 
 def cost_of(measure: str, settings: Mapping[str, Any] | None = None) -> Cost:

@@ -11,9 +11,10 @@ from typing import Any
 
 from landscape.errors import ConfigurationError
 from landscape.flatness.neighbourhood import Neighbourhood
-from landscape.flatness.register import GROUPS, MEASURES, SYNONYMS, cost_of, measures_of
+from landscape.flatness.register import GROUPS, MEASURES, SYNONYMS, cost_of, measures_of, needs_slopes
 from landscape.flatness.results import FlatnessMeasure
 from landscape.network import Cost
+from landscape.problem import Problem, require_gradient
 from landscape.results import check_real, check_seed, check_whole
 
 Compute = Callable[..., Any]
@@ -75,6 +76,18 @@ class Request:
         if radius is not None:
             check_reference(name, radius, self.settings.get(name, {}), MEASURES[name].compute)
 
+    def check_slopes(self, problem: Problem) -> None:
+        """Refuse a measure that was asked for by name and takes derivatives that the loss does not have.
+
+        Raises
+        ------
+        ProblemError
+            Naming what can be measured instead.
+        """
+        for name in self.measures:
+            if name in self.chosen and needs_slopes(name):
+                require_gradient(problem, name, instead=", ".join(filter(_is_free, MEASURES)))
+
     def compute(self, around: Neighbourhood, name: str) -> FlatnessMeasure:
         """Measure one by name."""
         entry = MEASURES[name]
@@ -99,6 +112,10 @@ class Request:
         if MEASURES[name].draws and self.draws:
             given.setdefault("draws", self.draws)
         return cost_of(name, given)
+
+
+def _is_free(measure: str) -> bool:
+    return not needs_slopes(measure) and MEASURES[measure].needs != "outputs"
 
 
 def _by_first_name(given: Mapping[str, Any]) -> dict[str, Any]:

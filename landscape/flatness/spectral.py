@@ -44,7 +44,9 @@ def hessian_flatness(
     seed, progress, **options
         As for `gaussian_robustness`.
     """
-    around = Neighbourhood(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(
+        problem, params, Options(**options), progress=progress, slopes_of="hessian_flatness"
+    )
     return hessian_of(around, summary=summary, tolerance=tolerance, relative_error=relative_error, seed=seed)
 
 

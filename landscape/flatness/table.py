@@ -191,6 +191,7 @@ def _table(
     if names is not None and len(names) != len(given):
         raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
     problem = problem_for_all(problem, given)
+    request.check_slopes(problem)
     shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     spaces = list(dict.fromkeys(spaces))
     rows, meter = Rows(request), Meter(progress)

@@ -77,7 +77,7 @@ def sam_sharpness(  # noqa: PLR0913  one keyword per setting
     .. [1] Foret et al., 2021. Sharpness-aware minimization for efficiently improving generalization.
        ICLR, arXiv:2010.01412.
     """
-    around = Neighbourhood(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(problem, params, Options(**options), progress=progress, slopes_of="sam_sharpness")
     divisor = check_real("temperature", temperature) if normalise else None
     if not ascent:
         if steps is not None or starts is not None:
@@ -158,7 +158,9 @@ def adaptive_sharpness(  # noqa: PLR0913  one keyword per setting
     .. [2] Andriushchenko et al., 2023. A modern look at the relationship between sharpness and
        generalization. ICML, arXiv:2302.07011.
     """
-    around = Neighbourhood(problem, params, Options(**options), progress=progress)
+    around = Neighbourhood(
+        problem, params, Options(**options), progress=progress, slopes_of="adaptive_sharpness"
+    )
     check_choice("norm", norm, ("l2", "linf"))
     default = ADAPTIVE_RADII[norm] / (10 if scale == "absolute" else 1)
     return adaptive_of(

@@ -47,7 +47,8 @@ def measure_pace(
     batch_size, dtype
         As for the analysis.
     order : {0, 1, 2}
-        The highest derivative to measure: each is a program to compile. Higher ones get the usual price.
+        The highest derivative to measure: each is a program to compile. Higher ones get the usual price,
+        as do all of a loss without derivatives.
 
     Returns
     -------
@@ -55,6 +56,7 @@ def measure_pace(
         Seconds, without compilation.
     """
     kind = np.dtype(dtype or "float32")
+    order = order if problem.differentiable else 0
     count = problem.num_examples(split) if count is None else count
     size = min(problem.resolve_batch_size(split, batch_size), count)
     with precision(kind), device_memory(size), differentiable():

@@ -10,10 +10,16 @@ if TYPE_CHECKING:
     from landscape.problem.batch_statistics import (
         flax_statistics as flax_statistics,
     )
+    from landscape.problem.derivatives import (
+        require_gradient as require_gradient,
+    )
     from landscape.problem.functions import (
         check_allowed as check_allowed,
         load_allowed_function as load_allowed_function,
         load_function as load_function,
+    )
+    from landscape.problem.metric import (
+        Metric as Metric,
     )
     from landscape.problem.output_check import (
         checked_outputs as checked_outputs,
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
         users_errors as users_errors,
     )
     from landscape.problem.problem import (
-        Metric as Metric,
         Problem as Problem,
         Stream as Stream,
     )
@@ -47,16 +52,17 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "batch_statistics": ("flax_statistics",),
+        "derivatives": ("require_gradient",),
         "functions": (
             "check_allowed",
             "load_allowed_function",
             "load_function",
         ),
+        "metric": ("Metric",),
         "output_check": ("checked_outputs",),
         "outputs": ("Outputs",),
         "probing": ("users_errors",),
         "problem": (
-            "Metric",
             "Problem",
             "Stream",
         ),

@@ -8,10 +8,9 @@ the parameters and one example is refused at the first use.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,8 @@ import numpy as np
 
 from landscape.compute import device_memory, on_device, precision, program
 from landscape.errors import ConfigurationError, ProblemError
+from landscape.problem.episodes import check_distinct
+from landscape.problem.metric import Metric, MetricFunction, as_metric, not_a_function
 from landscape.problem.outputs import Outputs
 from landscape.problem.probing import probe, users_errors
 from landscape.problem.recomputing import program_of, recomputed
@@ -34,30 +35,6 @@ PerExample = Callable[[PyTree, PyTree], jax.Array]
 # Splits up to this many examples are evaluated in one batch, larger ones in batches of this size:
 # large enough for the matrix products to dominate, small enough for activations of common networks.
 DEFAULT_BATCH_SIZE = 2_048
-
-
-class MetricFunction(Protocol):
-    """``fn(params, batch) -> [B]``: one value per example."""
-
-    def __call__(self, params: PyTree, batch: PyTree, /) -> jax.Array:
-        """Return one value for each example of `batch`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """A named per-example quantity beside the loss.
-
-    Parameters
-    ----------
-    fn : callable
-        ``fn(params, batch) -> [B]``.
-    higher_is_better : bool
-        Whether a larger mean is an improvement (accuracy) or not (error).
-    """
-
-    fn: MetricFunction
-    _: dataclasses.KW_ONLY
-    higher_is_better: bool = False
 
 
 class Problem:
@@ -80,6 +57,10 @@ class Problem:
         Whether running statistics that stand among the parameters (Flax's ``batch_stats``, NNX's
         ``BatchStat``, running means and variances by name) are weights like the others. Otherwise they are
         constants of curvature and flatness, and paths between networks refuse them there.
+    differentiable : bool
+        Whether derivatives of the loss mean something. False for episodes: an example is a seed, or the
+        initial conditions, of one episode, and the loss is minus its return. What needs derivatives is
+        then refused, and no two examples may be the same seed.
     check : pytree, optional
         Parameters with which the loss is probed now instead of at its first use.
     name : str
@@ -105,8 +86,8 @@ class Problem:
     Raises
     ------
     ProblemError
-        If a split is empty or ragged, or the loss is not deterministic, mixes the examples of a
-        batch, or does not return one value per example.
+        If a split is empty or ragged, seeds of episodes are not distinct, or the loss is not
+        deterministic, mixes the examples of a batch, or does not return one value per example.
     """
 
     def __init__(  # noqa: PLR0913  the ways in are many and all keyword-only
@@ -127,17 +108,21 @@ class Problem:
         features: Callable[[PyTree, PyTree], Mapping[str, jax.Array]] | None = None,
         task: Mapping[str, Any] | None = None,
         statistics_are_weights: bool = False,
+        differentiable: bool = True,
     ) -> None:
         if not callable(loss):
-            raise _not_a_function("loss: not a function", "loss(params, batch) -> [B]", loss)
+            raise not_a_function("loss: not a function", "loss(params, batch) -> [B]", loss)
         given = {"train": train, "validation": validation, "test": test}
         self._splits: dict[str, Split] = {
             split: make_split(data, split) for split, data in given.items() if data is not None
         }
         if "train" not in self._splits:
             raise ProblemError("train: no data", hint="Give train=(inputs, targets).")
+        self.differentiable = bool(differentiable)
+        if not self.differentiable:
+            check_distinct(self._splits)
         self.loss = loss
-        self.metrics = {key: _as_metric(key, value) for key, value in (metrics or {}).items()}
+        self.metrics = {key: as_metric(key, value) for key, value in (metrics or {}).items()}
         self.update_stats = update_stats
         self.statistics_are_weights = bool(statistics_are_weights)
         self.population_loss = population_loss
@@ -241,7 +226,9 @@ class Problem:
             train = self._split("train")
             in_a_row = not train.stream and resembles_batches(train.tree)
             with users_errors(STREAM_HINT if in_a_row else None):
-                self._checked = probe(self._values, sealed(params), train.head(4))
+                self._checked = probe(
+                    self._values, sealed(params), train.head(4), episodes=not self.differentiable
+                )
 
     def per_example(
         self, params: PyTree, split: str = "train", *, batch_size: int | None = None, dtype: Any = None
@@ -363,21 +350,6 @@ class Problem:
         for start in range(0, data.num_examples, size):
             values = self._gathered(params, arrays, np.int32(start), batch_size=size)
             yield values, min(size, data.num_examples - start)
-
-
-def _as_metric(key: str, value: Metric | MetricFunction) -> Metric:
-    if key == "loss":
-        raise ProblemError("metrics: 'loss' is the name of the loss itself", hint="Rename the metric.")
-    if isinstance(value, Metric):
-        return value
-    if not callable(value):
-        raise _not_a_function(f"metrics: {key!r} is not a function", "fn(params, batch) -> [B]", value)
-    return Metric(value)
-
-
-def _not_a_function(what: str, expected: str, got: object) -> ProblemError:
-    hint = "Give the function itself, not what it returns."
-    return ProblemError(what, expected=expected, got=repr(got)[:80], hint=hint)
 
 
 def _positive(value: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from landscape.network import Cost, Estimate, make_subject, measure_pace
 from landscape.problem import Problem, problem_for
-from landscape.surfaces.directions import EIGENVECTORS, GRADIENT, RANDOM
+from landscape.surfaces.directions import EIGENVECTORS, GRADIENT, RANDOM, check_drawable
 from landscape.surfaces.grids import DEFAULT_POINTS
 from landscape.surfaces.slices import DEFAULT_LINES
 from landscape.surfaces.surface import DEFAULT_PLANES
@@ -59,6 +59,7 @@ allow_nonfinite
     """
     given = networks_of(checkpoint, directions)
     problem = problem_for(problem, *given)
+    check_drawable(problem, directions)
     subject = make_subject(problem, given[0], mask=mask, where=where, allow_nonfinite=allow_nonfinite)
     slope = directions in (GRADIENT, EIGENVECTORS)
     pace = measure_pace(

@@ -19,13 +19,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.errors import ConfigurationError, InputError
+from landscape.problem import require_gradient
 from landscape.results import check_choice
 from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
 
-__all__ = ["EIGENVECTORS", "GRADIENT", "KINDS", "RANDOM", "filter_normalised", "make_frame"]
+__all__ = [
+    "EIGENVECTORS",
+    "GRADIENT",
+    "KINDS",
+    "RANDOM",
+    "check_drawable",
+    "filter_normalised",
+    "make_frame",
+]
 
 RANDOM, EIGENVECTORS, GRADIENT, GIVEN = "random", "eigenvectors", "gradient", "given"
 KINDS = (RANDOM, EIGENVECTORS, GRADIENT, CHECKPOINTS)
@@ -89,6 +98,16 @@ def _require_length(direction: np.ndarray, what: str, expected: str) -> None:
         )
 
 
+def check_drawable(problem: Problem, directions: Any) -> None:
+    """Refuse directions that are derivatives of a loss that has none."""
+    if isinstance(directions, str) and directions in (GRADIENT, EIGENVECTORS):
+        require_gradient(
+            problem,
+            f"directions={directions!r}",
+            instead=f"directions {RANDOM!r}, {CHECKPOINTS!r} or your own",
+        )
+
+
 def make_frame(
     problem: Problem,
     origin: Origin,
@@ -129,6 +148,7 @@ def make_frame(
             expected="one checkpoint, or directions='checkpoints'",
             got=f"{1 + len(others)} checkpoints",
         )
+    check_drawable(problem, directions)
     rng = np.random.default_rng([seed, 0x5F])
     if directions == RANDOM:
         rows = [filter_normalised(origin, rng, filter_axis=filter_axis) for _ in range(num_axes)]
