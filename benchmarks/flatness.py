@@ -22,7 +22,8 @@ from benchmarks.timing import interleaved, machine, median, ratio
 from landscape import flatness_table, measure_flatness
 from landscape.flatness.draws import draw
 from landscape.flatness.gaussian import mirrored
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 
 DRAWS = 8
 RADII = (0.01, 0.02, 0.05, 0.1, 0.2)

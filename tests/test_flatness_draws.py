@@ -12,7 +12,8 @@ import pytest
 from landscape import Problem, Stream
 from landscape.flatness import draws as draws_of_noise
 from landscape.flatness.draws import MOST_DRAWS, MOST_STEPS, draw, rises_of_draws
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 
 PARAMS = {"w": np.linspace(-1, 1, 12).reshape(4, 3).astype(np.float32)}
 STEPS = tuple(sign * step for step in np.linspace(0.1, 1, MOST_STEPS // 2 + 1) for sign in (1, -1))

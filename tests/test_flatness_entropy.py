@@ -13,7 +13,8 @@ from flatness_samples import F64, quadratic
 from landscape import Problem, local_entropy
 from landscape.errors import ConfigurationError
 from landscape.flatness import entropy, gaussian_integral, langevin
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 
 
 def closed_form(matrix: np.ndarray, slope: np.ndarray, gamma: float) -> float:

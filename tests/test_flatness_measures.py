@@ -29,7 +29,8 @@ from landscape import Checkpoint, Problem
 from landscape.curvature.operators import hessian
 from landscape.flatness import keskar, measurement
 from landscape.flatness.gaussian import mirrored
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 from landscape.trees import Layout
 
 # -- mean rises ------------------------------------------------------------------------------------

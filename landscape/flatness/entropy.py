@@ -18,7 +18,8 @@ from landscape.errors import ConfigurationError
 from landscape.flatness import langevin
 from landscape.flatness.gaussian_integral import spectrum_beside
 from landscape.flatness.measurement import mean_of, measured
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 from landscape.flatness.results import ESTIMATE, GAUSSIAN, FlatnessMeasure
 from landscape.network import differentiable
 from landscape.results import check_choice, check_real, check_seed, check_whole

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 from landscape.flatness.register import MEASURES, NEEDS, needs_slopes
 from landscape.flatness.request import Request
 from landscape.network import Cost, Estimate, measure_pace

@@ -11,7 +11,8 @@ from landscape.compute import Progress
 from landscape.errors import InputError
 from landscape.flatness.draws import rises_of_draws
 from landscape.flatness.measurement import estimate, mean_of
-from landscape.flatness.neighbourhood import SCALES, Neighbourhood, Options
+from landscape.flatness.neighbourhood import SCALES, Neighbourhood
+from landscape.flatness.options import Options
 from landscape.flatness.results import FlatnessMeasure
 from landscape.results import check_choice, check_real, check_seed, check_whole
 from landscape.trees import check_std

@@ -11,7 +11,8 @@ from landscape.compute import Progress
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.flatness.ascent import ascend, check_ascent, known_rises, make_ball, make_starts, outcome
 from landscape.flatness.measurement import mean_of, measured
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 from landscape.flatness.results import LOWER_BOUND, FlatnessMeasure
 from landscape.network import differentiable
 from landscape.results import check_whole

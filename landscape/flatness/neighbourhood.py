@@ -25,6 +25,7 @@ from landscape.flatness.evaluations import (
     programs_of,
 )
 from landscape.flatness.meter import Meter, Products
+from landscape.flatness.options import Options
 from landscape.network import Cost, Subject, differentiable, make_subject, network_of
 from landscape.problem import (
     Problem,
@@ -43,37 +44,6 @@ PyTree = Any
 # What measures flatness without derivatives.
 PERTURBED = "gaussian_robustness, average_sharpness, search_sharpness or pac_bayes_flatness"
 SCALES = ("absolute", "weights", "filter")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """The data and precision of measures; the same keywords in every public function.
-
-    Attributes
-    ----------
-    mask : pytree of bool, False or None
-        Free entries; None takes the checkpoint's, False perturbs the full space.
-    where : str or sequence of str, optional
-        Patterns of tree paths of the layers to perturb.
-    split : str
-        Which data.
-    subset : int or sequence of int, optional
-        The first so many examples, or their numbers.
-    batch_size : int, optional
-        Examples evaluated at once; no value depends on it but for rounding.
-    dtype : {"float32", "float64"}, optional
-        Precision on the device, local to the call.
-    allow_nonfinite : bool
-        Whether NaN and infinite weights are let through.
-    """
-
-    mask: Any = None
-    where: str | Sequence[str] | None = None
-    split: str = "train"
-    subset: int | Sequence[int] | np.ndarray | None = None
-    batch_size: int | None = None
-    dtype: str | None = None
-    allow_nonfinite: bool = False
 
 
 class Neighbourhood:

@@ -11,7 +11,8 @@ from landscape.compute import Progress
 from landscape.errors import ConfigurationError, InputError
 from landscape.flatness.features import feature_spreads
 from landscape.flatness.measurement import drawn_mean_of, estimate, measured
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 from landscape.flatness.results import EXACT, FlatnessMeasure
 from landscape.results import check_choice, check_seed, check_whole
 

@@ -12,7 +12,8 @@ from landscape.errors import ConfigurationError, ProblemError
 from landscape.flatness.ascent import check_ascent, outcome
 from landscape.flatness.largest_noise import EPSILON, LEAST, MOST, Box, Noise, Search
 from landscape.flatness.measurement import mean_of, measured
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 from landscape.flatness.results import ESTIMATE, LOWER_BOUND, FlatnessMeasure
 from landscape.results import check_real
 

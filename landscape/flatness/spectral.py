@@ -7,7 +7,8 @@ from typing import Any
 from landscape.compute import Progress
 from landscape.flatness.gaussian_integral import FINEST
 from landscape.flatness.measurement import measured
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 from landscape.flatness.results import ESTIMATE, EXACT, LOWER_BOUND, FlatnessMeasure
 from landscape.results import check_choice, check_real
 

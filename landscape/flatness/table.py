@@ -13,7 +13,8 @@ from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint
 from landscape.flatness.forecast import forecast
 from landscape.flatness.meter import Meter, passes_of
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 from landscape.flatness.records import Rows
 from landscape.flatness.request import Request
 from landscape.flatness.results import Flatness

@@ -14,7 +14,8 @@ from landscape.errors import ConfigurationError
 from landscape.flatness.ascent import ascend, check_ascent, known_rises, make_ball, make_starts, outcome
 from landscape.flatness.gaussian import with_temperature
 from landscape.flatness.measurement import measured
-from landscape.flatness.neighbourhood import Neighbourhood, Options
+from landscape.flatness.neighbourhood import Neighbourhood
+from landscape.flatness.options import Options
 from landscape.flatness.register import ADAPTIVE_RADII
 from landscape.flatness.results import LOWER_BOUND, FlatnessMeasure
 from landscape.network import Cost, differentiable
