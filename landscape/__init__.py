@@ -12,6 +12,7 @@ from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
     from landscape.alignment import Aligned as Aligned, align as align
+    from landscape.compute import show_progress as show_progress
     from landscape.connectivity import (
         Barrier as Barrier,
         BarrierMatrix as BarrierMatrix,
@@ -92,6 +93,7 @@ __getattr__, __dir__, _names = lazy_names(
     __name__,
     {
         "alignment": ("Aligned", "align"),
+        "compute": ("show_progress",),
         "connectivity": (
             "Barrier",
             "BarrierMatrix",

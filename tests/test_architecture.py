@@ -19,6 +19,8 @@ FORBIDDEN = {
     "cli": set(),
 }
 EXCEPTIONS = {Path("landscape/__main__.py")}
+# The bar of analyses that are called from Python: rich is imported when a bar is first drawn, and only here.
+BARS = Path("landscape/compute/bars.py")
 
 # A room is a folder; it imports only from floors below its own. Rooms of one line stand side by side.
 FLOORS = {
@@ -61,6 +63,10 @@ def imported_modules(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def is_bars(path: Path) -> bool:
+    return path.relative_to(ROOT) == BARS
+
+
 @pytest.mark.parametrize("room", FORBIDDEN)
 def test_rooms_import_only_downwards(room: str) -> None:
     wrong = [
@@ -68,7 +74,7 @@ def test_rooms_import_only_downwards(room: str) -> None:
         for path in (ROOT / room).rglob("*.py")
         if path.relative_to(ROOT) not in EXCEPTIONS
         for name in imported(path)
-        if name.split(".")[0] in FORBIDDEN[room]
+        if name.split(".")[0] in FORBIDDEN[room] and not (name.split(".")[0] == "rich" and is_bars(path))
     ]
     assert not wrong
 

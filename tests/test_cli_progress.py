@@ -8,9 +8,9 @@ import sys
 import pytest
 from rich.console import Console
 
-from cli.shared.bars import BarProgress
 from cli.shared.progress import PlainProgress, make_progress, on_terminal
 from landscape.compute import SILENT, Progress
+from landscape.compute.bars import BarProgress
 
 
 class Terminal(io.StringIO):

@@ -8,7 +8,10 @@ import os
 import sys
 from typing import TextIO
 
+from landscape.compute import printable
 from landscape.errors import InputError
+
+__all__ = ["prepare", "printable", "printable_lines", "silence", "write_err", "write_out"]
 
 
 def prepare() -> None:
@@ -33,15 +36,6 @@ def prepare() -> None:
 
 def _null() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  lives as long as the process
-
-
-def printable(text: object) -> str:
-    """Return `text` with every control, format and surrogate character as a visible escape.
-
-    Names come from files of strangers: a terminal must not obey them, and a line break in a name
-    must not look like a line of ours.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
 def printable_lines(text: str) -> str:

@@ -96,12 +96,3 @@ def strict(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
-
-
-def describe_fields(fields: dict[str, float | str]) -> str:
-    """Return the fields as ``name value`` pairs with four significant digits."""
-    parts = (
-        f"{name} {value:.4g}" if isinstance(value, (int, float)) else f"{name} {value}"
-        for name, value in fields.items()
-    )
-    return printable("  ".join(parts))

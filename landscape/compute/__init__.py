@@ -16,10 +16,19 @@ if TYPE_CHECKING:
         on_device as on_device,
         precision as precision,
     )
+    from landscape.compute.displays import (
+        PlainProgress as PlainProgress,
+        make_progress as make_progress,
+        on_terminal as on_terminal,
+        show_progress as show_progress,
+        shown as shown,
+    )
     from landscape.compute.progress import (
         SILENT as SILENT,
         Progress as Progress,
+        Share as Share,
     )
+    from landscape.compute.text import printable as printable
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -33,9 +42,18 @@ __getattr__, __dir__, __all__ = lazy_names(
             "on_device",
             "precision",
         ),
+        "displays": (
+            "PlainProgress",
+            "make_progress",
+            "on_terminal",
+            "show_progress",
+            "shown",
+        ),
         "progress": (
             "Progress",
             "SILENT",
+            "Share",
         ),
+        "text": ("printable",),
     },
 )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.connectivity import barrier_interval, endpoints, measure
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
 from landscape.files import dump_json
+from landscape.network import bar_label
 from landscape.problem import problem_for
 from landscape.results import (
     Items,
@@ -298,7 +299,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
     names : tuple of str, optional
         What to call the two networks; by default their files.
     progress : Progress, optional
-        Is told of every point.
+        Is told of every point; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -358,6 +359,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
         allow_nonfinite=allow_nonfinite,
     )
     from landscape.connectivity import line
+    from landscape.connectivity.cost import barrier_cost
 
     plan = line.Plan(
         split=split,
@@ -369,19 +371,11 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
         batch_stats=batch_stats,
         allow_nonfinite=allow_nonfinite,
     )
-    label = "loss along the path"
-    if progress is not None and progress is not SILENT:  # who is not shown the estimate does not pay for it
-        from landscape.connectivity.cost import barrier_cost
-
-        stated: dict[str, Any] = {
-            "num_points": num_points,
-            "split": split,
-            "refine": refine,
-            "batch_size": batch_size,
-        }
-        stated |= {"dtype": dtype, "batch_stats": batch_stats, "allow_nonfinite": allow_nonfinite}
-        label = barrier_cost(problem, *given, **stated).label
-    curve = line.evaluate(problem, pair, plan, progress or SILENT, label=label)
+    progress = shown(progress)
+    asked: dict[str, Any] = {"num_points": num_points, "split": split, "refine": refine, "dtype": dtype}
+    asked |= {"batch_size": batch_size, "batch_stats": batch_stats, "allow_nonfinite": allow_nonfinite}
+    label = bar_label(progress, "loss along the path", lambda: barrier_cost(problem, *given, **asked))
+    curve = line.evaluate(problem, pair, plan, progress, label=label)
     measured = measure.Measurement(problem, pair, plan, curve)
     return Barrier(
         **measured.fields(seed=int(seed), num_resamples=int(num_resamples), confidence=float(confidence))

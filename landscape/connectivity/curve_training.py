@@ -147,6 +147,7 @@ def train(  # noqa: PLR0913  one keyword per part of a training
     dtype: np.dtype,
     pieces: Pieces,
     progress: Progress,
+    label: str,
 ) -> Trained:
     """Train the bends of a curve, going on from what `pieces` kept.
 
@@ -170,6 +171,8 @@ def train(  # noqa: PLR0913  one keyword per part of a training
         On the device.
     pieces, progress : Pieces, Progress
         Receive the state every few seconds, and every step.
+    label : str
+        What the progress calls it.
 
     Raises
     ------
@@ -191,7 +194,7 @@ def train(  # noqa: PLR0913  one keyword per part of a training
     run = program(functools.partial(_run, _step_of(problem, settings, layout)))
     history = np.full(settings.steps, np.nan)
     state, done = _restored(pieces, state, history)
-    return _loop(run, fixed, state, done, history, pieces, progress)
+    return _loop(run, fixed, state, done, history, pieces, progress, label)
 
 
 def _step_of(problem: Any, settings: Training, layout: Any) -> Callable[..., Any]:
@@ -295,12 +298,13 @@ def _loop(  # noqa: PLR0917  the state of one loop
     history: np.ndarray,
     pieces: Pieces,
     progress: Progress,
+    label: str,
 ) -> Trained:
     """Run all steps in chunks of about `_CHUNK_SECONDS`, keeping the state now and then."""
     total, started = len(history), time.monotonic()
     count, last = 1, started
     buffer = jnp.zeros(_MOST_STEPS, jnp.float32)
-    progress.start("training the curve", total=total)
+    progress.start(label, total=total)
     progress.advance(done)
     progress.note("compiling")
     try:

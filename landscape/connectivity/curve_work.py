@@ -95,8 +95,8 @@ class CurveWork:
         ]
         return np.concatenate(union)
 
-    def fields(self, resume: str | Path | None, progress: Progress) -> dict[str, Any]:
-        """Train and measure, and return the fields of the result."""
+    def fields(self, resume: str | Path | None, progress: Progress, *, label: str) -> dict[str, Any]:
+        """Train and measure, and return the fields of the result; `label` begins what the bars are called."""
         pieces = Pieces(resume, self._key())
         first, last = self._vectors()
         with (
@@ -116,11 +116,16 @@ class CurveWork:
                 dtype=self._dtype,
                 pieces=pieces,
                 progress=progress,
+                label=f"{label}: training",
             )
             controls = np.concatenate([first[None], trained.bends, last[None]]).astype(self._dtype)
-            losses, values = self._along(networks, controls, progress)
+            losses, values = self._along(networks, controls, progress, label=f"{label}: loss along it")
         straight = line.evaluate(
-            self.problem, self.pair, dataclasses.replace(self.plan, splits=(self.plan.split,)), progress
+            self.problem,
+            self.pair,
+            dataclasses.replace(self.plan, splits=(self.plan.split,)),
+            progress,
+            label=f"{label}: loss along the straight line",
         )
         found = self._numbers(controls, losses, values, straight)
         pieces.remove()
@@ -142,14 +147,14 @@ class CurveWork:
         }
 
     def _along(
-        self, networks: list[Network], controls: np.ndarray, progress: Progress
+        self, networks: list[Network], controls: np.ndarray, progress: Progress, *, label: str
     ) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
         """Return the means at every time by split and metric, and the losses of all examples of the split."""
         problem, plan = self.problem, self.plan
         treatment = line.treatment(problem, self.pair.a, plan.batch_stats)
         means: dict[str, dict[str, list[float]]] = {split: {} for split in plan.splits}
         values = []
-        progress.start("loss along the curve", total=len(plan.alphas))
+        progress.start(label, total=len(plan.alphas))
         try:
             for t in plan.alphas:
                 point = self._point(networks, controls, float(t), treatment)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.connectivity import barrier_interval
 from landscape.connectivity.barrier_interval import DEFINITIONS
 from landscape.connectivity.curve_form import CURVES, DEFAULT_BENDS, STRAIGHT, weights_at
 from landscape.errors import ArchitectureMismatchError, ConfigurationError
+from landscape.network import bar_label
 from landscape.problem import problem_for, require_gradient
 from landscape.results import (
     Filled,
@@ -277,7 +278,7 @@ def connect(  # noqa: PLR0913  one keyword per setting
         A folder that keeps the state of the training, so that a stopped one resumes to a
         bit-identical result; removed at the end.
     progress : Progress, optional
-        Is told of every step and point.
+        Is told of every step and point; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -318,6 +319,7 @@ def connect(  # noqa: PLR0913  one keyword per setting
     >>> bool(found.maximum < 0.2 < found.line_losses.max())
     True
     """
+    from landscape.connectivity.cost import curve_cost
     from landscape.connectivity.curve_work import CurveWork
 
     check_choice("curve", curve, CURVES)
@@ -355,4 +357,22 @@ def connect(  # noqa: PLR0913  one keyword per setting
         dtype=dtype,
         batch_stats=batch_stats,
     )
-    return ConnectingCurve(**work.fields(resume, progress or SILENT))
+    progress = shown(progress)
+    label = bar_label(
+        progress,
+        "curve",
+        lambda: curve_cost(
+            problem,
+            *given,
+            curve=curve,
+            bends=count,
+            steps=int(steps),
+            train_batch_size=int(train_batch_size),
+            num_points=int(num_points),
+            split=split,
+            batch_size=batch_size,
+            dtype=dtype,
+            batch_stats=batch_stats,
+        ),
+    )
+    return ConnectingCurve(**work.fields(resume, progress, label=label))

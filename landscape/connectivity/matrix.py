@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.connectivity import barrier_interval, endpoints
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, DEFINITIONS
 from landscape.connectivity.pairs import Pairs
 from landscape.connectivity.relations import ALL, chosen_pairs, record_of
 from landscape.errors import ConfigurationError, InputError
+from landscape.network import bar_label
 from landscape.problem import problem_for
 from landscape.results import (
     MOST_KEPT,
@@ -270,7 +271,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
     resume : path, optional
         A folder that keeps finished pairs, so that a stopped computation goes on; removed at the end.
     progress : Progress, optional
-        Is told of every pair.
+        Is told of every pair; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -322,6 +323,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
         record_of(end.name, end.checkpoint.info if end.checkpoint else None, end.density) for end in ends
     ]
     chosen = chosen_pairs(pairs, records)
+    from landscape.connectivity.cost import matrix_cost
     from landscape.connectivity.line import Plan
 
     plan = Plan(
@@ -336,4 +338,20 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
     )
     settings = {"seed": int(seed), "num_resamples": int(num_resamples), "confidence": float(confidence)}
     work = Pairs(problem=problem, ends=ends, records=records, pairs=chosen, plan=plan, settings=settings)
-    return BarrierMatrix(**work.run(resume, progress or SILENT, asked=pairs))
+    progress = shown(progress)
+    label = bar_label(
+        progress,
+        "barriers",
+        lambda: matrix_cost(
+            problem,
+            given,
+            pairs=chosen,
+            num_points=num_points,
+            split=split,
+            batch_size=batch_size,
+            dtype=dtype,
+            batch_stats=batch_stats,
+            allow_nonfinite=allow_nonfinite,
+        ),
+    )
+    return BarrierMatrix(**work.run(resume, progress, asked=pairs, label=label))

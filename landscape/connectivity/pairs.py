@@ -56,14 +56,14 @@ class Pairs:
     plan: Plan
     settings: dict[str, Any]
 
-    def run(self, resume: str | Path | None, progress: Progress, *, asked: Any) -> dict[str, Any]:
+    def run(self, resume: str | Path | None, progress: Progress, *, asked: Any, label: str) -> dict[str, Any]:
         """Measure the pairs that are not kept yet, and return the fields of the matrix."""
         digests = [end.digest for end in self.ends]
         pieces = Pieces(resume, self._key(digests))
         found: dict[tuple[int, int], dict[str, np.ndarray]] = {}
         kept: Ends = {}
         counts = {"evaluations": 0, "compile": 0.0, "run": 0.0}
-        progress.start("barriers", total=len(self.pairs) * len(self.plan.alphas))
+        progress.start(label, total=len(self.pairs) * len(self.plan.alphas))
         progress.note("compiling")
         try:
             for first, second in self.pairs:

@@ -8,7 +8,9 @@ from typing import Any
 from landscape.network import Cost, Estimate, make_subject, measure_pace
 from landscape.problem import Problem, problem_for_all, require_gradient
 
-__all__ = ["curvature_cost", "curvature_parts"]
+__all__ = ["PARTS", "curvature_cost", "curvature_parts"]
+
+PARTS = ("eigenvalues", "trace", "density")
 
 # Products that runs usually take (networks of 600 to 30,000 parameters): of the first pair and its probe, of
 # every further one, of a trace with an error of five per cent; of a density, exactly.

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.curvature.eigenpairs import Eigenpairs
 from landscape.curvature.estimates import NOT_FINITE
 from landscape.curvature.estimators import rademacher, standard_error
@@ -217,7 +217,7 @@ def spectral_density(
     seed : int
         Of the starts.
     progress : Progress, optional
-        Is told of every product.
+        Is told of every product; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -244,7 +244,7 @@ def spectral_density(
     check_whole("num_points", num_points, 10)
     started, before = time.perf_counter(), operator.num_matvecs
     rng = np.random.default_rng(check_seed(seed))
-    progress = progress or SILENT
+    progress = shown(progress)
     progress.start("spectral density", total=probes * steps)
     exact = operator.formed is not None
     try:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.curvature.eigensolver import solve
 from landscape.curvature.estimates import NOT_FINITE, PROBE
 from landscape.curvature.locked_pairs import Settings, State
@@ -200,7 +200,7 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword per setting
     seed : int
         Of the random starts.
     progress : Progress, optional
-        Is told of every step.
+        Is told of every step; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -251,7 +251,7 @@ def top_eigenpairs(  # noqa: PLR0913  one keyword per setting
         seed=int(seed),
     )
     started = time.perf_counter()
-    state = solve(operator, settings, progress or SILENT)
+    state = solve(operator, settings, shown(progress))
     status, warnings = _status(operator, settings, state)
     asked = settings.num_wanted
     if k > operator.dim or (asked > operator.dim and which == "both"):

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import SILENT, Progress, shown
+from landscape.curvature.cost import curvature_cost
 from landscape.curvature.operators import hessian
 from landscape.curvature.stochastic import diagonal
 from landscape.curvature.symmetric import MOST_DENSE
 from landscape.errors import InputError
 from landscape.files import Checkpoint, load
-from landscape.network import facts_of
+from landscape.network import bar_label, facts_of
 from landscape.problem import Problem, problem_for_all
 from landscape.results import (
     Alike,
@@ -183,7 +184,7 @@ def scale_curvature(
     seed : int
         Of the probes.
     progress : Progress, optional
-        Is told of every network.
+        Is told of every network; by default a bar where standard error is a terminal.
     **options
         `mask`, `where`, `batch_size`, `dtype`, `allow_nonfinite` of `hessian`.
 
@@ -209,21 +210,30 @@ def scale_curvature(
     given = [load(c) if isinstance(c, (str, Path)) else c for c in ([checkpoints] if single else checkpoints)]
     if not given:
         raise InputError("scale_curvature: no checkpoints")
-    started, progress = time.perf_counter(), progress or SILENT
+    started, progress = time.perf_counter(), shown(progress)
     problem = problem_for_all(problem, given)
     records: list[dict[str, Any]] = []
     points: list[tuple[np.ndarray, np.ndarray]] = []
     methods, digests = set(), []
     statuses: list[str] = []
     warnings: list[str] = []
-    progress.start("scale against curvature", total=len(given))
+    label = bar_label(
+        progress,
+        "scale against curvature",
+        lambda: curvature_cost(problem, given, split=split, subset=subset, scale=True, order=2, **options),
+    )
+    progress.start(label, total=len(given))
     try:
         for i, checkpoint in enumerate(given):
             operator = hessian(problem, checkpoint, split=split, subset=subset, **options)
             precision = _precision(checkpoint, operator, i)
             exact = operator.dim <= exact_up_to
             found = diagonal(
-                operator, method="exact" if exact else "hutchinson", num_probes=num_probes, seed=seed
+                operator,
+                method="exact" if exact else "hutchinson",
+                num_probes=num_probes,
+                seed=seed,
+                progress=SILENT,
             )
             methods.add(found.method)
             digests.append(operator.digests())

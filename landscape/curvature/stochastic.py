@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.curvature.diagonal_and_norm import DiagonalRun, NormRun
 from landscape.curvature.estimates import Diagonal, FrobeniusNorm, Trace
 from landscape.curvature.metered import Estimate, Meter
@@ -71,7 +71,7 @@ def trace(  # noqa: PLR0913  one keyword per setting
     seed : int
         Of the probes.
     progress : Progress, optional
-        Is told of every product.
+        Is told of every product; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def trace(  # noqa: PLR0913  one keyword per setting
         absolute_error=0.0 if absolute_error is None else check_real("absolute_error", absolute_error),
         confidence=check_real("confidence", confidence, most=1),
     )
-    meter = Meter(operator, most=check_whole("max_matvecs", max_matvecs, 1), progress=progress or SILENT)
+    meter = Meter(operator, most=check_whole("max_matvecs", max_matvecs, 1), progress=shown(progress))
     rng, started = np.random.default_rng(check_seed(seed)), time.perf_counter()
     if num_groups is None and operator.config.get("subset"):
         num_groups = 8
@@ -253,7 +253,7 @@ def diagonal(
     seed : int
         Of the probes.
     progress : Progress, optional
-        Is told of every product.
+        Is told of every product; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -269,7 +269,7 @@ def diagonal(
     check_whole("num_probes", num_probes, 2)
     operator, started = as_operator(operator), time.perf_counter()
     most = max(check_whole("max_matvecs", max_matvecs, 2), num_probes)
-    meter = Meter(operator, most=most, progress=progress or SILENT)
+    meter = Meter(operator, most=most, progress=shown(progress))
     run = DiagonalRun(
         meter=meter,
         rng=np.random.default_rng(check_seed(seed)),

@@ -9,16 +9,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, Share, shown
 from landscape.curvature import table_rows
-from landscape.curvature.cost import curvature_cost
+from landscape.curvature.cost import PARTS, curvature_cost
 from landscape.curvature.density import DENSITY, spectral_density
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.operators import fisher, gauss_newton, hessian
 from landscape.curvature.stochastic import trace as estimate_trace
 from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint, load
-from landscape.network import facts_of
+from landscape.network import estimate_for, facts_of
 from landscape.problem import Problem, problem_for_all, require_gradient
 from landscape.results import (
     Items,
@@ -198,7 +198,7 @@ def curvature_table(  # noqa: PLR0913  one keyword per setting
     names : sequence of str, optional
         What to call the networks.
     progress : Progress, optional
-        Is told of every checkpoint.
+        Is told of every product; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def curvature_table(  # noqa: PLR0913  one keyword per setting
         )
     if names is not None and len(names) != len(given):
         raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
-    started, progress = time.perf_counter(), progress or SILENT
+    started, progress = time.perf_counter(), shown(progress)
     problem = problem_for_all(problem, given)
     require_gradient(problem, "curvature")
     options = {
@@ -234,24 +234,23 @@ def curvature_table(  # noqa: PLR0913  one keyword per setting
     wanted = _Wanted(k, which, tolerance, trace, relative_error, density, per_layer, matrix, seed)
     records, spectra, stats, warnings, digests = [], [], [], [], []
     config: Mapping[str, Any] = {}
-    label = "curvature"
-    if progress is not SILENT:  # without a bar nobody would see the estimate
-        wishes: dict[str, Any] = {"k": k, "which": which, "trace": trace, "density": density, **options}
-        wishes |= {"relative_error": relative_error, "mask": None if use_mask else False}
-        label = curvature_cost(problem, given, order=2, **wishes).label
-    progress.start(label, total=len(given))
+    wishes: dict[str, Any] = {"k": k, "which": which, "trace": trace, "density": density, **options}
+    wishes |= {"relative_error": relative_error, "mask": None if use_mask else False}
+    estimate = estimate_for(progress, lambda: curvature_cost(problem, given, order=2, **wishes))
+    shares = {} if estimate is None else {name: round(c.products) for name, c in estimate.parts.items()}
+    progress.start(estimate.label if estimate else "curvature", total=len(given) * sum(shares.values()))
     try:
         for i, item in enumerate(given):
             name = names[i] if names else _name(item, i)
             operator = _operator(problem, item, matrix, {**options, "mask": None if use_mask else False})
-            record, spectrum, notes = _measured(operator, wanted)
+            parts = {part: Share(progress, shares.get(part, 0)) for part in PARTS}
+            record, spectrum, notes = _measured(operator, wanted, parts)
             records.append({"name": name, **_facts(item), **record})
             spectra += [] if spectrum is None else [spectrum]
             stats.append(operator.stats)
             warnings += [f"{name}: {note}" for note in notes]
             digests.append(operator.digests())
             config = operator.config
-            progress.advance(1)
     finally:
         progress.stop()
     statuses = [record["status"] for record in records if record["status"] != "ok"]
@@ -314,7 +313,9 @@ def _operator(problem: Problem, item: Any, matrix: str, options: Mapping[str, An
     return fisher(problem, item, labels="model" if matrix == "model_fisher" else "data", **options)
 
 
-def _measured(operator: Any, wanted: _Wanted) -> tuple[dict[str, Any], dict[str, Any] | None, list[str]]:
+def _measured(
+    operator: Any, wanted: _Wanted, parts: Mapping[str, Progress]
+) -> tuple[dict[str, Any], dict[str, Any] | None, list[str]]:
     """Return the record and the density of one network, and the warnings of its results."""
     record: dict[str, Any] = {
         "dim": operator.dim,
@@ -330,14 +331,21 @@ def _measured(operator: Any, wanted: _Wanted) -> tuple[dict[str, Any], dict[str,
     pairs = None
     if wanted.k:
         pairs = top_eigenpairs(
-            operator, wanted.k, which=wanted.which, tolerance=wanted.tolerance, seed=wanted.seed
+            operator,
+            wanted.k,
+            which=wanted.which,
+            tolerance=wanted.tolerance,
+            seed=wanted.seed,
+            progress=parts["eigenvalues"],
         )
         record |= {name: getattr(pairs, name) for name in _OF_PAIRS}
         record["complete_probe"] = dict(pairs.complete_probe)
         record["none_missed"] = bool(pairs.complete_probe.get("passed"))
         results.append(pairs)
     if wanted.trace:
-        found = estimate_trace(operator, relative_error=wanted.relative_error, seed=wanted.seed)
+        found = estimate_trace(
+            operator, relative_error=wanted.relative_error, seed=wanted.seed, progress=parts["trace"]
+        )
         ends = None if found.interval is None else list(found.interval)
         record["trace"] = {
             "value": found.value,
@@ -351,7 +359,7 @@ def _measured(operator: Any, wanted: _Wanted) -> tuple[dict[str, Any], dict[str,
         results.append(found)
     spectrum = None
     if wanted.density:
-        drawn = spectral_density(operator, outliers=pairs, seed=wanted.seed)
+        drawn = spectral_density(operator, outliers=pairs, seed=wanted.seed, progress=parts["density"])
         spectrum = {name: getattr(drawn, name) for name in _OF_DENSITY}
         results.append(drawn)
     bad = [result.status for result in results if result.status != "ok"]

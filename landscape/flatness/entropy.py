@@ -18,6 +18,7 @@ from landscape.errors import ConfigurationError
 from landscape.flatness import langevin
 from landscape.flatness.gaussian_integral import spectrum_beside
 from landscape.flatness.measurement import mean_of, measured
+from landscape.flatness.meter import with_bar
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.options import Options
 from landscape.flatness.results import ESTIMATE, GAUSSIAN, FlatnessMeasure
@@ -30,6 +31,7 @@ _NODES = 4
 _MOST_R_HAT = 1.1
 
 
+@with_bar
 def local_entropy(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,

@@ -11,6 +11,7 @@ from landscape.compute import Progress
 from landscape.errors import InputError
 from landscape.flatness.draws import rises_of_draws
 from landscape.flatness.measurement import estimate, mean_of
+from landscape.flatness.meter import with_bar
 from landscape.flatness.neighbourhood import SCALES, Neighbourhood
 from landscape.flatness.options import Options
 from landscape.flatness.results import FlatnessMeasure
@@ -28,6 +29,7 @@ UNITS = {
 }
 
 
+@with_bar
 def gaussian_robustness(
     problem: Any,
     params: Any,
@@ -64,7 +66,7 @@ def gaussian_robustness(
     seed : int
         Of the draws.
     progress : Progress, optional
-        Is told of every evaluation of the data.
+        Is told of every evaluation of the data; by default a bar where standard error is a terminal.
     **options
         ``mask``, ``where``, ``split``, ``subset``, ``batch_size``, ``dtype``, ``allow_nonfinite``: see
         `Options`.
@@ -118,6 +120,7 @@ def gaussian_of(
     return _mean_rise(around, _NAMES[scale], vector, radii=radii, settings=settings, units=UNITS[scale])
 
 
+@with_bar
 def average_sharpness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
@@ -204,6 +207,7 @@ def with_temperature(name: str, temperature: float | None) -> str:
     return f"{name}_normalised" + ("" if temperature == 1 else f"_temperature_{temperature:g}")
 
 
+@with_bar
 def search_sharpness(
     problem: Any,
     params: Any,

@@ -11,6 +11,7 @@ from landscape.compute import Progress
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.flatness.ascent import ascend, check_ascent, known_rises, make_ball, make_starts, outcome
 from landscape.flatness.measurement import mean_of, measured
+from landscape.flatness.meter import with_bar
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.options import Options
 from landscape.flatness.results import LOWER_BOUND, FlatnessMeasure
@@ -22,6 +23,7 @@ __all__ = ["keskar_sharpness"]
 _MOST_BASIS = 2**28  # entries of a random subspace: 1 GiB
 
 
+@with_bar
 def keskar_sharpness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
@@ -59,7 +61,7 @@ def keskar_sharpness(  # noqa: PLR0913  one keyword per setting
     seed : int
         Of subspace and starts.
     progress : Progress, optional
-        Is told of every evaluation of the data.
+        Is told of every evaluation of the data; by default a bar where standard error is a terminal.
     **options
         ``mask``, ``where``, ``split``, ``subset``, ``batch_size``, ``dtype``, ``allow_nonfinite``: see
         `Options`.

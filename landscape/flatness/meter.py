@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import SILENT, Progress, shown
 from landscape.network import PASSES_PER_GRADIENT, Cost
 
-__all__ = ["Meter", "passes_of"]
+__all__ = ["Meter", "passes_of", "with_bar"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_bar(measure: F) -> F:
+    """Return a measure that shows its evaluations where its caller wants to see them."""
+
+    @functools.wraps(measure)
+    def call(*args: Any, progress: Progress | None = None, **keywords: Any) -> Any:
+        progress = shown(progress)
+        progress.start(measure.__name__.replace("_", " "))
+        try:
+            return measure(*args, progress=progress, **keywords)
+        finally:
+            progress.stop()
+
+    return call  # type: ignore[return-value]  # wraps keeps the signature, which its type does not say
 
 
 def passes_of(cost: Cost) -> float:

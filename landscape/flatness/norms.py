@@ -11,6 +11,7 @@ from landscape.compute import Progress
 from landscape.errors import ConfigurationError, InputError
 from landscape.flatness.features import feature_spreads
 from landscape.flatness.measurement import drawn_mean_of, estimate, measured
+from landscape.flatness.meter import with_bar
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.options import Options
 from landscape.flatness.results import EXACT, FlatnessMeasure
@@ -19,6 +20,7 @@ from landscape.results import check_choice, check_seed, check_whole
 __all__ = ["fisher_rao_norm", "relative_flatness"]
 
 
+@with_bar
 def relative_flatness(
     problem: Any,
     params: Any,
@@ -181,6 +183,7 @@ def _layer(values: list[float]) -> dict[str, Any]:
     return {"value": value, "standard_error": error, "interval": interval}
 
 
+@with_bar
 def fisher_rao_norm(
     problem: Any,
     params: Any,

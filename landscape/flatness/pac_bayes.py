@@ -12,6 +12,7 @@ from landscape.errors import ConfigurationError, ProblemError
 from landscape.flatness.ascent import check_ascent, outcome
 from landscape.flatness.largest_noise import EPSILON, LEAST, MOST, Box, Noise, Search
 from landscape.flatness.measurement import mean_of, measured
+from landscape.flatness.meter import with_bar
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.options import Options
 from landscape.flatness.results import ESTIMATE, LOWER_BOUND, FlatnessMeasure
@@ -20,6 +21,7 @@ from landscape.results import check_real
 __all__ = ["pac_bayes_flatness"]
 
 
+@with_bar
 def pac_bayes_flatness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
@@ -81,7 +83,7 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword per setting
     seed : int
         Of the draws and starts.
     progress : Progress, optional
-        Is told of every evaluation of the data.
+        Is told of every evaluation of the data; by default a bar where standard error is a terminal.
     **options
         As for `gaussian_robustness`.
 

@@ -7,6 +7,7 @@ from typing import Any
 from landscape.compute import Progress
 from landscape.flatness.gaussian_integral import FINEST
 from landscape.flatness.measurement import measured
+from landscape.flatness.meter import with_bar
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.options import Options
 from landscape.flatness.results import ESTIMATE, EXACT, LOWER_BOUND, FlatnessMeasure
@@ -17,6 +18,7 @@ __all__ = ["hessian_flatness"]
 SUMMARIES = ("top_eigenvalue", "trace", "mean_eigenvalue")
 
 
+@with_bar
 def hessian_flatness(
     problem: Any,
     params: Any,

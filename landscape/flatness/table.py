@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint
 from landscape.flatness.forecast import forecast
@@ -18,6 +18,7 @@ from landscape.flatness.options import Options
 from landscape.flatness.records import Rows
 from landscape.flatness.request import Request
 from landscape.flatness.results import Flatness
+from landscape.network import estimate_for
 from landscape.problem import Problem, problem_for_all
 
 __all__ = ["flatness_table", "measure_flatness"]
@@ -71,7 +72,7 @@ def measure_flatness(  # noqa: PLR0913  one keyword per setting
     seed : int
         Of everything random.
     progress : Progress, optional
-        Is told of every measure.
+        Is told of every measure; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -188,16 +189,16 @@ def _table(
         raise ConfigurationError(
             "flatness: nothing to measure", expected="a checkpoint, and spaces of ticket and full"
         )
-    started, progress = time.perf_counter(), progress or SILENT
+    started, progress = time.perf_counter(), shown(progress)
     if names is not None and len(names) != len(given):
         raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
     problem = problem_for_all(problem, given)
     request.check_slopes(problem)
-    shown = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
+    called = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     spaces = list(dict.fromkeys(spaces))
     rows, meter = Rows(request), Meter(progress)
     try:
-        for name, item in zip(shown, given, strict=True):
+        for name, item in zip(called, given, strict=True):
             for space in spaces:
                 full = dataclasses.replace(options, mask=False) if space == "full" else options
                 around = Neighbourhood(problem, item, full)
@@ -211,9 +212,9 @@ def _table(
 
 def _announce(around: Neighbourhood, request: Request, *, networks: int, progress: Progress) -> None:
     """Start the bar, with the estimate before it; without a bar no estimate is made."""
-    if progress is SILENT:
+    estimate = estimate_for(progress, lambda: forecast(around, request, networks=networks))
+    if estimate is None:
         return
-    estimate = forecast(around, request, networks=networks)
     total = networks * sum(math.floor(passes_of(cost)) for cost in estimate.parts.values())
     progress.start(estimate.label, total=total)
 

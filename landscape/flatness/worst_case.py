@@ -14,6 +14,7 @@ from landscape.errors import ConfigurationError
 from landscape.flatness.ascent import ascend, check_ascent, known_rises, make_ball, make_starts, outcome
 from landscape.flatness.gaussian import with_temperature
 from landscape.flatness.measurement import measured
+from landscape.flatness.meter import with_bar
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.options import Options
 from landscape.flatness.register import ADAPTIVE_RADII
@@ -24,6 +25,7 @@ from landscape.results import check_choice, check_real, check_whole
 __all__ = ["adaptive_sharpness", "sam_sharpness"]
 
 
+@with_bar
 def sam_sharpness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,
@@ -108,6 +110,7 @@ def sam_of(
     return _batches_worst(around, name, around.scale("absolute"), settings, units="ℓ2 length")
 
 
+@with_bar
 def adaptive_sharpness(  # noqa: PLR0913  one keyword per setting
     problem: Any,
     params: Any,

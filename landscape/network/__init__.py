@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         Cost as Cost,
         Estimate as Estimate,
         Pace as Pace,
+        bar_label as bar_label,
         duration_text as duration_text,
+        estimate_for as estimate_for,
     )
     from landscape.network.pace import (
         measure_pace as measure_pace,
@@ -50,7 +52,9 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Estimate",
             "PASSES_PER_GRADIENT",
             "Pace",
+            "bar_label",
             "duration_text",
+            "estimate_for",
         ),
         "pace": ("measure_pace",),
         "parts": (

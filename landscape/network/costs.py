@@ -7,10 +7,12 @@ for the memory, vectors as long as the parameters.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Cost", "Estimate", "Pace"]
+from landscape.compute import SILENT, Progress
+
+__all__ = ["Cost", "Estimate", "Pace", "bar_label", "duration_text", "estimate_for"]
 
 # Prices where none was measured. A reverse sweep costs about two forward passes beside its own (Griewank and
 # Walther, 2008. Evaluating derivatives, section 4.4), the derivative of the gradient about as much again.
@@ -174,6 +176,20 @@ class Estimate:
 
 
 _NOTABLE = 2**28  # bytes of vectors that are told beside the time
+
+
+def bar_label(progress: Progress, plain: str, estimate: Callable[[], Estimate]) -> str:
+    """Return what a bar is called: the estimate's label, or `plain` where nothing is shown."""
+    found = estimate_for(progress, estimate)
+    return plain if found is None else found.label
+
+
+def estimate_for(progress: Progress, estimate: Callable[[], Estimate]) -> Estimate | None:
+    """Return the estimate that a bar shows before the first part; None where nothing is shown.
+
+    An estimate compiles and times an evaluation: who is not shown it does not pay for it.
+    """
+    return None if progress is SILENT else estimate()
 
 
 def duration_text(seconds: float) -> str:

@@ -6,16 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from landscape.network import Cost, Estimate, make_subject, measure_pace
+from landscape.compute import Progress
+from landscape.network import Cost, Estimate, bar_label, make_subject, measure_pace
 from landscape.problem import Problem, problem_for
 from landscape.surfaces.directions import EIGENVECTORS, GRADIENT, RANDOM, check_drawable
-from landscape.surfaces.grids import DEFAULT_POINTS
-from landscape.surfaces.slices import DEFAULT_LINES
-from landscape.surfaces.surface import DEFAULT_PLANES
-from landscape.surfaces.trajectories import POINTS as TRAJECTORY_POINTS
+from landscape.surfaces.frames import CHECKPOINTS, Origin
+from landscape.surfaces.grids import DEFAULT_LINES, DEFAULT_PLANES, DEFAULT_POINTS, TRAJECTORY_POINTS, Axis
 from landscape.surfaces.work import networks_of
 
-__all__ = ["surface_cost"]
+__all__ = ["label_of", "surface_cost"]
 
 _PRODUCTS = 60  # typical of two eigenvectors
 
@@ -91,3 +90,47 @@ allow_nonfinite
     if problem.update_stats is not None and batch_stats == "recompute":
         parts["batch statistics"] = Cost(passes=repeats * points * problem.num_examples("train") / main)
     return Estimate(name=name, parts=parts, networks=1, pace=pace)
+
+
+def label_of(
+    progress: Progress,
+    problem: Problem,
+    origins: Sequence[Origin],
+    *,
+    axes: Sequence[Axis],
+    frames: int,
+    name: str,
+    **settings: Any,
+) -> str:
+    """Return what the bar of a line, a plane or a trajectory is called, with the estimate where it is shown.
+
+    Parameters
+    ----------
+    progress, problem, origins : Progress, Problem, sequence of Origin
+        Who is told, and what is measured. The directions have been found.
+    axes : sequence of Axis
+        The grid.
+    frames : int
+        Lines or planes.
+    name : {"surface", "line", "trajectory"}
+        What is measured.
+    **settings
+        ``split``, ``splits``, ``batch_size``, ``dtype``, ``batch_stats``, ``allow_nonfinite``: as for
+        `surface_cost`.
+    """
+    first = origins[0]
+    return bar_label(
+        progress,
+        name,
+        lambda: surface_cost(
+            problem,
+            [origin.given for origin in origins],
+            directions=CHECKPOINTS,
+            axes=[axis.spec for axis in axes],
+            repeats=frames,
+            name=name,
+            mask=first.mask,
+            where=first.where,
+            **settings,
+        ),
+    )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landscape.compute import SILENT, Progress
 from landscape.errors import ConfigurationError, InputError
 from landscape.problem import require_gradient
 from landscape.results import check_choice
@@ -117,6 +118,7 @@ def make_frame(
     num_axes: int,
     seed: int,
     filter_axis: int,
+    progress: Progress = SILENT,
 ) -> Frame:
     """Return the frame that a caller asks for.
 
@@ -156,7 +158,7 @@ def make_frame(
         return Frame(kind=RANDOM, names=names, vectors=np.stack(rows))
     if directions == GRADIENT:
         return _gradient_frame(problem, origin, rng, num_axes=num_axes, filter_axis=filter_axis)
-    return _eigenvector_frame(problem, origin, num_axes=num_axes, seed=seed)
+    return _eigenvector_frame(problem, origin, num_axes=num_axes, seed=seed, progress=progress)
 
 
 def _gradient_frame(
@@ -176,12 +178,14 @@ def _gradient_frame(
     return Frame(kind=GRADIENT, names=tuple(names), vectors=np.stack(rows))
 
 
-def _eigenvector_frame(problem: Problem, origin: Origin, *, num_axes: int, seed: int) -> Frame:
+def _eigenvector_frame(
+    problem: Problem, origin: Origin, *, num_axes: int, seed: int, progress: Progress
+) -> Frame:
     """Return the unit eigenvectors of the largest eigenvalues of the Hessian of the training loss."""
     from landscape.curvature import hessian, top_eigenpairs
 
     operator = hessian(problem, origin.given, where=origin.where, mask=origin.mask)
-    found = top_eigenpairs(operator, num_axes, seed=seed)
+    found = top_eigenpairs(operator, num_axes, seed=seed, progress=progress)
     if len(found.eigenvalues) < num_axes:
         raise InputError(
             "eigenvectors: the network has a single free coordinate", expected=f"{num_axes} directions"

@@ -13,7 +13,9 @@ from landscape.errors import ConfigurationError
 
 __all__ = ["Axis", "axis_of", "grid_of"]
 
-DEFAULT_POINTS = 51
+# Points per axis of a grid; lines and planes of random directions, unless the caller says how many.
+DEFAULT_POINTS, TRAJECTORY_POINTS = 51, 31
+DEFAULT_LINES, DEFAULT_PLANES = 5, 3
 _MOST_POINTS = 10_000
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.problem import problem_for
 from landscape.results import (
     Items,
@@ -27,17 +27,16 @@ from landscape.results import (
     format_value,
     means_by_split,
 )
+from landscape.surfaces.cost import label_of
 from landscape.surfaces.directions import DIRECTIONS, RANDOM, make_frame
 from landscape.surfaces.frames import Frame, Origin, unit_lengths
-from landscape.surfaces.grids import Axis, axis_of
+from landscape.surfaces.grids import DEFAULT_LINES, Axis, axis_of
 from landscape.surfaces.work import Work, networks_of
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
 
 __all__ = ["LossLine", "loss_line"]
-
-DEFAULT_LINES = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -195,9 +194,26 @@ DeviceMemoryError, CheckpointError
     )
     default = DEFAULT_LINES if isinstance(directions, str) and directions == RANDOM else 1
     count = check_whole("num_lines", default if num_lines is None else num_lines, 1)
-    frames = _frames(problem, origins, directions, count, seed=int(seed), filter_axis=int(filter_axis))
+    progress, seed, filter_axis = shown(progress), int(seed), int(filter_axis)
+    frames = _frames(
+        problem, origins, directions, count, seed=seed, filter_axis=filter_axis, progress=progress
+    )
     low, high = _range(frames[0])
     axes = (axis_of("x", x, (low, high)),)
+    label = label_of(
+        progress,
+        problem,
+        origins,
+        axes=axes,
+        frames=len(frames),
+        name="line",
+        split=split,
+        splits=problem.splits_with(split, splits),
+        batch_size=batch_size,
+        dtype=dtype,
+        batch_stats=batch_stats,
+        allow_nonfinite=allow_nonfinite,
+    )
     work = Work.of(
         problem,
         origins,
@@ -209,9 +225,10 @@ DeviceMemoryError, CheckpointError
         dtype=dtype,
         batch_stats=batch_stats,
         resume=resume,
-        progress=progress or SILENT,
+        progress=progress,
+        label=label,
     )
-    return _line(work, axes[0], seed=int(seed), filter_axis=int(filter_axis))
+    return _line(work, axes[0], seed=seed, filter_axis=filter_axis)
 
 
 def _range(frame: Frame) -> tuple[float, float]:
@@ -221,13 +238,27 @@ def _range(frame: Frame) -> tuple[float, float]:
 
 
 def _frames(
-    problem: Problem, origins: list[Origin], directions: Any, count: int, *, seed: int, filter_axis: int
+    problem: Problem,
+    origins: list[Origin],
+    directions: Any,
+    count: int,
+    *,
+    seed: int,
+    filter_axis: int,
+    progress: Progress,
 ) -> list[Frame]:
     """Return one frame of one direction per line."""
     first, others = origins[0], origins[1:]
     if isinstance(directions, str) and directions == "eigenvectors" and count > 1:
         both = make_frame(
-            problem, first, directions, others, num_axes=count, seed=seed, filter_axis=filter_axis
+            problem,
+            first,
+            directions,
+            others,
+            num_axes=count,
+            seed=seed,
+            filter_axis=filter_axis,
+            progress=progress,
         )
         return [
             Frame(kind=both.kind, names=(name,), vectors=row[None])
@@ -236,7 +267,14 @@ def _frames(
     repeated = isinstance(directions, str) and directions == RANDOM
     return [
         make_frame(
-            problem, first, directions, others, num_axes=1, seed=seed + 1_000_003 * i, filter_axis=filter_axis
+            problem,
+            first,
+            directions,
+            others,
+            num_axes=1,
+            seed=seed + 1_000_003 * i,
+            filter_axis=filter_axis,
+            progress=progress,
         )
         for i in range(count if repeated else 1)
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.errors import ConfigurationError
 from landscape.problem import problem_for
 from landscape.results import (
@@ -30,9 +30,10 @@ from landscape.results import (
     format_value,
     means_by_split,
 )
+from landscape.surfaces.cost import label_of
 from landscape.surfaces.directions import DIRECTIONS, RANDOM, make_frame
 from landscape.surfaces.frames import Frame, Origin, span, unit_lengths
-from landscape.surfaces.grids import axis_of
+from landscape.surfaces.grids import DEFAULT_PLANES, axis_of
 from landscape.surfaces.topology import Topology, topology_of
 from landscape.surfaces.work import Work, networks_of
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Surface", "loss_surface"]
 
-DEFAULT_PLANES = 3
 MARGIN = 0.25  # of the span of the checkpoints, drawn around them
 
 
@@ -234,7 +234,7 @@ def loss_surface(  # noqa: PLR0913  one keyword per setting
         A folder that keeps finished points, so that a stopped computation goes on. It is removed when the
         surface is complete.
     progress : Progress, optional
-        Is told of every point.
+        Is told of every point; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -284,9 +284,26 @@ def loss_surface(  # noqa: PLR0913  one keyword per setting
     origins = Origin.all_of(
         problem, given, directions, mask=mask, where=where, allow=allow_nonfinite, names=names
     )
-    frames = _frames(problem, origins, directions, num_planes, seed=int(seed), filter_axis=int(filter_axis))
+    progress, seed, filter_axis = shown(progress), int(seed), int(filter_axis)
+    frames = _frames(
+        problem, origins, directions, num_planes, seed=seed, filter_axis=filter_axis, progress=progress
+    )
     ranges = span(frames[0], MARGIN) if frames[0].anchors else ((-1.0, 1.0), (-1.0, 1.0))
     axes = tuple(axis_of(name, value, ends) for name, value, ends in zip("xy", (x, y), ranges, strict=True))
+    label = label_of(
+        progress,
+        problem,
+        origins,
+        axes=axes,
+        frames=len(frames),
+        name="surface",
+        split=split,
+        splits=problem.splits_with(split, splits),
+        batch_size=batch_size,
+        dtype=dtype,
+        batch_stats=batch_stats,
+        allow_nonfinite=allow_nonfinite,
+    )
     work = Work.of(
         problem,
         origins,
@@ -298,9 +315,10 @@ def loss_surface(  # noqa: PLR0913  one keyword per setting
         dtype=dtype,
         batch_stats=batch_stats,
         resume=resume,
-        progress=progress or SILENT,
+        progress=progress,
+        label=label,
     )
-    return _surface(work, seed=int(seed), filter_axis=int(filter_axis))
+    return _surface(work, seed=seed, filter_axis=filter_axis)
 
 
 def _frames(
@@ -311,6 +329,7 @@ def _frames(
     *,
     seed: int,
     filter_axis: int,
+    progress: Progress,
 ) -> list[Frame]:
     """Return one frame per plane: several only of random directions, each with a seed of its own."""
     random = isinstance(directions, str) and directions == RANDOM
@@ -331,6 +350,7 @@ def _frames(
             num_axes=2,
             seed=seed + 1_000_003 * number,
             filter_axis=filter_axis,
+            progress=progress,
         )
         for number in range(count)
     ]

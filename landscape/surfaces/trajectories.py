@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.errors import ConfigurationError, InputError
 from landscape.network import facts_of
 from landscape.problem import problem_for
@@ -35,9 +35,10 @@ from landscape.results import (
     check_evaluation,
     format_value,
 )
+from landscape.surfaces.cost import label_of
 from landscape.surfaces.directions import GIVEN, make_frame
 from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
-from landscape.surfaces.grids import Axis, axis_of
+from landscape.surfaces.grids import TRAJECTORY_POINTS as POINTS, Axis, axis_of
 from landscape.surfaces.work import Work
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ __all__ = ["Trajectory", "trajectory"]
 
 PCA = "pca"
 _MARGIN = 0.15  # of the span of the networks, drawn around them
-POINTS = 31
 # Share of the squared lengths below which a second direction is rounding.
 _RANK = 1e-10
 
@@ -217,6 +217,21 @@ def trajectory(  # noqa: PLR0913  one keyword per setting
     frame, shares = _frame(problem, origins[centre], directions, differences)
     coordinates = differences @ frame.vectors.T
     axes = _axes(coordinates, x, y)
+    progress = shown(progress)
+    label = label_of(
+        progress,
+        problem,
+        origins,
+        axes=axes,
+        frames=1,
+        name="trajectory",
+        split=split,
+        splits=(split,),
+        batch_size=batch_size,
+        dtype=dtype,
+        batch_stats=batch_stats,
+        allow_nonfinite=allow_nonfinite,
+    )
     work = Work.of(
         problem,
         [origins[centre]],
@@ -228,7 +243,8 @@ def trajectory(  # noqa: PLR0913  one keyword per setting
         dtype=dtype,
         batch_stats=batch_stats,
         resume=resume,
-        progress=progress or SILENT,
+        progress=progress,
+        label=label,
     )
     return _trajectory(work, origins, called, coordinates, differences, shares)
 

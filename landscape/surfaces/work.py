@@ -55,6 +55,8 @@ class Work:
         Keeps finished points.
     progress : Progress
         Is told of every point.
+    label : str
+        What its bars are called.
     """
 
     problem: Problem
@@ -64,6 +66,7 @@ class Work:
     plan: Plan
     pieces: Pieces
     progress: Progress
+    label: str
 
     @classmethod
     def of(  # noqa: PLR0913  one keyword per setting
@@ -80,6 +83,7 @@ class Work:
         batch_stats: str,
         resume: str | Path | None,
         progress: Progress,
+        label: str,
     ) -> Work:
         """Return the work, with the pieces that an earlier call kept."""
         from landscape.surfaces.points import Plan
@@ -100,6 +104,7 @@ class Work:
             plan=plan,
             pieces=Pieces(resume, key),
             progress=progress,
+            label=label,
         )
 
     @property
@@ -118,13 +123,13 @@ class Work:
         """Measure every frame on the grid; those behind the first on every split only if `all_splits`."""
         from landscape.surfaces.points import measure
 
-        what = "loss along the line" if len(self.axes) == 1 else "loss on the plane"
+        what = "line" if len(self.axes) == 1 else "plane"
         count = len(self.frames)
         return [
             measure(
                 self.points(number, all_splits=all_splits or number == 0),
                 grid_of(self.axes),
-                label=what + (f" {number + 1} of {count}" if count > 1 else ""),
+                label=self.label + (f": {what} {number + 1} of {count}" if count > 1 else ""),
                 pieces=self.pieces,
                 prefix=f"frame{number}-",
                 progress=self.progress,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape import Problem, loss_barrier
-from landscape.compute import SILENT, Progress
+from landscape.compute import SILENT, Progress, shown
 from landscape.errors import InterruptedRunError, OutputExistsError
 from trainers.config import RunConfig, named_code, resolve
 from trainers.reports.quickstart_page import write_page
@@ -27,7 +27,7 @@ def run_quickstart(
     *,
     overrides: Sequence[str] = (),
     force: bool = False,
-    progress: Progress = SILENT,
+    progress: Progress | None = None,
     should_stop: Stop = lambda: None,
     plotlyjs: str = "embed",
 ) -> Quickstart:
@@ -63,6 +63,7 @@ def run_quickstart(
             hint="Give --force, or another folder with -o.",
         )
     config = resolve("quickstart", overrides=overrides)
+    progress = shown(progress)
     started = (folder / "run" / "run.toml").exists()
     run = train_tickets(
         config,
@@ -97,24 +98,28 @@ def measure_barriers(
     pairs = list(_pairs(run))
     progress.start("barriers", total=len(pairs))
     rows = []
-    for method, kind, a, b in pairs:
-        if (signum := should_stop()) is not None:
-            raise InterruptedRunError(
-                "stopped between barriers", signum=signum, hint="The same command goes on."
+    try:
+        for method, kind, a, b in pairs:
+            if (signum := should_stop()) is not None:
+                raise InterruptedRunError(
+                    "stopped between barriers", signum=signum, hint="The same command goes on."
+                )
+            barrier = loss_barrier(
+                problem, a.load(), b.load(), names=(_name(a), _name(b)), refine=False, progress=SILENT
             )
-        barrier = loss_barrier(problem, a.load(), b.load(), names=(_name(a), _name(b)), refine=False)
-        rows.append(
-            BarrierRow(
-                method=method,
-                kind=kind,
-                seeds=(a.seed, b.seed),
-                levels=(a.level, b.level),
-                density=min(a.density, b.density),
-                barrier=barrier,
+            rows.append(
+                BarrierRow(
+                    method=method,
+                    kind=kind,
+                    seeds=(a.seed, b.seed),
+                    levels=(a.level, b.level),
+                    density=min(a.density, b.density),
+                    barrier=barrier,
+                )
             )
-        )
-        progress.advance(1)
-    progress.stop()
+            progress.advance(1)
+    finally:
+        progress.stop()
     return rows
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import optax
 
 from landscape import Checkpoint, Problem, load, save
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.errors import ConfigurationError, InterruptedRunError
 from trainers.config import Method, RunConfig, SeedsConfig
 from trainers.pruning import ChainLayer, mask_overlap
@@ -69,7 +69,7 @@ def train_tickets(  # noqa: PLR0913  one keyword per setting
     optimizer: optax.GradientTransformation | None = None,
     resume: bool = False,
     allow_code: Sequence[str] = (),
-    progress: Progress = SILENT,
+    progress: Progress | None = None,
     should_stop: Callable[[], int | None] = lambda: None,
 ) -> Run:
     """Train every method, seed and level of a configuration into a run folder.
@@ -96,8 +96,8 @@ def train_tickets(  # noqa: PLR0913  one keyword per setting
     allow_code : sequence of str
         Functions of your own that scores of the configuration may name (``file.py:function`` or
         ``package.module:function``). What a configuration names and this does not is never imported.
-    progress : Progress
-        Told about every chunk.
+    progress : Progress, optional
+        Is told of every chunk; by default a bar where standard error is a terminal.
     should_stop : callable
         Polled between chunks; returning a signal number stops the run with a snapshot on disk.
 
@@ -120,6 +120,7 @@ def train_tickets(  # noqa: PLR0913  one keyword per setting
     """
     check_scores(config, allow_code)
     problem, init = _problem_and_init(config, problem, init)
+    progress = shown(progress)
     require_trainable(config, problem, own_optimizer=optimizer is not None)
     session = _Session(
         config,

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal. The only module that imports rich; NO_COLOR is honoured by it."""
+"""Progress bars on a terminal. The only module that imports rich, which honours NO_COLOR."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress as RichProgress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from cli.shared.streams import printable
-from cli.shared.text import describe_fields
+from landscape.compute.text import fields_text, printable
 
 
 class _Status(ProgressColumn):
@@ -25,7 +24,13 @@ class _Status(ProgressColumn):
 
 
 class BarProgress:
-    """One bar at a time, redrawn in place and gone when the task ends."""
+    """One bar at a time, redrawn in place and gone when the task ends.
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        Where to draw; standard error by default.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
@@ -42,7 +47,7 @@ class BarProgress:
     def advance(self, n: int = 1, **fields: float | str) -> None:
         """Count steps."""
         if self._bars is not None:
-            self._bars.update(self._task, advance=n, note="", shown=describe_fields(fields))
+            self._bars.update(self._task, advance=n, note="", shown=fields_text(fields))
 
     def note(self, text: str) -> None:
         """Say what happens now."""
