@@ -49,6 +49,7 @@ OPTIONS = {theirs: ours for ours, theirs in NAMES.items()}
 @option.resamples
 @option.confidence
 @option.batch_stats
+@option.repair
 @option.evaluation
 @option.results
 @click.pass_context
@@ -147,7 +148,7 @@ def _matrix_forecast(options: Mapping[str, Any]) -> measuring.Forecast:
 
 def _forecast(options: Mapping[str, Any]) -> measuring.Forecast:
     """Return what estimates a measurement with these options."""
-    same = ("split", "refine", "batch_size", "dtype", "batch_stats", "allow_nonfinite")
+    same = ("split", "refine", "batch_size", "dtype", "batch_stats", "repair", "allow_nonfinite")
     settings = {"num_points": options["points"], **{key: options[key] for key in same}}
 
     def forecast(problem: Any, networks: list[Checkpoint]) -> Estimate:

@@ -109,6 +109,11 @@ batch_stats = click.option(
     default="recompute",
     help="Batch-norm statistics of the networks between and around the checkpoints.",
 )
+repair = click.option(
+    "--repair/--no-repair",
+    default=False,
+    help="Renormalise the hidden units of the networks inside the path (Jordan et al. 2022).",
+)
 seed = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of everything that is random."
 )

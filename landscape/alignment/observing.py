@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from landscape.alignment.axes import Units, units_of
-from landscape.alignment.reader import inner_program
 from landscape.alignment.structure import Structure
-from landscape.compute import program
+from landscape.compute import program, run_keeping
 from landscape.trees import opened, sealed
 
 __all__ = ["observer"]
@@ -43,9 +41,8 @@ def observer(
 
     def values(params: PyTree) -> dict[str, jax.Array]:
         closed = jax.make_jaxpr(lambda p, *r: function(opened(p), *r))(params, *rest)
-        found: dict[Path, list[Any]] = {}
         flat = [*jax.tree.leaves(params), *jax.tree.leaves(rest)]
-        _run(closed.jaxpr, closed.consts, flat, (), {seen.place for seen in wanted.values()}, found)
+        found = run_keeping(closed, flat, {seen.place for seen in wanted.values()})
         return {key: found[seen.place][seen.output] for key, seen in wanted.items()}
 
     run = program(values)
@@ -103,41 +100,3 @@ def _samples(value: np.ndarray, axis: int, others: Sequence[int]) -> np.ndarray:
         value = np.concatenate(moments, axis=others[0])
     rows = np.moveaxis(value, axis, 0)
     return rows.reshape(len(rows), -1)
-
-
-def _run(  # noqa: PLR0917  one program inside another
-    jaxpr: Any,
-    consts: Sequence[Any],
-    given: Sequence[Any],
-    path: Path,
-    wanted: set[Path],
-    found: dict[Path, list[Any]],
-) -> list[Any]:
-    """Evaluate a program and keep the outputs of the operations that are wanted."""
-    known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
-    known.update(zip(jaxpr.invars, given, strict=True))
-
-    def value_of(atom: Any) -> Any:
-        return atom.val if hasattr(atom, "val") else known[atom]
-
-    for number, equation in enumerate(jaxpr.eqns):
-        place = (*path, number)
-        inputs = [value_of(atom) for atom in equation.invars]
-        inner = inner_program(equation)
-        if inner is not None:
-            outputs = _run(inner[0], inner[1], inputs, place, wanted, found)
-        else:
-            outputs = _bound(equation, inputs)
-        if place in wanted:
-            found[place] = outputs
-        known.update(zip(equation.outvars, outputs, strict=True))
-    return [value_of(atom) for atom in jaxpr.outvars]
-
-
-def _bound(equation: Any, inputs: Sequence[Any]) -> list[Any]:
-    params = equation.primitive.get_bind_params(equation.params)
-    functions: Sequence[Any] = ()
-    if isinstance(params, tuple):  # before jax 0.10
-        functions, params = params
-    result = equation.primitive.bind(*functions, *map(jnp.asarray, inputs), **params)
-    return list(result) if equation.primitive.multiple_results else [result]

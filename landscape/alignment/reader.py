@@ -15,23 +15,11 @@ from landscape.alignment.rules import (
     shape_of,
     touch,
 )
+from landscape.compute import inner_program
 
-__all__ = ["Reader", "inner_program"]
+__all__ = ["Reader"]
 
 Path = tuple[int, ...]
-
-
-def inner_program(equation: Any) -> tuple[Any, list[Any]] | None:
-    """Return the program that an operation runs once on its own inputs, with constants, or None."""
-    if equation.primitive.name in ("scan", "while", "cond"):
-        return None
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        inner = equation.params.get(key)
-        if inner is not None:
-            jaxpr = getattr(inner, "jaxpr", inner)
-            if len(jaxpr.invars) == len(equation.invars) and len(jaxpr.outvars) == len(equation.outvars):
-                return jaxpr, list(getattr(inner, "consts", ()))
-    return None
 
 
 class Reader:

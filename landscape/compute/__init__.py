@@ -29,6 +29,11 @@ if TYPE_CHECKING:
         Share as Share,
     )
     from landscape.compute.text import printable as printable
+    from landscape.compute.walking import (
+        Place as Place,
+        inner_program as inner_program,
+        run_keeping as run_keeping,
+    )
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -55,5 +60,10 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Share",
         ),
         "text": ("printable",),
+        "walking": (
+            "Place",
+            "inner_program",
+            "run_keeping",
+        ),
     },
 )

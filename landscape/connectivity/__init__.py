@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from landscape.connectivity.barrier import (
-        Barrier as Barrier,
-        loss_barrier as loss_barrier,
-    )
+    from landscape.connectivity.barrier import Barrier as Barrier
     from landscape.connectivity.cost import (
         barrier_cost as barrier_cost,
         curve_cost as curve_cost,
@@ -26,19 +23,18 @@ if TYPE_CHECKING:
     from landscape.connectivity.line import RECOMPUTE as RECOMPUTE, treatment as treatment
     from landscape.connectivity.matrix import BarrierMatrix as BarrierMatrix, barrier_matrix as barrier_matrix
     from landscape.connectivity.relations import PATTERNS as PATTERNS
+    from landscape.connectivity.straight_path import loss_barrier as loss_barrier
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "barrier": (
-            "Barrier",
-            "loss_barrier",
-        ),
+        "barrier": ("Barrier",),
         "cost": ("barrier_cost", "curve_cost", "matrix_cost"),
         "matrix": ("BarrierMatrix", "barrier_matrix"),
         "relations": ("PATTERNS",),
         "curves": ("ConnectingCurve", "connect"),
         "endpoints": ("Endpoint", "make_ends", "names_of", "read"),
         "line": ("RECOMPUTE", "treatment"),
+        "straight_path": ("loss_barrier",),
     },
 )

@@ -9,7 +9,8 @@ from landscape.connectivity import endpoints
 from landscape.connectivity.curve_form import DEFAULT_BENDS, NEB, STRAIGHT
 from landscape.connectivity.line import REFINEMENTS
 from landscape.connectivity.relations import ALL, chosen_pairs, record_of
-from landscape.network import Cost, Estimate, make_subject, measure_pace
+from landscape.connectivity.renormalisation import layers_of
+from landscape.network import Cost, Estimate, Subject, make_subject, measure_pace
 from landscape.problem import Problem, problem_for, require_gradient
 
 __all__ = ["barrier_cost", "curve_cost", "matrix_cost"]
@@ -26,13 +27,14 @@ def barrier_cost(  # noqa: PLR0913  one keyword per setting
     batch_size: int | None = None,
     dtype: str | None = None,
     batch_stats: str = "recompute",
+    repair: bool = False,
     allow_nonfinite: bool = False,
 ) -> Estimate:
     """Estimate what `loss_barrier` would take, from the pace of the first network.
 
     Parameters
     ----------
-    problem, a, b, num_points, split, refine, batch_size, dtype, batch_stats, allow_nonfinite
+    problem, a, b, num_points, split, refine, batch_size, dtype, batch_stats, repair, allow_nonfinite
         As for `loss_barrier`.
 
     Returns
@@ -50,8 +52,11 @@ def barrier_cost(  # noqa: PLR0913  one keyword per setting
     }
     if refine:
         parts["refinement of the maxima"] = Cost(passes=2 * REFINEMENTS)
+    points = num_points + (2 * REFINEMENTS if refine else 0)
+    if repair:
+        share = problem.num_examples("train") / main
+        parts["renormalisation"] = Cost(passes=points * renormalising_passes(problem, subject) * share)
     if problem.update_stats is not None and batch_stats == "recompute":
-        points = num_points + (2 * REFINEMENTS if refine else 0)
         parts["batch statistics"] = Cost(passes=points * problem.num_examples("train") / main)
     return Estimate(name="barrier", parts=parts, networks=1, pace=pace)
 
@@ -66,13 +71,15 @@ def matrix_cost(  # noqa: PLR0913  one keyword per setting
     batch_size: int | None = None,
     dtype: str | None = None,
     batch_stats: str = "recompute",
+    repair: bool = False,
     allow_nonfinite: bool = False,
 ) -> Estimate:
     """Estimate what `barrier_matrix` would take, from the pace of the first network.
 
     Parameters
     ----------
-    problem, checkpoints, pairs, num_points, split, batch_size, dtype, batch_stats, allow_nonfinite
+    problem, checkpoints, pairs, num_points, split, batch_size, dtype, batch_stats, repair,
+    allow_nonfinite
         As for `barrier_matrix`.
 
     Returns
@@ -93,6 +100,9 @@ def matrix_cost(  # noqa: PLR0913  one keyword per setting
         )
         for name in (split, *(other for other in problem.splits if other != split))
     }
+    if repair:
+        share = problem.num_examples("train") / main
+        parts["renormalisation"] = Cost(passes=inner * renormalising_passes(problem, subject) * share)
     if problem.update_stats is not None and batch_stats == "recompute":
         parts["batch statistics"] = Cost(passes=inner * problem.num_examples("train") / main)
     return Estimate(name="barrier matrix", parts=parts, networks=1, pace=pace)
@@ -145,3 +155,8 @@ def curve_cost(  # noqa: PLR0913  one keyword per setting
     if problem.update_stats is not None and batch_stats == "recompute":
         parts["batch statistics"] = Cost(passes=2 * num_points * problem.num_examples("train") / main)
     return Estimate(name="curve", parts=parts, networks=1, pace=pace)
+
+
+def renormalising_passes(problem: Problem, subject: Subject) -> int:
+    """Return the passes over the training data that renormalise one network: one per depth of layers."""
+    return len({layer.depth for layer in layers_of(problem, subject.params, subject.batch_stats)})

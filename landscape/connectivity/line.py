@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,15 @@ import numpy as np
 
 from landscape.compute import compile_seconds, device_memory, on_device, precision
 from landscape.connectivity.barrier_interval import DEFINITIONS, baseline, excess
-from landscape.errors import ProblemError
+from landscape.connectivity.renormalisation import Renormaliser, between
+from landscape.errors import ConfigurationError, ProblemError
 from landscape.network import refuse_statistics, statistics_in
 from landscape.trees import sealed
 
 if TYPE_CHECKING:
     from landscape.compute import Progress
     from landscape.connectivity.endpoints import Endpoint, Pair
+    from landscape.connectivity.renormalisation import Statistics
     from landscape.network import Subject
     from landscape.problem import Problem
 
@@ -46,6 +49,7 @@ class Plan:
     dtype: str | None
     batch_stats: str
     allow_nonfinite: bool
+    repair: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,8 @@ class Curve:
         Compilation and the rest, apart.
     stored : dict
         Where statistics were recomputed, the endpoints' losses with those that were stored.
+    renormalised : dict
+        Which layers were renormalised, and what it cost; empty where none was asked for.
     """
 
     losses: dict[str, dict[str, np.ndarray]]
@@ -82,6 +88,7 @@ class Curve:
     examples: int
     seconds: dict[str, float]
     stored: dict[str, list[float]]
+    renormalised: dict[str, Any]
 
 
 @jax.jit
@@ -127,9 +134,18 @@ def _matched(leaf: Any, other: Any, dtype: str | None) -> jax.Array:
 class _Evaluator:
     """Evaluates points of one path, and counts what it costs."""
 
-    def __init__(self, problem: Problem, pair: Pair, plan: Plan, ends: Ends | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        pair: Pair,
+        plan: Plan,
+        ends: Ends | None = None,
+        *,
+        renormaliser: Renormaliser | None = None,
+    ) -> None:
         self.problem = problem
         self.plan = plan
+        self.renormaliser = renormaliser
         self._keys = {0.0: pair.keys[0], 1.0: pair.keys[1]}
         self._ends = {} if ends is None else ends
         self.treatment = treatment(problem, pair.a, plan.batch_stats)
@@ -143,12 +159,25 @@ class _Evaluator:
     def point(self, alpha: float) -> PyTree:
         """Return what the loss takes first at `alpha`."""
         params = self.line(alpha)
-        if self.stats is None:
+        stats = None if self.stats is None else self.stats(alpha)
+        if self.renormaliser is not None and 0 < alpha < 1:
+            params = self.renormaliser.renormalised(params, stats, between(alpha, *self._of_ends))
+        if stats is None:
             return params
-        stats = self.stats(alpha)
         if self.treatment == RECOMPUTE:
             stats = self.problem.recompute_stats(params, stats, batch_size=self.plan.batch_size)
         return params, stats
+
+    @functools.cached_property
+    def _of_ends(self) -> list[Statistics]:
+        """The statistics of hidden units at both ends."""
+        if self.renormaliser is None:
+            return []
+        stats = [None if self.stats is None else self.stats(end) for end in (0.0, 1.0)]
+        return [
+            self.renormaliser.end(self._keys[end], self.line(end), found)
+            for end, found in zip((0.0, 1.0), stats, strict=True)
+        ]
 
     def values(self, alpha: float) -> dict[str, dict[str, np.ndarray]]:
         """Return ``[split][metric]`` to the values of every example; an end's are kept for other pairs."""
@@ -220,6 +249,7 @@ def evaluate(
     progress: Progress,
     *,
     ends: Ends | None = None,
+    renormaliser: Renormaliser | None = None,
     label: str = "loss along the path",
 ) -> Curve:
     """Return the losses along the path, at one point only if the networks are identical.
@@ -231,6 +261,8 @@ def evaluate(
     ends : dict, optional
         Values at the ends of other paths by the pair's `keys`: those that are there are not evaluated again,
         and those of this path are added.
+    renormaliser : Renormaliser, optional
+        That of other paths, where the plan is to renormalise; a new one unless given.
     label : str
         What the progress calls it.
 
@@ -247,7 +279,8 @@ def evaluate(
     started = time.perf_counter()
     try:
         with precision(plan.dtype), device_memory(size), compile_seconds() as compiling:
-            run = _Evaluator(problem, pair, plan, ends)
+            renormaliser = renormaliser or renormaliser_for(problem, pair.a, plan)
+            run = _Evaluator(problem, pair, plan, ends, renormaliser=renormaliser)
             losses, values = _grid(run, alphas, progress)
             extra: dict[float, float] = {}
             if refined and np.isfinite(losses[plan.split]["loss"]).all():
@@ -268,7 +301,29 @@ def evaluate(
         examples=run.examples,
         seconds={"compile": sum(compiling), "run": max(0.0, elapsed - sum(compiling))},
         stored=stored,
+        renormalised={} if renormaliser is None else renormaliser.summary,
     )
+
+
+def renormaliser_for(problem: Problem, end: Endpoint, plan: Plan) -> Renormaliser | None:
+    """Return what renormalises networks on paths from `end`; None where the plan is to leave them.
+
+    Raises
+    ------
+    ConfigurationError
+        If batch statistics are kept: they would undo it.
+    ProblemError
+        If a hidden layer cannot be renormalised, by name.
+    """
+    if not plan.repair:
+        return None
+    if treatment(problem, end, plan.batch_stats) == KEEP:
+        raise ConfigurationError(
+            "repair: with batch_stats='keep' normalisation layers keep statistics that are not their own",
+            expected="batch_stats='recompute'",
+        )
+    stats = end.batch_stats
+    return Renormaliser(problem, end.params, stats, batch_size=plan.batch_size, dtype=plan.dtype)
 
 
 def _grid(

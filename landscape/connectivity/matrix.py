@@ -198,6 +198,8 @@ class BarrierMatrix(Result):
             rows.append((f"above chord, {name}, {methods}", text))
         above = int(np.sum(self.intervals[ABOVE_CHORD][:, 0] > 0))
         rows.append(("interval above 0", f"{above} of {len(self.pairs)} pairs"))
+        if self.config.get("repair"):
+            rows.append(("renormalised", "each hidden unit inside the paths (REPAIR)"))
         spacing = format_value(1 / (self.num_points - 1))
         rows.append(("grid", f"{self.num_points} points, spacing {spacing}: lower bounds on the suprema"))
         return rows
@@ -245,6 +247,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
     batch_size: int | None = None,
     dtype: str | None = None,
     batch_stats: str = "recompute",
+    repair: bool = False,
     allow_nonfinite: bool = False,
     names: Sequence[str] | None = None,
     resume: str | Path | None = None,
@@ -264,7 +267,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
         analysis of Frankle et al. 2020 [1]_); ``"levels"``, successive levels; ``"dense"``, every level
         against the dense network; ``"methods"``, method against method; several of these; or positions.
     num_points, split, splits, seed, num_resamples, confidence, batch_size, dtype, batch_stats,
-    allow_nonfinite
+    repair, allow_nonfinite
         As in `landscape.loss_barrier`. All pairs are resampled alike.
     names : sequence of str, optional
         What to call the networks; by default their files.
@@ -334,6 +337,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
         batch_size=batch_size,
         dtype=dtype,
         batch_stats=batch_stats,
+        repair=bool(repair),
         allow_nonfinite=allow_nonfinite,
     )
     settings = {"seed": int(seed), "num_resamples": int(num_resamples), "confidence": float(confidence)}
@@ -351,6 +355,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
             batch_size=batch_size,
             dtype=dtype,
             batch_stats=batch_stats,
+            repair=repair,
             allow_nonfinite=allow_nonfinite,
         ),
     )

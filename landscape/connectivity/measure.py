@@ -165,6 +165,7 @@ class Measurement:
             "batch_size": {name: problem.resolve_batch_size(name, plan.batch_size) for name in plan.splits},
             "dtype": plan.dtype,
             "batch_stats": self.curve.batch_stats,
+            "repair": plan.repair,
             "allow_nonfinite": plan.allow_nonfinite,
             "checkpoints": [file_of(self.pair.a), file_of(self.pair.b)],
             "problem": {"name": problem.name, "task": problem.task},
@@ -181,6 +182,7 @@ class Measurement:
             "bound": "the maximum over a finite grid is a lower bound on the supremum over the path",
             "seconds": seconds,
             **self.curve.stored,
+            **({"renormalised": self.curve.renormalised} if self.plan.repair else {}),
         }
 
     def provenance(self, seed: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from landscape.results import provenance, read_from
 
 if TYPE_CHECKING:
     from landscape.connectivity.line import Curve, Ends, Plan
+    from landscape.connectivity.renormalisation import Renormaliser
     from landscape.problem import Problem
 
 __all__ = ["Pairs"]
@@ -62,7 +63,8 @@ class Pairs:
         pieces = Pieces(resume, self._key(digests))
         found: dict[tuple[int, int], dict[str, np.ndarray]] = {}
         kept: Ends = {}
-        counts = {"evaluations": 0, "compile": 0.0, "run": 0.0}
+        renormaliser = self._renormaliser()
+        counts: dict[str, Any] = {"evaluations": 0, "compile": 0.0, "run": 0.0}
         progress.start(label, total=len(self.pairs) * len(self.plan.alphas))
         progress.note("compiling")
         try:
@@ -72,13 +74,24 @@ class Pairs:
                     progress.advance(len(self.plan.alphas))
                     found[first, second] = pieces.found[name]
                     continue
-                found[first, second] = self._pair(first, second, digests, kept, counts, _Inner(progress))
+                found[first, second] = self._pair(
+                    first, second, digests, (kept, renormaliser), counts, _Inner(progress)
+                )
                 pieces.keep(name, found[first, second])
         finally:
             progress.stop()
+        counts["renormalised"] = renormaliser.summary if renormaliser is not None else None
         result = self._result([found[pair] for pair in self.pairs], digests, counts, asked)
         pieces.remove()
         return result
+
+    def _renormaliser(self) -> Renormaliser | None:
+        """Return what renormalises the networks of all pairs, where that is asked for."""
+        from landscape.compute import precision
+        from landscape.connectivity.line import renormaliser_for
+
+        with precision(self.plan.dtype):
+            return renormaliser_for(self.problem, self.ends[0], self.plan)
 
     def _key(self, digests: Sequence[str]) -> dict[str, Any]:
         plan = {**dataclasses.asdict(self.plan), "alphas": self.plan.alphas.tolist()}
@@ -90,7 +103,7 @@ class Pairs:
         first: int,
         second: int,
         digests: Sequence[str],
-        kept: Ends,
+        shared: tuple[Ends, Renormaliser | None],
         counts: dict[str, Any],
         inner: _Inner,
     ) -> dict[str, np.ndarray]:
@@ -98,7 +111,7 @@ class Pairs:
         from landscape.connectivity import line
 
         pair = endpoints.pair_of(self.ends[first], self.ends[second], keys=(digests[first], digests[second]))
-        curve = line.evaluate(self.problem, pair, self.plan, inner, ends=kept)
+        curve = line.evaluate(self.problem, pair, self.plan, inner, ends=shared[0], renormaliser=shared[1])
         if pair.identical:
             inner.advance(len(self.plan.alphas) - 1)
         started = time.perf_counter()
@@ -164,6 +177,7 @@ class Pairs:
                 "num_examples": self.problem.num_examples(self.plan.split),
                 "evaluations": counts["evaluations"],
                 "seconds": {"compile": counts["compile"], "run": counts["run"]},
+                **({"renormalised": counts["renormalised"]} if self.plan.repair else {}),
             },
             provenance=self._provenance(digests),
         )
@@ -179,6 +193,7 @@ class Pairs:
             "batch_size": {name: problem.resolve_batch_size(name, plan.batch_size) for name in plan.splits},
             "dtype": plan.dtype,
             "batch_stats": plan.batch_stats,
+            "repair": plan.repair,
             "problem": {"name": problem.name, "task": problem.task},
             "higher_is_better": {key: metric.higher_is_better for key, metric in problem.metrics.items()},
             **self.settings,

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from landscape.problem.derivatives import (
         require_gradient as require_gradient,
     )
+    from landscape.problem.feature_moments import (
+        Sample as Sample,
+        merged as merged,
+        moments as moments,
+    )
     from landscape.problem.functions import (
         check_allowed as check_allowed,
         load_allowed_function as load_allowed_function,
@@ -53,6 +58,11 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "batch_statistics": ("flax_statistics",),
         "derivatives": ("require_gradient",),
+        "feature_moments": (
+            "Sample",
+            "merged",
+            "moments",
+        ),
         "functions": (
             "check_allowed",
             "load_allowed_function",

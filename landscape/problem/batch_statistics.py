@@ -25,10 +25,11 @@ from flax import linen, nnx
 
 from landscape.compute import program
 from landscape.errors import ConfigurationError, ProblemError
+from landscape.problem.feature_moments import Sample, merged, moments
 from landscape.trees import arrays_by_path, arrays_with_paths, map_arrays, opened, sealed
 
 PyTree = Any
-Moments = dict[str, tuple[Any, Any, Any]]  # by layer: entries per feature, mean, sum of squared deviations
+Moments = dict[str, Sample]  # by layer
 Batches = Callable[[], Iterable[tuple[PyTree, int]]]
 
 
@@ -147,28 +148,8 @@ class ExactStatistics:
         for batch, _ in batches():
             for path, part in self._moments(point, batch).items():
                 wide = (np.asarray(part[0]), np.asarray(part[1], np.float64), np.asarray(part[2], np.float64))
-                total[path] = _merged(total[path], wide) if path in total else wide
+                total[path] = merged(total[path], wide) if path in total else wide
         return total
-
-
-def _merged(a: tuple[Any, Any, Any], b: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-    """Return the moments of two samples together."""
-    count = a[0] + b[0]
-    share = b[0] / np.maximum(count, 1)
-    step = b[1] - a[1]
-    return count, a[1] + step * share, a[2] + b[2] + step**2 * a[0] * share
-
-
-def _moments(x: jax.Array, axis: Any, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return entries, mean and sum of squared deviations of each feature of a layer's input."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    features = {i % x.ndim for i in (axis if isinstance(axis, (tuple, list)) else (axis,))}
-    others = tuple(i for i in range(x.ndim) if i not in features)
-    kept = jnp.broadcast_to(jnp.asarray(True) if mask is None else mask.astype(bool), x.shape)
-    count = kept.sum(others).astype(wide.dtype)
-    mean = jnp.where(kept, wide, 0).sum(others) / jnp.maximum(count, 1)
-    deviation = jnp.where(kept, wide - jnp.expand_dims(mean, others), 0)
-    return count, mean, (deviation**2).sum(others)
 
 
 class _Record:
@@ -198,7 +179,7 @@ def _linen(
                 given = kwargs.get("use_running_average", args[1] if len(args) > 1 else None)
                 path = "/".join(layer.path)
                 _check_inference(path, layer.use_running_average if given is None else given)
-                record.add(path, _moments(args[0], layer.axis, kwargs.get("mask")))
+                record.add(path, moments(args[0], layer.axis, kwargs.get("mask")))
             return following(*args, **kwargs)
 
         with linen.intercept_methods(interceptor):
@@ -237,7 +218,7 @@ def _recorded(kind: type, path: str, record: _Record) -> Any:
         _check_inference(
             path, self.use_running_average if use_running_average is None else use_running_average
         )
-        record.add(path, _moments(x, self.axis, mask))
+        record.add(path, moments(x, self.axis, mask))
         return kind.__call__(self, x, use_running_average, mask=mask)
 
     return type(kind.__name__, (kind,), {"__call__": call})

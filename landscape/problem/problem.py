@@ -178,6 +178,10 @@ class Problem:
         for batch, count in self._split(split).padded_batches(size):
             yield jax.tree.map(lambda x: on_device(x, dtype), batch), count
 
+    def batches(self, split: str, size: int) -> Iterator[tuple[PyTree, int]]:
+        """Yield (batch on the host, examples): `size` of them, fewer in a ragged last batch."""
+        return self._split(split).batches(size)
+
     def data_digest(self, split: str) -> str:
         """Return the BLAKE2b-128 digest of the split's arrays (paths, shapes, dtypes, bytes)."""
         if split not in self._digests:
@@ -298,7 +302,7 @@ class Problem:
         found, self._stats_checked = recomputed(
             self._update,
             (params, batch_stats),
-            lambda: self._split("train").batches(size),
+            lambda: self.batches("train", size),
             checked=self._stats_checked,
         )
         return found
