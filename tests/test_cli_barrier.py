@@ -89,6 +89,7 @@ def test_options_reach_the_library(calls: Calls) -> None:
         "dtype": "float64",
         "allow_nonfinite": False,
         "batch_stats": "keep",
+        "repair": False,
         "names": ("a.h5", "b.h5"),
     }
 
