@@ -32,8 +32,6 @@ from trainers.tasks import datasets
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
-# Kinds of result without a figure: a single number with its interval.
-WITHOUT_FIGURE = {"frobenius_norm"}
 
 # The tests that hold for every entry of a register.
 CONFORMANCE = {
@@ -145,7 +143,7 @@ def test_every_result_is_frozen_with_keywords_only(everything: None) -> None:
 
 
 def test_every_kind_of_result_has_a_figure(everything: None) -> None:
-    assert {cls.kind for cls in kinds()} - set(FIGURES) <= WITHOUT_FIGURE
+    assert {cls.kind for cls in kinds()} == set(FIGURES)
     assert set(FIGURES) <= set(result._MODULES)
     for place in FIGURES.values():
         module, _, function = place.partition(":")

@@ -178,5 +178,5 @@ def outcome_of(result: Result, written: list[Path]) -> Outcome:
 def text_of(result: Result) -> str:
     """Return ``str(result)`` with the text of each cell escaped for the terminal."""
     status = [] if result.trustworthy else [("status", result.status)]
-    lines = [aligned([*result.rows(), *status])]
+    lines = [aligned([*result.printed(), *status])]
     return "\n".join([*lines, *(f"warning: {cell(warning)}" for warning in result.warnings)])

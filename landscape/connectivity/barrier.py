@@ -25,6 +25,7 @@ from landscape.results import (
     format_value,
     interval,
     means_by_split,
+    with_error,
 )
 
 __all__ = ["Barrier"]
@@ -180,14 +181,11 @@ class Barrier(Result):
             return "not available: a point of the path is not finite"
         if self.identical:
             return "0 exactly: the two networks are identical"
-        text = f"{format_value(value)} at α = {format_value(self.alpha_max[definition])}"
         interval = getattr(self, f"interval_{definition}")
+        text = f"{with_error(value, interval=interval)} at α = {format_value(self.alpha_max[definition])}"
         if interval is None:
             return text
-        low, high = (format_value(end) for end in interval)
-        level = format_value(100 * self.config.get("confidence", 0.95))
-        bias = format_value(getattr(self, f"bias_{definition}"))
-        return f"{text}, {level} % interval [{low}, {high}], bias {bias}"
+        return f"{text}, bias {format_value(getattr(self, f'bias_{definition}'))}"
 
     def _worst(self, split: str) -> str:
         parts = [

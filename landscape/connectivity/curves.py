@@ -34,6 +34,7 @@ from landscape.results import (
     format_value,
     interval,
     means_by_split,
+    with_error,
 )
 from landscape.trees import Layout, fill, nest
 
@@ -226,9 +227,7 @@ class ConnectingCurve(Result):
 
 
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    if value is None or interval is None:
-        return format_value(value)
-    return f"{format_value(value)} [{format_value(interval[0])}, {format_value(interval[1])}]"
+    return with_error(value, interval=None if value is None else interval)
 
 
 def connect(  # noqa: PLR0913  one keyword per setting

@@ -47,6 +47,7 @@ from landscape.results import (
     flag,
     format_value,
     provenance,
+    with_error,
 )
 
 __all__ = ["SpectralDensity", "spectral_density"]
@@ -179,7 +180,7 @@ def _few(probes: int) -> tuple[str, ...]:
 
 def _with_error(checks: Mapping[str, float], name: str) -> str:
     drawn = format_value(checks[f"{name}_drawn"])
-    return f"{format_value(checks[name])} ± {format_value(checks[f'{name}_error'])}, {drawn} as drawn"
+    return f"{with_error(checks[name], checks[f'{name}_error'])}, {drawn} as drawn"
 
 
 def spectral_density(

@@ -130,7 +130,7 @@ class Eigenpairs(Result):
         rows = [
             (
                 f"λ{i + 1}",
-                f"{format_value(value)} ± {format_value(residual)} ({format_value(relative)} of it"
+                f"{format_value(value)} (residual {format_value(residual)}, {format_value(relative)} of it"
                 + (")" if ok else ", not converged)"),
             )
             for i, (value, residual, relative, ok) in enumerate(pairs)
@@ -138,7 +138,7 @@ class Eigenpairs(Result):
         if not rows:
             rows.append(("eigenvalues", NOT_FINITE if self.status == NON_FINITE else "none"))
         kind = "of the recurrence, up to a bad product" if self.status == NON_FINITE else "with its rounding"
-        rows.append(("which", f"{self.which} of {self.dim:,}; ± is the residual ‖Hv − λv‖ {kind}"))
+        rows.append(("which", f"{self.which} of {self.dim:,}; residual: ‖Hv − λv‖ {kind}"))
         rows.append(("none missed", self._probe()))
         rows.append(("products", format_value(self.num_matvecs)))
         return rows

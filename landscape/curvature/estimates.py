@@ -22,9 +22,19 @@ from landscape.results import (
     flag,
     format_value,
     interval,
+    with_error,
 )
 
-__all__ = ["NOT_FINITE", "Diagonal", "Ending", "FrobeniusNorm", "Trace", "estimate_text", "status_of"]
+__all__ = [
+    "NOT_FINITE",
+    "Diagonal",
+    "Ending",
+    "FrobeniusNorm",
+    "Trace",
+    "estimate_text",
+    "layer_text",
+    "status_of",
+]
 
 NOT_FINITE = "unknown: a product was not finite"
 
@@ -35,24 +45,26 @@ def estimate_text(
     interval: Any,
     *,
     method: str,
-    confidence: float = 0.95,
     error_estimate: float | None = None,
 ) -> str:
     """Return an estimate with its error, as far as the error is known."""
     if not np.isfinite(value):
         return NOT_FINITE
-    text = format_value(value)
     if method == "exact":
-        return f"{text} exactly"
+        return f"{format_value(value)} exactly"
     known = standard_error is not None and np.isfinite(standard_error)
-    if known:
-        text += f" ± {format_value(standard_error)} (standard error)"
+    text = with_error(value, standard_error if known else None, interval)
     if interval is not None:
-        low, high = (format_value(end) for end in interval)
-        return f"{text}, {format_value(100 * confidence)} % interval [{low}, {high}]"
+        return text
     if error_estimate is not None and np.isfinite(error_estimate):
         text += f", error estimate {format_value(error_estimate)}"
     return f"{text} (no interval)"
+
+
+def layer_text(found: Mapping[str, Any]) -> str:
+    """Return the share of a layer with its error; without one where it is exact."""
+    error = found.get("standard_error")
+    return with_error(found["value"], error, found.get("interval")) if error else format_value(found["value"])
 
 
 # Of a stored `Eigenpairs.complete_probe`; results of older versions lack one or the other.
@@ -171,7 +183,6 @@ class _Estimated(Result):
             self.standard_error,
             self.interval,
             method=self.method,
-            confidence=self.confidence,
             error_estimate=self.error_estimate,
         )
         before = self.status == "non-finite" and np.isfinite(self.value) and self.method != "exact"
@@ -214,11 +225,10 @@ class Trace(_Estimated):
         if np.isfinite(self.value):
             rows.append(("mean eigenvalue", format_value(self.value / self.dim)))
         if self.data_standard_error is not None:
-            rows.append(("from the examples", f"± {format_value(self.data_standard_error)} (standard error)"))
+            rows.append(("from the examples", f"± {format_value(self.data_standard_error)}"))
         known = [(path, found) for path, found in self.per_layer.items() if np.isfinite(found["value"])]
         for path, found in known[:6]:
-            error = found.get("standard_error")
-            rows.append((path, format_value(found["value"]) + (f" ± {format_value(error)}" if error else "")))
+            rows.append((path, layer_text(found)))
         rows.append(("method", f"{self.method}, {self.num_matvecs} products"))
         return rows
 

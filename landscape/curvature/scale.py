@@ -31,10 +31,10 @@ from landscape.results import (
     Text,
     check_whole,
     count,
-    format_value,
     interval,
     mean_interval,
     provenance,
+    with_error,
 )
 from landscape.trees import check_same_architecture
 
@@ -144,9 +144,7 @@ def _text(found: Mapping[str, Any], name: str) -> str:
     value, interval = found.get(name), found.get(f"{name}_interval")
     if value is None:
         return "not defined"
-    if interval is None:
-        return format_value(value)
-    return f"{format_value(value)} [{format_value(interval[0])}, {format_value(interval[1])}]"
+    return with_error(value, interval=interval)
 
 
 def scale_curvature(

@@ -168,6 +168,7 @@ def frobenius_norm(
     max_matvecs: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> FrobeniusNorm:
     r"""Estimate :math:`\|A\|_F` from :math:`E\|Az\|^2 = \|A\|_F^2` over random signs z.
 
@@ -189,6 +190,8 @@ def frobenius_norm(
         Coverage of the interval.
     seed : int
         Of the probes.
+    progress : Progress, optional
+        Is told of every product; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -197,7 +200,8 @@ def frobenius_norm(
     """
     operator, started = as_operator(operator), time.perf_counter()
     check_whole("num_probes", num_probes, 2)
-    meter = Meter(operator, most=max(check_whole("max_matvecs", max_matvecs, 2), num_probes))
+    most = max(check_whole("max_matvecs", max_matvecs, 2), num_probes)
+    meter = Meter(operator, most=most, progress=shown(progress))
     run = NormRun(
         meter=meter,
         rng=np.random.default_rng(check_seed(seed)),
@@ -212,7 +216,11 @@ def frobenius_norm(
         "confidence": confidence,
         "seed": seed,
     }
-    found = run.run()
+    meter.progress.start("Frobenius norm", total=num_probes)
+    try:
+        found = run.run()
+    finally:
+        meter.progress.stop()
     return FrobeniusNorm(
         **found.fields, confidence=confidence, **_base(meter, config, found, started=started)
     )

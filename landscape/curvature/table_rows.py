@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landscape.curvature.estimates import LAYERS, NOT_FINITE, PROBE, estimate_text
+from landscape.curvature.estimates import LAYERS, NOT_FINITE, PROBE, estimate_text, layer_text
 from landscape.results import (
     Later,
     Maybe,
@@ -19,6 +19,7 @@ from landscape.results import (
     flag,
     format_value,
     interval,
+    with_error,
 )
 
 _SHOWN = 8
@@ -117,7 +118,7 @@ def printed(
     rows = [("network", f"{record['name']}, {record['dim']:,} free parameters")]
     rows += [(f"λ{i + 1}", text) for i, text in enumerate(_pairs(record))]
     if len(record["eigenvalues"]):
-        rows.append(("which", f"{which}; ± is the residual ‖Hv − λv‖"))
+        rows.append(("which", f"{which}; residual: ‖Hv − λv‖"))
         rows.append(("none missed", probe_text(record)))
     if record.get("trace") is not None:
         rows += _trace(record)
@@ -130,7 +131,7 @@ def _pairs(record: Mapping[str, Any]) -> list[str]:
     count = len(record["eigenvalues"])
     converged, multiplicity = record.get("converged", [True] * count), record.get("multiplicity", [1] * count)
     return [
-        f"{format_value(float(value))} ± {format_value(float(residual))}"
+        f"{format_value(float(value))} (residual {format_value(float(residual))})"
         + (f", one of {copies} that cannot be told apart" if copies > 1 else "")
         + ("" if ok else " (not converged)")
         for value, residual, ok, copies in zip(
@@ -160,16 +161,13 @@ def _trace(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     )
     rows = [("trace", text if found["method"] == "exact" else f"{text}, {found['method']}")]
     if found.get("data_standard_error") is not None:
-        rows.append(("from the examples", f"± {format_value(found['data_standard_error'])} (standard error)"))
+        rows.append(("from the examples", f"± {format_value(found['data_standard_error'])}"))
     layers = [
         (path, layer)
         for path, layer in (record.get("per_layer") or {}).items()
         if math.isfinite(layer["value"])
     ]
-    rows += [
-        (path, f"{format_value(layer['value'])} ± {format_value(layer['standard_error'])}")
-        for path, layer in layers[:_SHOWN]
-    ]
+    rows += [(path, layer_text(layer)) for path, layer in layers[:_SHOWN]]
     if len(layers) > _SHOWN:
         rows.append(("", f"and {len(layers) - _SHOWN} more layers (all in the JSON form)"))
     return rows
@@ -181,8 +179,9 @@ def check_texts(checks: Mapping[str, float]) -> list[tuple[str, str]]:
         return [("density", NOT_FINITE)]
     rows = [("density: mass", f"{checks['mass']:.6f} as drawn (1 if none is lost)")]
     for name in _CHECKS[1:]:
-        value, error, drawn = (format_value(checks[f"{name}{end}"]) for end in ("", "_error", "_drawn"))
-        rows.append((f"density: {name.replace('_', ' ')}", f"{value} ± {error}, {drawn} as drawn"))
+        text = with_error(checks[name], checks[f"{name}_error"])
+        drawn = format_value(checks[f"{name}_drawn"])
+        rows.append((f"density: {name.replace('_', ' ')}", f"{text}, {drawn} as drawn"))
     return rows
 
 
@@ -214,10 +213,10 @@ def line(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None) -> str:
 
 
 def _short(found: Mapping[str, Any]) -> str:
-    """Return a value with its standard error, for a line among others."""
-    if not math.isfinite(found["value"]):
-        return NOT_FINITE
-    return f"{format_value(found['value'])} ± {format_value(found['standard_error'])}"
+    """Return a value with its errors, for a line among others."""
+    return estimate_text(
+        found["value"], found["standard_error"], found.get("interval"), method=found.get("method", "")
+    )
 
 
 def _doubts(record: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ from landscape.results import (
     count,
     format_value,
     interval,
+    with_error,
 )
 
 __all__ = ["Flatness", "FlatnessMeasure"]
@@ -118,7 +119,8 @@ class FlatnessMeasure(Result):
     standard_error : float or None
         Over random draws; None for exact values, and for lower bounds but of random subspaces.
     interval : tuple of float, or None
-        95 % interval (over independent draws: Student's t, of relative flatness corrected for skewness);
+        95 % interval over independent draws (the hull of Student's and Hall's, see
+        `landscape.results.probes`; over chains and random subspaces Student's);
         None where nothing honest can be given.
     label : str
         ``"exact"``, ``"estimate"``, ``"lower bound"`` (of an inexact maximisation, a Ritz value) or
@@ -324,8 +326,7 @@ def bound_of(found: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def _rise_text(rise: Mapping[str, Any]) -> str:
-    value, error = (format_value(number) for number in (rise["rise"], rise["standard_error"]))
-    return f"{value} ± {error} (standard error)"
+    return with_error(rise["rise"], rise["standard_error"])
 
 
 def value_text(found: Mapping[str, Any]) -> str:
@@ -337,18 +338,13 @@ def value_text(found: Mapping[str, Any]) -> str:
         )
     if not math.isfinite(found["value"]):
         return "not a number: the loss is not finite at some of the perturbations"
-    text = format_value(float(found["value"]))
-    if found["label"] == LOWER_BOUND:
+    if found["label"] == LOWER_BOUND:  # what is two-sided of it is that of what was found, not of the maximum
         residual = found.get("details", {}).get("residual")
         how = "best that was found"
         if residual is not None:
             how = f"Ritz value, residual {format_value(float(residual))}"
-        text = f"≥ {text} ({how})"
-    if found.get("standard_error"):
-        text += f" ± {format_value(float(found['standard_error']))} (standard error)"
-    if found.get("interval") is not None:
-        low, high = (format_value(float(end)) for end in found["interval"])
-        text += f", 95 % interval [{low}, {high}]"
+        return f"≥ {format_value(float(found['value']))} ({how})"
+    text = with_error(float(found["value"]), found.get("standard_error") or None, found.get("interval"))
     return f"{text}, {found['label']}" if found["label"] in (EXACT, GAUSSIAN) else text
 
 

@@ -17,6 +17,7 @@ FIGURES = {
     "eigenpairs": "landscape.plots.curvature.figures:eigenpairs_figure",
     "flatness": "landscape.plots.flatness.figures:flatness_figure",
     "flatness_measure": "landscape.plots.flatness.figures:measure_figure",
+    "frobenius_norm": "landscape.plots.curvature.figures:norm_figure",
     "loss_line": "landscape.plots.surfaces.lines:line_figure",
     "scale_curvature": "landscape.plots.curvature.scale:scale_figure",
     "spectral_density": "landscape.plots.curvature.figures:spectral_density_figure",

@@ -130,4 +130,4 @@ def _add(page: Page, result: Any) -> None:
         getattr(importlib.import_module(module), function)(page, result)
         return
     page.figure(figure_of(result), "", result.kind)
-    page.table(("quantity", "value"), result.rows(), "Numbers", "numbers")
+    page.table(("quantity", "value"), result.printed(), "Numbers", "numbers")

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
         mean_interval as mean_interval,
         wilson_interval as wilson_interval,
     )
+    from landscape.results.notation import (
+        format_value as format_value,
+        with_error as with_error,
+    )
     from landscape.results.origin import (
         provenance as provenance,
         read_from as read_from,
@@ -38,7 +42,6 @@ if TYPE_CHECKING:
     )
     from landscape.results.result import (
         Result as Result,
-        format_value as format_value,
         load_result as load_result,
     )
     from landscape.results.settings import (
@@ -76,6 +79,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "mean_interval",
             "wilson_interval",
         ),
+        "notation": ("format_value", "with_error"),
         "origin": (
             "provenance",
             "read_from",
@@ -93,7 +97,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "relations": ("Alike", "Among", "Filled", "KeysIn", "OnePer", "Paired", "Within"),
         "result": (
             "Result",
-            "format_value",
             "load_result",
         ),
         "settings": (

@@ -20,6 +20,7 @@ import numpy as np
 from landscape.errors import CheckpointError, MissingDependencyError
 from landscape.files import dump_json, jsonable, without_folders
 from landscape.files.hdf5 import archive, boundary, writing
+from landscape.results.notation import error_key, format_value
 from landscape.results.relations import MismatchError
 from landscape.results.spec import (
     OK,
@@ -152,6 +153,17 @@ class Result:
         scalars = ((name, value) for name, value in self.data().items() if np.ndim(value) == 0)
         return [(name, format_value(value)) for name, value in scalars if not isinstance(value, Mapping)]
 
+    def printed(self) -> list[tuple[str, str]]:
+        """Return `rows` with, behind the first, a line that says what ± and brackets are where they stand."""
+        rows = self.rows()
+        key = error_key((value for _, value in rows), self._confidence())
+        return [*rows[:1], *([("errors", key)] if key else []), *rows[1:]]
+
+    def _confidence(self) -> float:
+        """Return the coverage of the intervals."""
+        stated = getattr(self, "confidence", None) or self.config.get("confidence")
+        return float(stated) if isinstance(stated, (int, float)) else 0.95
+
     def plot(self) -> Any:
         """Return a Plotly figure of the result."""
         from landscape.results.drawing import figure_of
@@ -235,7 +247,7 @@ class Result:
         )
 
     def __str__(self) -> str:
-        rows = [*self.rows(), *((("status", self.status),) if self.status != "ok" else ())]
+        rows = [*self.printed(), *((("status", self.status),) if self.status != "ok" else ())]
         width = max((len(label) for label, _ in rows), default=0)
         lines = [f"{label:<{width}}  {value}" for label, value in rows]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
@@ -248,7 +260,7 @@ class Result:
         """Return a plain table; every text is escaped."""
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(value)}</td></tr>"
-            for label, value in [*self.rows(), ("status", self.status)]
+            for label, value in [*self.printed(), ("status", self.status)]
         )
         return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
 
@@ -322,16 +334,3 @@ def _refusing(path: str | Path, kind: str) -> Iterator[None]:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or hasattr(value, "__array__")
-
-
-def format_value(value: Any) -> str:
-    """Return a number with four significant digits, anything else as text."""
-    if value is None:
-        return "not available"
-    if isinstance(value, (bool, np.bool_, str)):
-        return str(value)
-    if isinstance(value, (int, np.integer)):
-        return f"{int(value):,}"
-    if isinstance(value, (float, np.floating)):
-        return f"{float(value):.4g}"
-    return str(value)

@@ -92,7 +92,7 @@ def add_aligned(page: Page, found: Any) -> None:
     if found.moved:
         page.figure(aligned_figure(found), "", "moved")
     page.figure(distance_figure(found), "", "distance")
-    page.table(("quantity", "value"), found.rows(), "Numbers", "numbers")
+    page.table(("quantity", "value"), found.printed(), "Numbers", "numbers")
     rows = []
     for name, share in found.moved.items():
         units = int(found.groups[name]["units"])

@@ -172,7 +172,7 @@ def add_curve(page: Page, found: Any) -> None:
     )
     if len(found.history):
         page.figure(history_figure(found), "", "training")
-    page.table(("quantity", "value"), found.rows(), "Numbers", "numbers")
+    page.table(("quantity", "value"), found.printed(), "Numbers", "numbers")
 
 
 def _compared(found: Any) -> list[tuple[object, ...]]:

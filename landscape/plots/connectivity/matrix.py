@@ -215,7 +215,7 @@ def add_matrix(page: Page, found: Any) -> None:
     page.figure(distance_figure(found), "", "distance")
     if series := levels_of(found):
         page.figure(barrier_levels_figure(series), "Each seed is one run.", "levels")
-    page.table(("quantity", "value"), found.rows(), "Numbers", "numbers")
+    page.table(("quantity", "value"), found.printed(), "Numbers", "numbers")
     headers, rows = found.table()
     page.table(
         ("pair", "relation", "distance", "barrier", "95 % interval"),

@@ -13,7 +13,7 @@ from landscape.plots.curvature.densities import DENSITY, draw_density, draw_log_
 from landscape.plots.curvature.sweep import whole_figure
 from landscape.plots.names import short_names
 from landscape.plots.series import error_bars, interval_text
-from landscape.plots.text import label, shorten
+from landscape.plots.text import capital, label, shorten
 from landscape.plots.theme import COLORS, GREY, INK, log_axis, numbers, style, swatch, tint
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "curvature_figure",
     "diagonal_figure",
     "eigenpairs_figure",
+    "norm_figure",
     "spectral_density_figure",
     "trace_figure",
 ]
@@ -220,6 +221,22 @@ def trace_figure(result: Any) -> go.Figure:
     style(fig, title="Trace by layer", height=420, caption=_TRACES)
     ends = None if result.interval is None else list(result.interval)
     _layers(fig, result.per_layer or {"all": {"value": result.value, "interval": ends}})
+    fig.update_layout(showlegend=False)
+    return fig
+
+
+def norm_figure(result: Any) -> go.Figure:
+    """Return the Frobenius norm as a bar with its interval over probes."""
+    fig = make_subplots(rows=1, cols=1)
+    ends = None if result.interval is None else list(result.interval)
+    said = "exact" if result.method == "exact" else ("no interval: too few probes" if ends is None else "")
+    caption = said or "The error bar is the 95 % interval over random probes."
+    if ends and result.confidence != 0.95:
+        caption = f"The error bar is the {100 * result.confidence:.4g} % interval over random probes."
+    style(fig, title="Frobenius norm", height=420, caption=f"**Norm**: the root of Σ λ². {capital(caption)}")
+    _layers(fig, {"all": {"value": result.value, "interval": ends}})
+    fig.update_traces(name="norm")
+    fig.update_yaxes(title_text="Frobenius norm")
     fig.update_layout(showlegend=False)
     return fig
 

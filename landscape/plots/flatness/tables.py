@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from landscape.flatness import bound_of, invariances, title_of
+from landscape.plots.flatness.values import LOWER
 from landscape.plots.page import Page
 from landscape.plots.tables import cell, flat
 from landscape.plots.text import capital
@@ -63,11 +64,16 @@ def _values(records: Sequence[Record]) -> tuple[list[str], list[list[object]]]:
     }
     headers = [*keys.values(), *(f"{text}{name}" for name in metrics for text in ("rise of ", "its error, "))]
     rows = []
-    for record in records:
+    for record in map(_one_sided, records):
         rises = record.get("metric_rises") or {}
         found = [(rises.get(name) or {}).get(key) for name in metrics for key in ("rise", "standard_error")]
         rows.append([*(_kind(record) if key == "label" else record.get(key) for key in keys), *found])
     return headers, rows
+
+
+def _one_sided(record: Record) -> Record:
+    """Return a record without the errors of a lower bound: those are not of the maximum."""
+    return {**record, "standard_error": None, "interval": None} if record.get("label") == LOWER else record
 
 
 def _kind(record: Record) -> object:

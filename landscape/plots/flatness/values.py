@@ -295,8 +295,8 @@ def _symbol(record: Record, look: Mapping[str, str], *, sizes: bool) -> str:
 
 
 def interval_of(record: Record) -> list[float | None]:
-    """Return both ends of an interval, or None twice."""
-    interval = record.get("interval")
+    """Return both ends of an interval, or None twice: a lower bound has none of the maximum."""
+    interval = None if record.get("label") == LOWER else record.get("interval")
     return [None, None] if interval is None else numbers(interval)
 
 

@@ -25,7 +25,7 @@ def add_surface(page: Page, result: Any) -> None:
     if result.planes is not None:
         page.figure(spread_figure(result), "", "planes")
     page.figure(persistence_figure(result), "", "persistence")
-    page.table(("quantity", "value"), result.rows(), "Numbers", "numbers")
+    page.table(("quantity", "value"), result.printed(), "Numbers", "numbers")
     page.table(
         ("network", "x", "y", "loss"),
         [(name, a["x"], a["y"], a["loss"]) for name, a in result.anchors.items()],
@@ -50,7 +50,7 @@ def _minima(result: Any) -> list[tuple[object, ...]]:
 def add_line(page: Page, result: Any) -> None:
     """Add the loss along the lines, and the numbers."""
     page.figure(line_figure(result), "", "lines", points=table_of(result))
-    page.table(("quantity", "value"), result.rows(), "Numbers", "numbers")
+    page.table(("quantity", "value"), result.printed(), "Numbers", "numbers")
     page.table(
         ("direction", "length of one unit"),
         list(zip(result.direction_names, np.asarray(result.lengths).tolist(), strict=True)),
@@ -63,7 +63,7 @@ def add_trajectory(page: Page, result: Any) -> None:
     """Add the paths on their plane, what the projection hides, and the numbers."""
     page.figure(trajectory_figure(result), "", "trajectory", points=table_of(result))
     page.figure(hidden_figure(result), "", "hidden")
-    page.table(("quantity", "value"), result.rows(), "Numbers", "numbers")
+    page.table(("quantity", "value"), result.printed(), "Numbers", "numbers")
     rows = zip(
         result.names,
         result.paths,
