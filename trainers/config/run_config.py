@@ -30,7 +30,7 @@ from trainers.config.sources import (
     source_values,
 )
 from trainers.config.stored_names import as_stored
-from trainers.config.task_table import KNOWN_KEYS, network, task_faults
+from trainers.config.task_table import KNOWN_KEYS, default_network, network, task_faults
 from trainers.config.toml_text import dump_toml
 
 __all__ = [
@@ -100,12 +100,15 @@ class RunConfig(check.Settings):
     name : str
         What reports call it, and the default name of its folder. Default ``"run"``.
     task : str
-        ``"digits"`` (default), ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"``, or an installed one.
+        ``"digits"`` (default), ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"``, a control task of
+        `trainers.config.control_table`, or an installed one.
     task_options : dict
         Options of the task, plain values. Default none.
     network : dict
         ``{kind = "mlp", widths = [32]}`` (default), ``{kind = "lenet-300-100"}``,
-        ``{kind = "paper-cnn"}``, or what the task takes.
+        ``{kind = "paper-cnn"}``, or what the task takes. Of control tasks ``{kind = "policy",
+        widths = [32, 32]}`` (default; tanh layers), and where observations are images also
+        ``{kind = "policy-cnn", channels = 8, widths = [32]}``.
     methods : tuple of str
         ``<algorithm>-<score>``, or names of tables in `method`; see `trainers.config.methods`. In a file,
         ``matrix = {algorithms = […], scores = […]}`` can stand in their place and means every pair.
@@ -203,6 +206,8 @@ def from_dict(
         Listing every unknown key, wrong type, value out of range and conflict.
     """
     values = expanded(mapping)
+    if "network" not in values and isinstance(values.get("task"), str):
+        values["network"] = default_network(values["task"])
     faults = [] if own_problem else task_faults(values)
     try:
         config = check.build(RunConfig, values)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import CheckpointError, ConfigurationError
+from trainers.config.control_table import CONTROL
 from trainers.config.former_versions import modernised
 from trainers.config.stored_names import as_found
 from trainers.config.strategy_table import PARTIAL_KEYS
@@ -162,12 +163,15 @@ def _is_matrix(value: Any) -> bool:
 def layered(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with a later layer merged into its tables, without what the layer supersedes."""
     kept, changes = dict(base), expanded(changes)
-    if changes.get("task", kept.get("task")) != kept.get("task"):
+    old, new = kept.get("task"), changes.get("task", kept.get("task"))
+    if new != old:
         kept.pop("task_options", None)
+        if (new in CONTROL) != (old in CONTROL):  # no network is of both kinds of task
+            kept.pop("network", None)
     network, pruning = changes.get("network"), changes.get("pruning")
     if isinstance(network, Mapping) and "kind" in network:
-        old = kept.get("network")
-        if not isinstance(old, Mapping) or old.get("kind") != network["kind"]:
+        former = kept.get("network")
+        if not isinstance(former, Mapping) or former.get("kind") != network["kind"]:
             kept.pop("network", None)
     evolution = changes.get("evolution")
     if isinstance(evolution, Mapping) and isinstance(kept.get("evolution"), Mapping):

@@ -1,4 +1,4 @@
-"""Networks of the built-in tasks, named so that a checkpoint can rebuild them."""
+"""Networks and policies of the built-in tasks, named so that a checkpoint can rebuild them."""
 
 from __future__ import annotations
 
@@ -20,25 +20,28 @@ _MAX_BIAS = 0.05  # biases start uniform on [0, 0.05), those of the output layer
 
 
 class MLP(nn.Module):
-    """Dense layers with rectifiers between them; returns logits.
+    """Dense layers with rectifiers, or another activation, between them; returns logits.
 
     Attributes
     ----------
     widths : tuple of int
         Hidden widths.
     num_outputs : int
-        Classes.
+        Classes, or what a policy puts out.
+    activation : callable
+        Of hidden layers.
     """
 
     widths: tuple[int, ...]
     num_outputs: int = 10
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return logits [B, classes] of inputs [B, …]."""
         x = x.reshape(x.shape[0], -1)
         for index, width in enumerate(self.widths):
-            x = nn.relu(nn.Dense(width, name=f"Dense_{index}")(x))
+            x = self.activation(nn.Dense(width, name=f"Dense_{index}")(x))
         logits: jax.Array = nn.Dense(self.num_outputs, name=f"Dense_{len(self.widths)}")(x)
         return logits
 
@@ -62,15 +65,45 @@ class PaperCNN(nn.Module):
         return logits
 
 
-def _mlp(network: Mapping[str, Any]) -> MLP:
-    return MLP(tuple(int(width) for width in network["widths"]))
+class PolicyCNN(nn.Module):
+    """A convolution of 3×3 without padding, then dense layers, tanh throughout: a policy of small images.
+
+    Attributes
+    ----------
+    channels : int
+        Of the convolution.
+    widths : tuple of int
+        Hidden widths behind it.
+    num_outputs : int
+        What a policy puts out.
+    """
+
+    channels: int
+    widths: tuple[int, ...]
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return outputs [B, num_outputs] of images [B, H, W, C]."""
+        x = nn.tanh(nn.Conv(self.channels, (3, 3), padding="VALID", name="Conv_0")(x))
+        x = x.reshape(x.shape[0], -1)
+        for index, width in enumerate(self.widths):
+            x = nn.tanh(nn.Dense(width, name=f"Dense_{index}")(x))
+        outputs: jax.Array = nn.Dense(self.num_outputs, name=f"Dense_{len(self.widths)}")(x)
+        return outputs
+
+
+def _widths(network: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(width) for width in network["widths"])
 
 
 # How each kind of `trainers.config.task_table.NETWORKS` is built.
-_KINDS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
-    "mlp": _mlp,
-    "lenet-300-100": lambda _: MLP((300, 100)),
-    "paper-cnn": lambda _: PaperCNN(),
+_KINDS: dict[str, Callable[[Mapping[str, Any], int], nn.Module]] = {
+    "mlp": lambda network, outputs: MLP(_widths(network), outputs),
+    "lenet-300-100": lambda _, outputs: MLP((300, 100), outputs),
+    "paper-cnn": lambda _, outputs: PaperCNN(outputs),
+    "policy": lambda network, outputs: MLP(_widths(network), outputs, nn.tanh),
+    "policy-cnn": lambda network, outputs: PolicyCNN(int(network["channels"]), _widths(network), outputs),
 }
 
 
@@ -88,7 +121,7 @@ def validate_network(network: Mapping[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in network.items()}
 
 
-def build(network: Mapping[str, Any]) -> nn.Module:
+def build(network: Mapping[str, Any], num_outputs: int = 10) -> nn.Module:
     """Return the Flax module that a description names.
 
     Raises
@@ -97,7 +130,7 @@ def build(network: Mapping[str, Any]) -> nn.Module:
         As `validate_network`.
     """
     described = validate_network(network)
-    return _KINDS[described["kind"]](described)
+    return _KINDS[described["kind"]](described, num_outputs)
 
 
 def features(module: nn.Module, params: PyTree, inputs: jax.Array) -> dict[str, jax.Array]:
@@ -136,7 +169,9 @@ def num_dense_layers(network: Mapping[str, Any]) -> int | None:
     return len(module.widths) + 1 if isinstance(module, MLP) else None
 
 
-def initialise(network: Mapping[str, Any], input_shape: tuple[int, ...], seed: int) -> PyTree:
+def initialise(
+    network: Mapping[str, Any], input_shape: tuple[int, ...], seed: int, *, num_outputs: int = 10
+) -> PyTree:
     """Return initial parameters: LeCun-normal kernels, biases U(0, 0.05), output biases zero.
 
     Parameters
@@ -146,9 +181,11 @@ def initialise(network: Mapping[str, Any], input_shape: tuple[int, ...], seed: i
     input_shape : tuple of int
         Shape of one input.
     seed : int
-        The initialisation depends on the network, the input shape and this seed alone.
+        The initialisation depends on the network, its inputs and outputs and this seed alone.
+    num_outputs : int
+        Classes, or what a policy puts out.
     """
-    module = build(network)
+    module = build(network, num_outputs)
     key = jax.random.key(seed)
     params = module.init(key, jnp.zeros((1, *input_shape)))["params"]
     params = jax.tree.map(np.asarray, params)
@@ -174,6 +211,10 @@ def chain(network: Mapping[str, Any]) -> tuple[ChainLayer, ...]:
     module = build(network)
     if isinstance(module, MLP):
         return tuple(ChainLayer(path=f"Dense_{i}/kernel") for i in range(len(module.widths) + 1))
+    if isinstance(module, PolicyCNN):
+        behind = (ChainLayer(path=f"Dense_{i}/kernel") for i in range(1, len(module.widths) + 1))
+        flattened = ChainLayer(path="Dense_0/kernel", channels=module.channels)
+        return (ChainLayer(path="Conv_0/kernel"), flattened, *behind)
     return (
         ChainLayer(path="Conv_0/kernel"),
         ChainLayer(path="Conv_1/kernel"),

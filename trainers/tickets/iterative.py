@@ -205,8 +205,9 @@ class _Session:
         """Return the runner of a method's levels; methods with equal settings share one, compiled once."""
         if method.training not in self.runners:
             trainer = make_trainer(method, self.space, optimizer=self.optimizer)
-            engine = Engine(trainer, self.space.problem.arrays("train"))
             space = self.space
+            episodes = not space.problem.differentiable
+            engine = Engine(trainer, space.problem.arrays("train"), episodes=episodes)
             self.runners[method.training] = LevelRunner(engine, space.problem, space.layout, space.like)
         return self.runners[method.training]
 

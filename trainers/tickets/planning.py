@@ -127,7 +127,8 @@ def _program_bytes(method: Method, config: RunConfig, space: Space, count: int) 
 
     It is compiled for that, which takes seconds, and is what XLA has laid out, not a guess.
     """
-    engine = Engine(make_trainer(method, space), space.problem.arrays("train"))
+    episodes = not space.problem.differentiable
+    engine = Engine(make_trainer(method, space), space.problem.arrays("train"), episodes=episodes)
     # Seeds only fill the arrays, whose shapes decide.
     seeds = [config.seeds[i % len(config.seeds)] for i in range(count)]
     level = engine.level([one.train for one in seeds], 0, np.ones((len(seeds), space.layout.size), bool))

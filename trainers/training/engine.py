@@ -71,6 +71,8 @@ class Engine:
         What a step does.
     arrays : pytree of arrays [N, …]
         The training split, on the device.
+    episodes : bool
+        Whether examples are episodes, for whose long loops programs are compiled in another way.
 
     Raises
     ------
@@ -78,7 +80,7 @@ class Engine:
         If a batch is larger than the data.
     """
 
-    def __init__(self, trainer: Trainer, arrays: PyTree) -> None:
+    def __init__(self, trainer: Trainer, arrays: PyTree, *, episodes: bool = False) -> None:
         self.trainer = trainer
         self.arrays = arrays
         self.num_examples = int(jax.tree.leaves(arrays)[0].shape[0])
@@ -90,7 +92,7 @@ class Engine:
                 hint="Lower evolution.batch_size or gradient.batch_size.",
             )
         self.steps_per_epoch = self.num_examples // trainer.batch_size
-        self._chunk = program(self._run, donate_argnums=0)
+        self._chunk = program(self._run, episodes=episodes, donate_argnums=0)
 
     @property
     def num_compilations(self) -> int:

@@ -1,0 +1,194 @@
+"""Control tasks: an environment and a policy become a Problem whose examples are episodes.
+
+An example is an episode, given by its seed: its loss is minus the return, the metric ``return`` is the
+return. The splits are disjoint ranges of seeds. There is no useful gradient: dynamics with an argmax
+in the loop are piecewise constant or chaotic.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape import Metric, Problem
+from landscape.compute import program
+from landscape.errors import ArchitectureMismatchError
+from landscape.trees import difference, shapes
+from trainers.config import (
+    CONTROL,
+    KNOWN_KEYS,
+    Invalid,
+    control_options,
+    default_network,
+    refusal,
+    task_faults,
+)
+from trainers.tasks.environments import Environment
+from trainers.tasks.episodes import Episodes, episodes_of, population_returns
+from trainers.tasks.gymnax_environments import gymnax_environment
+from trainers.tasks.networks import build, initialise, validate_network
+from trainers.tasks.policies import Policy, policy_of
+
+__all__ = ["ControlTask", "control_task", "load_control_task"]
+
+PyTree = Any
+
+# The first seed of every split. A split has at most 2^20 episodes, so that no two share a seed.
+_FIRST_SEEDS = {"train": 0, "validation": 2**30, "test": 2**31}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ControlTask:
+    """A problem of episodes with the environment and the policy that it is made of.
+
+    Attributes
+    ----------
+    name : str
+        The task.
+    problem : Problem
+        Minus the return, and the return as a metric, of the episodes of train, validation and test.
+    network : dict
+        Description of the policy's network.
+    environment : Environment
+        One episode, as pure functions.
+    init : callable
+        ``init(seed) -> params``.
+    policy : callable
+        ``policy(params, observations [E, …]) -> outputs [E, num_outputs]``;
+        ``environment.actions.of(outputs)`` is the action. Of a population, whose arrays have a leading axis
+        P, the outputs [P, E, num_outputs] of observations [P, E, …].
+    episodes : callable
+        ``episodes(params, seeds [B]) -> Episodes`` of one policy: returns and lengths, each [B]. Compiled.
+    """
+
+    name: str
+    problem: Problem
+    network: Mapping[str, Any]
+    environment: Environment
+    init: Callable[[int], PyTree]
+    policy: Policy
+    episodes: Callable[[PyTree, jax.Array], Episodes]
+
+
+def load_control_task(name: str, network: Mapping[str, Any] | None = None, **options: Any) -> ControlTask:
+    """Return a control task.
+
+    Parameters
+    ----------
+    name : str
+        A name of `trainers.config.CONTROL`.
+    network : mapping, optional
+        Description of the policy; by default the paper's, two tanh layers of 32.
+    **options
+        ``episode_length``, ``train_episodes``, ``validation_episodes``, ``test_episodes`` and the constants
+        of the task's dynamics.
+
+    Raises
+    ------
+    ConfigurationError
+        Listing all that is unknown or of a wrong type or range.
+    MissingDependencyError
+        If the package of the environment is not installed.
+    """
+    described = network or default_network(name)
+    faults = task_faults({"task": name, "task_options": options, "network": described})
+    if faults:
+        raise refusal(f"task {name}", Invalid(faults), KNOWN_KEYS)
+    given = control_options(name, options)
+    physics = {key: given[key] for key in CONTROL[name].physics}
+    environment = gymnax_environment(name, length=given["episode_length"], physics=physics)
+    span = CONTROL[name].span(environment.length)
+    return control_task(environment, described, options=given, span=span)
+
+
+def control_task(
+    environment: Environment,
+    network: Mapping[str, Any],
+    *,
+    options: Mapping[str, Any],
+    span: float | None = None,
+) -> ControlTask:
+    """Return the task of an environment and a policy.
+
+    Parameters
+    ----------
+    environment : Environment
+        One episode.
+    network : mapping
+        Description of the policy.
+    options : mapping
+        All options of the task, which checkpoints store; ``train_episodes``, ``validation_episodes`` and
+        ``test_episodes`` among them.
+    span : float, optional
+        Best minus worst return.
+    """
+    described = validate_network(network)
+    shape, num_outputs = environment.observation_shape, environment.actions.num_outputs
+    policy = policy_of(described, shape)
+
+    def init(seed: int) -> PyTree:
+        return initialise(described, shape, seed, num_outputs=num_outputs)
+
+    # Shapes alone: a description from a file is not built before its arrays were compared with it.
+    module = build(described, num_outputs)
+    expected = shapes(jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *shape)))["params"])
+
+    def episodes(params: PyTree, seeds: jax.Array) -> Episodes:
+        _check_params(environment.name, params, expected)
+        # Products of a device's fast path round to 11 bits, which chaotic dynamics would make visible.
+        with jax.default_matmul_precision("highest"):
+            return episodes_of(environment, policy, params, seeds)
+
+    def returns(params: PyTree, seeds: jax.Array) -> jax.Array:
+        found = episodes(params, seeds).returns
+        return found.astype(jnp.result_type(*jax.tree.leaves(params), jnp.float32))
+
+    def population_loss(params: PyTree, seeds: jax.Array) -> jax.Array:
+        return -population_returns(environment, policy, params, seeds).mean(axis=1)
+
+    def batched_loss(params: PyTree, seeds: jax.Array, memory_bytes: int) -> jax.Array:
+        found = population_returns(environment, policy, params, seeds, memory_bytes=memory_bytes)
+        return -found.mean(axis=1)
+
+    problem = Problem(
+        lambda params, seeds: -returns(params, seeds),
+        train=_seeds("train", options),
+        validation=_seeds("validation", options),
+        test=_seeds("test", options),
+        metrics={"return": Metric(returns, higher_is_better=True, span=span)},
+        differentiable=False,
+        name=environment.name,
+        population_loss=population_loss,
+        batched_loss=batched_loss,
+        task={"name": environment.name, "options": dict(options), "network": described},
+    )
+    return ControlTask(
+        name=environment.name,
+        problem=problem,
+        network=described,
+        environment=environment,
+        init=init,
+        policy=policy,
+        episodes=program(episodes, episodes=True),
+    )
+
+
+def _seeds(split: str, options: Mapping[str, Any]) -> np.ndarray:
+    return _FIRST_SEEDS[split] + np.arange(options[f"{split}_episodes"], dtype=np.uint32)
+
+
+def _check_params(name: str, params: PyTree, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse parameters of another network when a function is traced, by path."""
+    differing = difference(dict(expected), shapes(params))
+    if differing:
+        raise ArchitectureMismatchError(
+            f"{name}: these parameters are of another policy: {len(differing)} paths differ",
+            expected="the task's policy",
+            got="; ".join(differing[:3]),
+            hint="Give the network that the parameters belong to, or another --problem.",
+        )
