@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import ArchitectureMismatchError, ConfigurationError, InputError
-from landscape.files import Checkpoint, load
+from landscape.files import Checkpoint, checked_unread, load
 from landscape.network import parts_of
 from landscape.trees import (
     arrays_by_path,
@@ -178,7 +178,10 @@ def _default_names(given: tuple[Any, Any]) -> tuple[str, str]:
 
 
 def _endpoint(given: Any, name: str, with_stats: bool) -> Endpoint:
-    return Endpoint(name, *parts_of(given, with_stats=with_stats))
+    params, stats, checkpoint = parts_of(given, with_stats=with_stats)
+    if checkpoint is not None:
+        checkpoint = checked_unread(checkpoint)
+    return Endpoint(name, params, stats, checkpoint)
 
 
 def _one_structure(ends: list[Endpoint]) -> list[Endpoint]:

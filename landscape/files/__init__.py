@@ -9,6 +9,7 @@ from landscape.lazy import lazy_names
 if TYPE_CHECKING:
     from landscape.files.checkpoint import (
         Checkpoint as Checkpoint,
+        checked_unread as checked_unread,
         save as save,
     )
     from landscape.files.formats import (
@@ -42,6 +43,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "checkpoint": (
+            "checked_unread",
             "Checkpoint",
             "save",
         ),

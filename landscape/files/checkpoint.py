@@ -263,6 +263,18 @@ def restored(checkpoint: Checkpoint, like: Any) -> Checkpoint:
     return dataclasses.replace(checkpoint, **trees)
 
 
+def checked_unread(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with its mask checked, as loading checks that of a file.
+
+    Raises
+    ------
+    MaskError
+        If the mask does not fit the parameters, or something is not zero where it is, by path.
+    """
+    unread = checkpoint.path is None and checkpoint.mask is not None
+    return _masked(checkpoint, apply_mask=False) if unread else checkpoint
+
+
 def _masked(checkpoint: Checkpoint, *, apply_mask: bool) -> Checkpoint:
     """Return the checkpoint with a checked bool mask and weights that respect it."""
     if not arrays_with_paths(checkpoint.params):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.errors import ConfigurationError
+from landscape.files import Checkpoint, checked_unread
 from landscape.network import Subject, make_subject
 from landscape.trees import arrays_by_path, check_same_architecture
 
@@ -45,6 +46,7 @@ class Origin:
         cls, problem: Problem, given: Any, *, mask: Any = None, where: Any = None, allow: bool = False
     ) -> Origin:
         """Check a network and return it as an origin; see `make_subject` for what is refused."""
+        given = checked_unread(given) if isinstance(given, Checkpoint) else given
         subject = make_subject(problem, given, mask=mask, where=where, allow_nonfinite=allow)
         return cls(subject, given, mask, where)
 
