@@ -18,7 +18,7 @@ COMMANDS = {
     "transfer": "Retrain the tickets of runs by another algorithm or on another task.",
     "runs": "List the runs in a folder: what is finished, and how well it does.",
     "barrier": "Loss along the straight path between two checkpoints, and its barrier.",
-    "align": "Permute the units of a checkpoint so that they match another's.",
+    "align": "Permute and rescale the units of a checkpoint so that they match another's.",
     "connect": "Train a low-loss curve between two checkpoints, beside the straight line.",
     "curvature": "Eigenvalues, trace and spectral density of checkpoints, with errors.",
     "flatness": "Sharpness and flatness of checkpoints, by every measure, with errors.",

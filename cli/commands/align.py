@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     examples=(
         "landscape align a.h5 b.h5 -o aligned.h5",
         "landscape align a.h5 b.h5 --method activations -o aligned.h5 -o aligned.html",
+        "landscape align a.h5 b.h5 --symmetry permutation --symmetry scale -o aligned.h5",
     ),
 )
 @option.checkpoints("A B")
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     type=click.Choice(["weights", "activations"]),
     default="weights",
     help="Match units by their weights, or by what they do on examples.",
+)
+@click.option(
+    "--symmetry",
+    type=click.Choice(["permutation", "scale"]),
+    multiple=True,
+    show_default="permutation",
+    help="What may be changed: the order of units, the scale of rectifiers; repeatable.",
 )
 @option.split
 @option.seed
@@ -58,7 +66,7 @@ def command(
     force: bool,
     **options: Any,
 ) -> Outcome:
-    """Permute the units of the second network so that they match those of the first.
+    """Permute and rescale the units of the second network so that they match those of the first.
 
     The function that it computes stays the same, which is checked on data. An output .h5 is a checkpoint,
     with mask, statistics and optimiser state moved along: give it to any other command.
@@ -76,6 +84,7 @@ def command(
         first,
         second,
         method=options["method"],
+        symmetry=options["symmetry"] or ("permutation",),
         split=options["split"],
         seed=options["seed"],
         batch_size=options["batch_size"],

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from landscape.alignment.aligned import Aligned as Aligned, align as align
+    from landscape.alignment.aligned import Aligned as Aligned
+    from landscape.alignment.bringing import align as align
     from landscape.alignment.structure import Structure as Structure, structure_of as structure_of
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "aligned": ("Aligned", "align"),
+        "aligned": ("Aligned",),
+        "bringing": ("align",),
         "structure": ("Structure", "structure_of"),
     },
 )

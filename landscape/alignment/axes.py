@@ -29,6 +29,7 @@ __all__ = [
     "join",
     "join_all",
     "positions",
+    "product",
     "units_of",
 ]
 
@@ -272,6 +273,15 @@ def _merged(fine: Sequence[Units], sizes: Sequence[int]) -> list[Axis]:
             whole.bind(PRODUCT, held)
         out.append(whole)
     return out
+
+
+def product(first: Axis, sizes: tuple[int, int]) -> Axis:
+    """Return the axis of an array that repeats each entry of another so many times, one behind the other."""
+    if first is None or sizes[1] == 1:
+        return first
+    whole = Units(sizes[0] * sizes[1])
+    whole.bind(PRODUCT, [first.root(), Units(sizes[1], fixed=True)])
+    return whole
 
 
 def units_of(axis: Axis) -> list[Units]:

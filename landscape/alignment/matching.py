@@ -19,7 +19,7 @@ units' activations over examples and places (Li et al. 2016, arXiv:1511.07543).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,23 @@ from scipy.optimize import linear_sum_assignment
 from landscape.alignment.axes import positions, units_of
 from landscape.alignment.structure import Structure
 
-__all__ = ["Matched", "match_activations", "match_weights", "objective"]
+__all__ = [
+    "Matched",
+    "Observed",
+    "Permutations",
+    "match_activations",
+    "match_weights",
+    "nearness",
+    "objective",
+    "similarity",
+]
 
 _GAIN = 1e-12  # of the norms: a smaller gain is rounding, and rounding could go on for ever
 _MOST_ROUNDS = 200
 
 Leaves = Mapping[str, np.ndarray]
 Permutations = dict[str, np.ndarray]
+Observed = Mapping[str, Sequence[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,36 +158,32 @@ def _along(axis: Any, units: Any, size: int, permutation: np.ndarray) -> np.ndar
     return index
 
 
-def match_activations(
-    structure: Structure,
-    observe: Callable[[Any], Mapping[str, Sequence[np.ndarray]]],
-    a: Any,
-    b: Any,
-) -> Permutations:
+def match_activations(structure: Structure, first: Observed, second: Observed) -> Permutations:
     """Return the permutations that match what units do.
 
     Parameters
     ----------
     structure : Structure
         The groups.
-    observe : callable
-        Takes a network and returns by group the values [units, samples] of its units, one array per
-        operation.
-    a, b : pytree
-        The two networks.
+    first, second : mapping of str to sequence of array
+        Of each network by group the values [units, samples] of its units, one array per operation.
     """
-    first, second = observe(a), observe(b)
     found = {}
-    for name, units in structure.groups.items():
-        similar = np.zeros((units.size, units.size))
-        for x, y in zip(first.get(name, ()), second.get(name, ()), strict=True):
-            similar += _correlation(x, y)
-        _, columns = linear_sum_assignment(similar, maximize=True)
+    for name in structure.groups:
+        _, columns = linear_sum_assignment(nearness(structure, name, first, second), maximize=True)
         found[name] = columns
     return found
 
 
-def _correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def nearness(structure: Structure, name: str, first: Observed, second: Observed) -> np.ndarray:
+    """Return how near what unit i of one network does is to what unit j of the other does."""
+    similar = np.zeros((structure.groups[name].size,) * 2)
+    for x, y in zip(first.get(name, ()), second.get(name, ()), strict=True):
+        similar += _nearness(x, y)
+    return similar
+
+
+def _nearness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return minus the squared distances of units, scaled: equal units are nearest, whatever their size.
 
     A correlation alone would confuse units that differ by a factor, and says nothing of dead ones.
@@ -185,5 +191,5 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = (np.asarray(values, np.float64) for values in (x, y))
     scale = float(np.mean(np.square(x)) + np.mean(np.square(y))) * x.shape[1] or 1.0
     squares = np.square(x).sum(1)[:, None] + np.square(y).sum(1)[None] - 2 * (x @ y.T)
-    nearness: np.ndarray = -squares / scale
-    return nearness
+    near: np.ndarray = -squares / scale
+    return near

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.alignment.axes import Axis, Units, cut, factors, fix, fixed, join, join_all
+from landscape.alignment.axes import Axis, Units, cut, factors, fix, fixed, join, join_all, product
 
 __all__ = ["ELEMENTWISE", "RULES", "constant_axes", "elementwise", "fixed_axes", "shape_of", "touch"]
 
@@ -231,6 +231,7 @@ def _convolution(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
     (batch, channel, *places), (outs, ins, *window) = numbers.lhs_spec, numbers.rhs_spec
     for axis in (*(image[i] for i in places), *(kernel[i] for i in window)):
         fix(axis)
+    features = kernel[outs]
     if groups == 1:
         join(image[channel], kernel[ins])
     else:
@@ -241,9 +242,11 @@ def _convolution(equation: Any, inputs: Sequence[Axes]) -> list[Axes]:
         by_group, inside = factors(image[channel], (groups, sizes[0]))
         join(inside, kernel[ins])
         join(by_group, factors(kernel[outs], (groups, sizes[1]))[0])
+        if features is None:  # a constant kernel, as of a blur: what comes out varies as what goes in
+            features = product(by_group, (groups, sizes[1]))
     shape = shape_of(equation.outvars[0])
     out: list[Axis] = list(fixed_axes(shape))
-    out[numbers.out_spec[0]], out[numbers.out_spec[1]] = image[batch], kernel[outs]
+    out[numbers.out_spec[0]], out[numbers.out_spec[1]] = image[batch], features
     return [tuple(out)]
 
 

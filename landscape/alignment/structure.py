@@ -34,7 +34,7 @@ from landscape.alignment.rules import fixed_axes
 from landscape.errors import ConfigurationError
 from landscape.trees import arrays_by_path, arrays_with_paths, leaves_with_paths, opened, sealed
 
-__all__ = ["Structure", "given_structure", "structure_of"]
+__all__ = ["Structure", "given_structure", "structure_of", "traced"]
 
 PyTree = Any
 
@@ -96,6 +96,12 @@ class Structure:
         }
 
 
+def traced(function: Callable[..., Any], params: PyTree, *rest: PyTree) -> Any:
+    """Return the program of ``function(params, *rest)``; traced, not run."""
+    # Functions and settings in the tree are no arguments of a program.
+    return jax.make_jaxpr(lambda p, *r: function(opened(p), *r))(sealed(params), *rest)
+
+
 def structure_of(function: Callable[..., Any], params: PyTree, *rest: Any) -> Structure:
     """Return the permutation structure of ``function(params, *rest)``.
 
@@ -108,9 +114,8 @@ def structure_of(function: Callable[..., Any], params: PyTree, *rest: Any) -> St
     *rest : pytrees
         Data; their axes are fixed.
     """
-    whole = sealed(params)  # functions and settings in the tree are no arguments of a program
-    closed = jax.make_jaxpr(lambda p, *r: function(opened(p), *r))(whole, *rest)
-    named, moving = leaves_with_paths(whole), set(arrays_by_path(params))
+    closed = traced(function, params, *rest)
+    named, moving = leaves_with_paths(sealed(params)), set(arrays_by_path(params))
     own = [
         tuple(Units(n) if n > 1 else None for n in np.shape(leaf))
         if path in moving

@@ -1,0 +1,293 @@
+"""Bringing one network to another: the same function, its units in the other's order."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape.alignment.aligned import Aligned
+from landscape.alignment.matchers import ACTIVATIONS, METHODS, WEIGHTS, Matcher
+from landscape.alignment.matching import objective
+from landscape.alignment.symmetries import (
+    PERMUTATION,
+    SCALE,
+    Change,
+    Symmetries,
+    checked_classes,
+    symmetries_of,
+)
+from landscape.alignment.travelling import travelled
+from landscape.connectivity import make_ends, names_of, read
+from landscape.errors import InputError
+from landscape.files import Checkpoint
+from landscape.problem import problem_for
+from landscape.results import check_choice, check_seed, check_whole, provenance
+from landscape.trees import arrays_by_path, fill
+
+if TYPE_CHECKING:
+    from landscape.connectivity import Endpoint
+    from landscape.problem import Problem
+
+__all__ = ["EQUIVALENCE", "Bringing", "align"]
+
+PyTree = Any
+Leaves = dict[str, np.ndarray]
+
+_TRACED = 2  # examples with which the loss is traced
+# Largest relative difference of the losses that reordered sums may make in float32.
+EQUIVALENCE = 1e-5
+
+
+def align(  # noqa: PLR0913  one keyword per setting
+    problem: Problem | None,
+    a: Any,
+    b: Any,
+    *,
+    method: str = WEIGHTS,
+    symmetry: str | Sequence[str] = (PERMUTATION,),
+    structure: Mapping[str, Sequence[tuple[str, int]]] | None = None,
+    seed: int = 0,
+    restarts: int = 5,
+    split: str = "train",
+    batch_size: int | None = None,
+    names: Sequence[str] | None = None,
+) -> Aligned:
+    """Bring one network to another by symmetries: its units in the other's order, and on its scale.
+
+    What can be changed without changing the loss is read off the program of the loss
+    (`landscape.alignment.structure`, `landscape.alignment.rescaling`): for any network, in any library. That
+    the function stays the same is checked on data, always.
+
+    Parameters
+    ----------
+    problem : Problem or None
+        The loss and its data; None rebuilds the task that the first checkpoint names.
+    a, b : Checkpoint, path of one, or pytree
+        The network that stays, and the one that is brought to it.
+    method : {"weights", "activations"}
+        Match units by their weights [1]_ or by what they do on up to 256 examples of `split` [2]_.
+    symmetry : str or sequence of str
+        Classes of symmetries: ``"permutation"`` of units and ``"scale"``, positive factors for units between
+        which the network is homogeneous, as rectifiers are [3]_. Units are matched on the scale of least
+        norm of each network, and the second is given the scale of the first.
+    structure : mapping, optional
+        Groups of units, where they are not to be derived: name to the (path, axis) pairs permuted alike.
+    seed : int
+        Of the starts and orders of weight matching.
+    restarts : int
+        Random starts of weight matching beside the identity and, where it can be had, the match by
+        activations.
+    split : str
+        The data.
+    batch_size : int, optional
+        Examples per batch in the check.
+    names : pair of str, optional
+        What to call the networks.
+
+    Returns
+    -------
+    Aligned
+
+    Raises
+    ------
+    InputError
+        If permuting by the structure changes the loss: it is not one of this network.
+    ConfigurationError
+        If a setting or the given structure is invalid.
+    ArchitectureMismatchError, NonFiniteError, ProblemError
+        From the networks and the problem.
+
+    Notes
+    -----
+    Needs values only, no gradient. Two evaluations of the split for the check.
+
+    References
+    ----------
+    .. [1] Ainsworth et al., 2023. Git re-basin: merging models modulo permutation symmetries.
+       arXiv:2209.04836.
+    .. [2] Li et al., 2016. Convergent learning. arXiv:1511.07543.
+    .. [3] Stock et al., 2019. Equi-normalization of neural networks. arXiv:1902.10416.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jax.numpy as jnp
+    >>> from landscape import Problem, align
+    >>> x = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    >>> problem = Problem(lambda p, batch: (jnp.tanh(batch @ p["w"]) @ p["v"]) ** 2, train=x)
+    >>> a = {"w": np.array([[1, 2, 3], [4, 5, 6]], np.float32), "v": np.array([1, 2, 3], np.float32)}
+    >>> b = {"w": a["w"][:, [2, 0, 1]], "v": a["v"][[2, 0, 1]]}
+    >>> bool((align(problem, a, b).params["w"] == a["w"]).all())
+    True
+    """
+    check_choice("method", method, METHODS)
+    check_seed(seed)
+    check_whole("restarts", restarts, 0)
+    classes = checked_classes(symmetry)
+    given = [read(item) for item in (a, b)]
+    problem = problem_for(problem, *given)
+    plain = not all(isinstance(item, Checkpoint) for item in given)
+    called = ["a", "b"] if names is None and plain else names_of(given, names)
+    ends = make_ends(given, called, with_stats=problem.update_stats is not None, allow_nonfinite=False)
+    settings = {"method": method, "symmetry": list(classes), "seed": int(seed), "restarts": int(restarts)}
+    work = Bringing(problem, split=split, batch_size=batch_size, classes=classes, stated=structure)
+    return work.aligned(ends[0], ends[1], settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bringing:
+    """Networks of one architecture, and how they are brought to one another.
+
+    Attributes
+    ----------
+    problem : Problem
+        The loss and its data.
+    split : str
+        The data on which units are observed and functions compared.
+    batch_size : int or None
+        Examples per batch.
+    classes : sequence of str
+        Symmetries that may be used.
+    stated : mapping or None
+        The groups of units, if the user gives them.
+    """
+
+    problem: Problem
+    split: str
+    batch_size: int | None
+    classes: Sequence[str]
+    stated: Mapping[str, Sequence[tuple[str, int]]] | None = None
+
+    def symmetries(self, end: Endpoint) -> Symmetries:
+        """Return what can be changed without changing the loss."""
+        batch = self.problem.head(_TRACED, self.split)
+        held = None if end.batch_stats is None else "[1]"
+        return symmetries_of(
+            self.problem.loss,
+            point_of(end),
+            batch,
+            classes=self.classes,
+            stated=self.stated,
+            held=held,
+        )
+
+    def aligned(self, a: Endpoint, b: Endpoint, settings: Mapping[str, Any]) -> Aligned:
+        """Return the second network brought to the first."""
+        symmetries = self.symmetries(b)
+        matcher = Matcher(self.problem, symmetries, point_of(b), self.split)
+        first, second = (symmetries.side(leaves_of(end)) for end in (a, b))
+        if settings["method"] == ACTIVATIONS:
+            permutations = matcher.by_activations(first, second)
+        else:
+            rng = np.random.default_rng([settings["seed"], 0xA119])
+            permutations = matcher.by_weights(first, second, rng=rng, restarts=settings["restarts"])
+        change = symmetries.change(permutations, first, second)
+        return self.result(a, b, change, settings)
+
+    def result(
+        self, a: Endpoint, b: Endpoint, change: Change, settings: Mapping[str, Any], **more: Any
+    ) -> Aligned:
+        """Return the result; refuse a change under which the loss is another.
+
+        Raises
+        ------
+        InputError
+            If it is.
+        """
+        moved, error = self.checked(b, change)
+        params, stats = moved if b.batch_stats is not None else (moved, None)
+        structure, order = change.symmetries.structure, change.permutations
+        before, after, first = leaves_of(b), arrays_of(moved), leaves_of(a)
+        none = change.symmetries.identity()
+        checkpoint, notes = _checkpoint(b, change, params, stats)
+        return Aligned(
+            params=params,
+            checkpoint=checkpoint,
+            permutations=order,
+            symmetry=tuple(self.classes),
+            scales=change.scales(),
+            rescalings={name: found.describe() for name, found in change.symmetries.rescalings.items()},
+            groups=structure.describe(),
+            moved={name: float(np.mean(p != none[name])) for name, p in order.items()},
+            equivalence_error=error,
+            objective_before=objective(structure, first, before, none),
+            objective_after=objective(structure, first, after, none),
+            distance_before=_distance(first, before),
+            distance_after=_distance(first, after),
+            method=settings["method"],
+            endpoints=(a.name, b.name),
+            warnings=(*_warnings(change.symmetries), *notes),
+            config={"split": self.split, **settings},
+            stats={"num_examples": self.problem.num_examples(self.split)},
+            provenance=provenance(
+                seed=settings["seed"],
+                dtype="float32",
+                digests={"a": a.digest, "b": b.digest, "data": self.problem.data_digest(self.split)},
+            ),
+            **more,
+        )
+
+    def checked(self, b: Endpoint, change: Change) -> tuple[PyTree, float]:
+        """Return a changed network and by how much its losses differ from those of before."""
+        moved = fill(point_of(b), change.apply(leaves_of(b)))
+        error = self._difference(point_of(b), moved)
+        if not error <= EQUIVALENCE:
+            raise InputError(
+                f"{b.name}: changing its units by this structure changes the loss",
+                expected=f"losses of single examples that differ by at most {EQUIVALENCE:g} of their size",
+                got=f"{error:.3g}",
+                hint="A given structure is not one of this network; one that was derived is a bug to report.",
+            )
+        return moved, error
+
+    def _difference(self, before: PyTree, after: PyTree) -> float:
+        losses = functools.partial(self.problem.per_example, split=self.split, batch_size=self.batch_size)
+        first, second = (losses(point)["loss"].astype(np.float64) for point in (before, after))
+        size = float(np.sqrt(np.mean(np.square(first))))
+        largest = float(np.max(np.abs(first - second)))
+        return largest / size if size > 0 else largest
+
+
+def point_of(end: Endpoint) -> PyTree:
+    """Return what the loss takes first."""
+    return end.params if end.batch_stats is None else (end.params, end.batch_stats)
+
+
+def leaves_of(end: Endpoint) -> Leaves:
+    """Return the leaves of a network by path."""
+    return arrays_of(point_of(end))
+
+
+def arrays_of(tree: PyTree) -> Leaves:
+    """Return the leaves of a tree by path, as NumPy arrays."""
+    return {path: np.asarray(leaf) for path, leaf in arrays_by_path(tree).items()}
+
+
+def _warnings(symmetries: Symmetries) -> tuple[str, ...]:
+    notes = []
+    structure = symmetries.structure
+    if structure.unknown:
+        notes.append(f"operations that no rule knows fix what they touch: {', '.join(structure.unknown)}")
+    if not structure.groups:
+        notes.append("no unit of this network can be permuted without changing its loss")
+    if SCALE in symmetries.classes and not symmetries.rescalings:
+        notes.append("no unit of this network can be rescaled without changing its loss")
+    return tuple(notes)
+
+
+def _checkpoint(
+    end: Endpoint, change: Change, params: PyTree, stats: PyTree
+) -> tuple[Checkpoint, tuple[str, ...]]:
+    if end.checkpoint is None:
+        return Checkpoint(params=params, batch_stats=stats), ()
+    prefix = "" if end.batch_stats is None else "[0]/"
+    return travelled(end.checkpoint, change, params, stats, prefix=prefix)
+
+
+def _distance(a: Leaves, b: Leaves) -> float:
+    squares = [np.square(a[path].astype(np.float64) - b[path].astype(np.float64)).sum() for path in a]
+    return float(np.sqrt(np.sum(squares)))
