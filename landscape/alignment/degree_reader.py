@@ -7,9 +7,9 @@ from typing import Any
 
 from landscape.alignment.degree_rules import rule_of
 from landscape.alignment.degrees import Degrees, Value, keys_of, literal
-from landscape.alignment.reader import inner_program
 from landscape.alignment.rules import Axes
 from landscape.alignment.structure import Structure
+from landscape.compute import inner_program
 
 __all__ = ["DegreeReader"]
 
