@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from landscape import Metric, Problem, Stream
+from landscape.connectivity import barrier_cost
 from landscape.errors import ConfigurationError, DeviceMemoryError, ProblemError
 from landscape.problem.splits import make_split
 
@@ -306,6 +308,31 @@ def test_what_the_users_loss_raises_is_told_as_the_users() -> None:
         problem.evaluate({"elsewhere": np.ones(2, np.float32)})
     assert "test_problem.py:" in str(caught.value.got)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.faults
+def test_a_loss_that_asks_for_other_leaves_is_told_those_that_there_are() -> None:
+    problem = Problem(lambda p, b: b @ p["there"], train=np.ones((3, 2), np.float32))
+    network = {"elsewhere": np.ones(2, np.float32)}
+    for ask in (
+        problem.evaluate,
+        functools.partial(barrier_cost, problem, network),
+    ):  # the latter by its pace
+        with pytest.raises(ProblemError, match="raised KeyError: 'there'") as caught:
+            ask(network)
+        assert "The network holds elsewhere." in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "higher"), [("accuracy", True), ("top5_accuracy", True), ("return", True), ("error", False)]
+)
+def test_the_direction_of_a_metric_of_the_trade_is_known_by_its_name(name: str, higher: bool) -> None:
+    values = {name: lambda p, b: (b @ p) > 0}
+    problem = Problem(lambda p, b: b @ p, train=np.ones((3, 2), np.float32), metrics=values)
+    assert problem.metrics[name].higher_is_better is higher
+    lower = {name: Metric(values[name], higher_is_better=False)}
+    said = Problem(lambda p, b: b @ p, train=np.ones((3, 2), np.float32), metrics=lower)
+    assert not said.metrics[name].higher_is_better
 
 
 def test_a_loss_with_a_loop_whose_length_depends_on_values_is_probed_all_the_same() -> None:

@@ -336,7 +336,11 @@ def connect(  # noqa: PLR0913  one keyword per setting
     problem = problem_for(problem, *given)
     require_gradient(problem, "connect", instead=STRAIGHT)
     pair = endpoints.make_pair(
-        given, names=names, with_stats=problem.update_stats is not None, allow_nonfinite=False
+        given,
+        names=names,
+        with_stats=problem.update_stats is not None,
+        like=problem.like,
+        allow_nonfinite=False,
     )
     work = CurveWork.of(
         problem,

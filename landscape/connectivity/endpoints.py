@@ -72,7 +72,12 @@ def read(given: Any) -> Any:
 
 
 def make_pair(
-    given: tuple[Any, Any], *, names: tuple[str, str] | None, with_stats: bool, allow_nonfinite: bool
+    given: tuple[Any, Any],
+    *,
+    names: tuple[str, str] | None,
+    with_stats: bool,
+    allow_nonfinite: bool,
+    like: PyTree | None = None,
 ) -> Pair:
     """Check that two networks can be joined by a straight path and return them as a pair.
 
@@ -86,6 +91,8 @@ def make_pair(
         Whether the problem computes batch statistics, so that a bare pair is taken apart.
     allow_nonfinite : bool
         Whether NaN and infinite weights are let through.
+    like : pytree, optional
+        The structure that the loss takes: `Problem.like`.
 
     Raises
     ------
@@ -97,14 +104,19 @@ def make_pair(
         If integer weights differ, or a leaf is not a number.
     """
     called = names or _default_names(given)
-    a, b = make_ends(given, called, with_stats=with_stats, allow_nonfinite=allow_nonfinite)
+    a, b = make_ends(given, called, with_stats=with_stats, allow_nonfinite=allow_nonfinite, like=like)
     notes = [f"{end.name}: {text}" for end in (a, b) if end.checkpoint for text in end.checkpoint.warnings]
     notes += _task_note(a, b)
     return Pair(a, b, _equal(a, b), a.finite and b.finite, (*notes, *_non_finite_notes((a, b))))
 
 
 def make_ends(
-    given: Sequence[Any], called: Sequence[str], *, with_stats: bool, allow_nonfinite: bool
+    given: Sequence[Any],
+    called: Sequence[str],
+    *,
+    with_stats: bool,
+    allow_nonfinite: bool,
+    like: PyTree | None = None,
 ) -> list[Endpoint]:
     """Check that networks can be joined by straight paths, and return them in one structure.
 
@@ -116,13 +128,15 @@ def make_ends(
         What messages call them.
     with_stats, allow_nonfinite : bool
         As in `make_pair`.
+    like : pytree, optional
+        As in `make_pair`.
 
     Raises
     ------
     ArchitectureMismatchError, NonFiniteError, InputError
         As `make_pair`.
     """
-    ends = [_endpoint(item, name, with_stats) for item, name in zip(given, called, strict=True)]
+    ends = [_endpoint(item, name, with_stats, like) for item, name in zip(given, called, strict=True)]
     first = ends[0]
     for end in ends[1:]:
         check_same_architecture(first.params, end.params, (first.name, end.name))
@@ -177,8 +191,8 @@ def _default_names(given: tuple[Any, Any]) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _endpoint(given: Any, name: str, with_stats: bool) -> Endpoint:
-    params, stats, checkpoint = parts_of(given, with_stats=with_stats)
+def _endpoint(given: Any, name: str, with_stats: bool, like: PyTree | None) -> Endpoint:
+    params, stats, checkpoint = parts_of(given, with_stats=with_stats, like=like)
     if checkpoint is not None:
         checkpoint = checked_unread(checkpoint)
     return Endpoint(name, params, stats, checkpoint)

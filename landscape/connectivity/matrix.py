@@ -320,7 +320,11 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
     problem = problem_for(problem, *given)
     called = endpoints.names_of(given, names)
     ends = endpoints.make_ends(
-        given, called, with_stats=problem.update_stats is not None, allow_nonfinite=allow_nonfinite
+        given,
+        called,
+        with_stats=problem.update_stats is not None,
+        like=problem.like,
+        allow_nonfinite=allow_nonfinite,
     )
     records = [
         record_of(end.name, end.checkpoint.info if end.checkpoint else None, end.density) for end in ends

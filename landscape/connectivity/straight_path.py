@@ -151,6 +151,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
         given,
         names=names,
         with_stats=problem.update_stats is not None,
+        like=problem.like,
         allow_nonfinite=allow_nonfinite,
     )
     from landscape.connectivity import line

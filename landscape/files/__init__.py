@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         verify as verify,
     )
     from landscape.files.loading import (
+        in_structure as in_structure,
         load as load,
         load_info as load_info,
     )
@@ -61,6 +62,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "verify",
         ),
         "loading": (
+            "in_structure",
             "load",
             "load_info",
         ),

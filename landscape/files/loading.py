@@ -17,7 +17,7 @@ from landscape.files.formats import KERAS, foreign_kind, read_foreign
 from landscape.files.hdf5 import NotHDF5Error
 from landscape.trees import arrays_by_path, check_finite, nest
 
-__all__ = ["load", "load_info"]
+__all__ = ["in_structure", "load", "load_info"]
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ def load(
         found = read_foreign(path, kind=kind)
         if not allow_nonfinite:
             check_finite(found.params, str(path))
-        return found if like is None else restored(_renamed(found, like), like)
+        return found if like is None else in_structure(found, like)
 
     def ours() -> Checkpoint:
         return load_own(path, like, apply_mask=apply_mask, allow_nonfinite=allow_nonfinite)
@@ -83,6 +83,18 @@ def load_info(path: str | Path) -> Mapping[str, Any]:
         lambda: load_own_info(path),
         lambda kind: {"converted_from": {"name": path.name, "format": kind}},
     )
+
+
+def in_structure(checkpoint: Checkpoint, like: Any) -> Checkpoint:
+    """Return a checkpoint with its trees in the structure of `like`, as `load` does.
+
+    Raises
+    ------
+    ArchitectureMismatchError
+        If `like` has other paths or shapes.
+    """
+    foreign = "converted_from" in (checkpoint.info or {})
+    return restored(_renamed(checkpoint, like) if foreign else checkpoint, like)
 
 
 def _first(path: Path, ours: Callable[[], T], foreign: Callable[[str], T]) -> T:

@@ -291,15 +291,15 @@ def chosen_metric(around: Neighbourhood, metric: str | None, span: float | None)
             f"pac_bayes: the problem has no metric {' or '.join(map(repr, names))}",
             expected="an accuracy or an error of each example, or a metric that states its span",
             got=", ".join(metrics) or "no metrics",
-            hint="Give Problem(metrics={'accuracy': Metric(fn, higher_is_better=True)}), or metric=….",
+            hint="Give Problem(metrics={'accuracy': fn}), or metric=….",
         )
     found = metrics[name]
     if name == "accuracy" and not found.higher_is_better:
         raise ProblemError(
             "pac_bayes: the metric 'accuracy' is said to be better where it is lower",
             expected="Metric(fn, higher_is_better=True)",
-            got="a bare function, which counts as lower is better",
-            hint="Wrap it in landscape.Metric, or name another metric.",
+            got="higher_is_better=False",
+            hint="Say higher_is_better=True, give the function alone, or name another metric.",
         )
     width = check_real("span", span) if span is not None else (found.span or 1.0)
     return name, (-1.0 if found.higher_is_better else 1.0) / width

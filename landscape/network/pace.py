@@ -61,6 +61,7 @@ def measure_pace(
     size = min(problem.resolve_batch_size(split, batch_size), count)
     with precision(kind), device_memory(size), differentiable():
         network = network_of(subject, kind)
+        problem.check(network.point(network.leaves))  # an error of the loss is said as one
         batch = jax.tree.map(lambda x: on_device(np.asarray(x), kind), problem.head(size, split))
         times = [_seconds(fn, network, batch) for fn in _derivatives(problem)[: order + 1]]
     batches = math.ceil(count / size)

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from landscape.errors import ProblemError
-from landscape.files import Checkpoint
+from landscape.files import Checkpoint, in_structure
 from landscape.trees import split_collections, statistics_paths
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ PyTree = Any
 _LIKE_PARAMS = ("mask", "std", "init", "best")
 
 
-def parts_of(given: Any, *, with_stats: bool) -> tuple[PyTree, PyTree, Checkpoint | None]:
+def parts_of(
+    given: Any, *, with_stats: bool, like: PyTree | None = None
+) -> tuple[PyTree, PyTree, Checkpoint | None]:
     """Return (params, batch_stats, checkpoint) of a network.
 
     Parameters
@@ -27,9 +29,17 @@ def parts_of(given: Any, *, with_stats: bool) -> tuple[PyTree, PyTree, Checkpoin
     with_stats : bool
         Whether the loss takes the pair ``(params, batch_stats)``: then a bare pair is taken apart, and so
         are Flax's variables ``{"params": …, "batch_stats": …}``, bare or as the parameters of a checkpoint.
+    like : pytree, optional
+        The structure that the loss takes, into which the trees of a checkpoint are brought.
+
+    Raises
+    ------
+    ArchitectureMismatchError
+        If a checkpoint has other paths or shapes than `like`.
     """
     if isinstance(given, Checkpoint):
         found = _without_collections(given) if with_stats and given.batch_stats is None else given
+        found = found if like is None else in_structure(found, like)
         return found.params, found.batch_stats, found
     if with_stats and isinstance(given, tuple) and len(given) == 2:
         return given[0], given[1], None

@@ -158,7 +158,9 @@ def make_subject(
 
 
 def _parts(problem: Problem, given: Any) -> tuple[str, PyTree, PyTree, Checkpoint | None]:
-    params, stats, checkpoint = parts_of(given, with_stats=problem.update_stats is not None)
+    params, stats, checkpoint = parts_of(
+        given, with_stats=problem.update_stats is not None, like=problem.like
+    )
     name = str(checkpoint.path) if checkpoint is not None and checkpoint.path else "params"
     return name, params, stats, checkpoint
 

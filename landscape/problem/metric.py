@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 PyTree = Any
 
 
+HIGHER_BY_NAME = ("accuracy", "return")  # ends of names of metrics whose direction nobody has to say
+
+
 class MetricFunction(Protocol):
     """``fn(params, batch) -> [B]``: one value per example."""
 
@@ -62,7 +65,7 @@ class Metric:
 
 
 def as_metric(key: str, value: Metric | MetricFunction) -> Metric:
-    """Return a metric; a bare function counts as lower-is-better.
+    """Return a metric; of a bare function lower values are better, unless its name says otherwise.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def as_metric(key: str, value: Metric | MetricFunction) -> Metric:
         return value
     if not callable(value):
         raise not_a_function(f"metrics: {key!r} is not a function", "fn(params, batch) -> [B]", value)
-    return Metric(value)
+    return Metric(value, higher_is_better=key.lower().endswith(HIGHER_BY_NAME))
 
 
 def not_a_function(what: str, expected: str, got: object) -> ProblemError:

@@ -14,6 +14,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from landscape.compute import on_device, program
 from landscape.errors import LandscapeError, ProblemError
+from landscape.trees import arrays_with_paths
 
 PyTree = Any
 Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
@@ -22,6 +23,7 @@ Values = Callable[[PyTree, PyTree], dict[str, jax.Array]]
 # again. Their loops stay loops, where tracing without jit unrolls them: an episode has hundreds of steps.
 _TRACED_ANEW = jax.make_user_context(None)
 _NUDGES = 4
+_MOST_NAMED = 6  # paths of a network that an error of the loss lists
 
 # Rounding of a float32 network under another order of summation stays far below; statistics taken
 # over a batch, or noise, move a loss by far more.
@@ -45,6 +47,16 @@ def users_errors(hint: str | None = None) -> Iterator[None]:
             hint=hint
             or "Are the parameters those of this problem? The traceback says where it began (--debug).",
         ) from error
+
+
+def what_it_holds(params: PyTree) -> str:
+    """Return a hint with the paths of the parameters: most losses that fail ask for others."""
+    paths = [path or "one array" for path, _ in arrays_with_paths(params)]
+    more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+    return (
+        f"The network holds {', '.join(paths[:_MOST_NAMED])}{more}. Are they the parameters of this problem? "
+        "--debug shows where the error began."
+    )
 
 
 def probe(values: Values, params: PyTree, batch: PyTree, *, episodes: bool = False) -> bool:

@@ -21,7 +21,7 @@ from landscape.errors import ConfigurationError, ProblemError
 from landscape.problem.episodes import check_distinct
 from landscape.problem.metric import Metric, MetricFunction, as_metric, not_a_function
 from landscape.problem.outputs import Outputs
-from landscape.problem.probing import probe, users_errors
+from landscape.problem.probing import probe, users_errors, what_it_holds
 from landscape.problem.recomputing import program_of, recomputed
 from landscape.problem.splits import STREAM_HINT, Split, Stream, make_split, resembles_batches
 from landscape.problem.values import one_value_each
@@ -49,7 +49,8 @@ class Problem:
         Each a pytree of arrays with a common leading axis N, an ``(inputs, targets)`` pair for
         instance, or a `Stream` of batches. `train` is required.
     metrics : mapping of str to Metric or callable, optional
-        Further per-example quantities; a bare callable counts as lower-is-better.
+        Further per-example quantities. Of a bare callable lower values are better, unless its name ends in
+        ``accuracy`` or ``return``.
     update_stats : callable, optional
         ``update_stats((params, batch_stats), batch) -> batch_stats``: the statistics of one batch, whatever
         the statistics that came in; `flax_statistics` makes one that is exact over all batches.
@@ -61,6 +62,9 @@ class Problem:
         Whether derivatives of the loss mean something. False for episodes: an example is a seed, or the
         initial conditions, of one episode, and the loss is minus its return. What needs derivatives is
         then refused, and no two examples may be the same seed.
+    like : pytree, optional
+        Parameters in the structure that the loss takes (an `nnx.State`, an Equinox module): files hold arrays
+        by name, and what is read from one is brought into it.
     check : pytree, optional
         Parameters with which the loss is probed now instead of at its first use.
     name : str
@@ -99,6 +103,7 @@ class Problem:
         test: PyTree | None = None,
         metrics: Mapping[str, Metric | MetricFunction] | None = None,
         update_stats: Callable[[PyTree, PyTree], PyTree] | None = None,
+        like: PyTree | None = None,
         check: PyTree | None = None,
         name: str = "problem",
         batch_size: int | None = None,
@@ -124,6 +129,7 @@ class Problem:
         self.loss = loss
         self.metrics = {key: as_metric(key, value) for key, value in (metrics or {}).items()}
         self.update_stats = update_stats
+        self.like = like
         self.statistics_are_weights = bool(statistics_are_weights)
         self.population_loss = population_loss
         self.batched_loss = batched_loss
@@ -229,7 +235,7 @@ class Problem:
             # Values that are not finite prove nothing; the next parameters are probed again.
             train = self._split("train")
             in_a_row = not train.stream and resembles_batches(train.tree)
-            with users_errors(STREAM_HINT if in_a_row else None):
+            with users_errors(STREAM_HINT if in_a_row else what_it_holds(params)):
                 self._checked = probe(
                     self._values, sealed(params), train.head(4), episodes=not self.differentiable
                 )
