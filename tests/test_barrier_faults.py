@@ -330,9 +330,10 @@ def test_few_resamples_are_warned_of() -> None:
 
 def test_progress_is_stopped_when_an_evaluation_fails() -> None:
     class Stopped:
-        stops = 0
+        starts = stops = 0
 
-        def start(self, label: str, total: int | None = None) -> None: ...
+        def start(self, label: str, total: int | None = None) -> None:
+            self.starts += 1
 
         def advance(self, n: int = 1, **fields: float | str) -> None: ...
 
@@ -342,10 +343,12 @@ def test_progress_is_stopped_when_an_evaluation_fails() -> None:
             self.stops += 1
 
     progress = Stopped()
-    problem = Problem(lambda params, batch: batch.sum() * params["w"], train=X)
-    with pytest.raises(ProblemError):
+    problem = Problem(
+        lambda params, batch: params["w"][0] * batch[:, 0], train=np.ones((4, 2)), test=np.ones(4)
+    )
+    with pytest.raises(ProblemError, match="IndexError"):  # on the test split, which nothing reads before
         loss_barrier(problem, A, B, progress=progress)
-    assert progress.stops == 1
+    assert progress.starts == progress.stops == 1
 
 
 def test_infinities_of_both_signs_raise_no_numpy_warning() -> None:

@@ -233,12 +233,9 @@ class Problem:
         """
         if not self._checked:
             # Values that are not finite prove nothing; the next parameters are probed again.
-            train = self._split("train")
-            in_a_row = not train.stream and resembles_batches(train.tree)
-            with users_errors(STREAM_HINT if in_a_row else what_it_holds(params)):
-                self._checked = probe(
-                    self._values, sealed(params), train.head(4), episodes=not self.differentiable
-                )
+            few, episodes = self._split("train").head(4), not self.differentiable
+            with users_errors(self._hint(params)):
+                self._checked = probe(self._values, sealed(params), few, episodes=episodes)
 
     def per_example(
         self, params: PyTree, split: str = "train", *, batch_size: int | None = None, dtype: Any = None
@@ -341,7 +338,14 @@ class Problem:
         count = jax.tree.leaves(batch)[0].shape[0]
         functions = {"loss": self.loss, **{key: metric.fn for key, metric in self.metrics.items()}}
         given = opened(params)
-        return {key: one_value_each(key, fn(given, batch), count) for key, fn in functions.items()}
+        with users_errors(self._hint(given)):  # of any split: data may differ in shape from those of training
+            return {key: one_value_each(key, fn(given, batch), count) for key, fn in functions.items()}
+
+    def _hint(self, params: PyTree) -> str:
+        """Return the likely reason why a loss raises an error."""
+        train = self._split("train")
+        in_a_row = not train.stream and resembles_batches(train.tree)
+        return STREAM_HINT if in_a_row else what_it_holds(params)
 
     def _gather_and_evaluate(
         self, params: PyTree, arrays: PyTree, start: jax.Array, *, batch_size: int
