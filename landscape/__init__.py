@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         loss_surface as loss_surface,
         trajectory as trajectory,
     )
+    from landscape.torch_bridge import torch_problem as torch_problem
 
 __version__ = "0.1.0"
 
@@ -160,6 +161,7 @@ __getattr__, __dir__, _names = lazy_names(
             "load_result",
         ),
         "surfaces": ("LossLine", "Surface", "Trajectory", "loss_line", "loss_surface", "trajectory"),
+        "torch_bridge": ("torch_problem",),
     },
 )
 

@@ -132,8 +132,7 @@ def align(  # noqa: PLR0913  one keyword per setting
     problem = problem_for(problem, *given)
     plain = not all(isinstance(item, Checkpoint) for item in given)
     called = ["a", "b"] if names is None and plain else names_of(given, names)
-    stats, like = problem.update_stats is not None, problem.like
-    ends = make_ends(given, called, with_stats=stats, like=like, allow_nonfinite=False)
+    ends = make_ends(given, called, problem=problem, allow_nonfinite=False)
     settings = {"method": method, "symmetry": list(classes), "seed": int(seed), "restarts": int(restarts)}
     work = Bringing(problem, split=split, batch_size=batch_size, classes=classes, stated=structure)
     return work.aligned(ends[0], ends[1], settings)

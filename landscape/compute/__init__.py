@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         device_memory as device_memory,
         on_device as on_device,
         precision as precision,
+        remembered as remembered,
     )
     from landscape.compute.displays import (
         PlainProgress as PlainProgress,
@@ -46,6 +47,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "device_memory",
             "on_device",
             "precision",
+            "remembered",
         ),
         "displays": (
             "PlainProgress",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape.errors import DeviceMemoryError
+from landscape.errors import DeviceMemoryError, LandscapeError
 
 
 def on_device(leaf: Any, dtype: Any = None) -> jax.Array:
@@ -46,9 +46,20 @@ def precision(dtype: Any) -> Iterator[None]:
         yield
 
 
+# What calls to the host raised inside compiled programs, of which jax only keeps a text.
+_raised: list[LandscapeError] = []
+
+
+def remembered(error: LandscapeError) -> None:
+    """Keep an error that a call to the host raises inside a program, for who waits for the program."""
+    _raised[:] = [error]
+
+
 @contextlib.contextmanager
 def device_memory(batch_size: int, *, hint: str | None = None) -> Iterator[None]:
     """Turn the device's out-of-memory error into one that says what to do.
+
+    An error of ours that a call to the host raised inside a program is raised again as it was.
 
     Parameters
     ----------
@@ -57,9 +68,12 @@ def device_memory(batch_size: int, *, hint: str | None = None) -> Iterator[None]
     hint : str, optional
         The advice where ``--batch-size`` does not decide how much memory is used.
     """
+    _raised.clear()
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
+        if _raised:
+            raise _raised.pop() from error
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise DeviceMemoryError(

@@ -338,8 +338,7 @@ def connect(  # noqa: PLR0913  one keyword per setting
     pair = endpoints.make_pair(
         given,
         names=names,
-        with_stats=problem.update_stats is not None,
-        like=problem.like,
+        problem=problem,
         allow_nonfinite=False,
     )
     work = CurveWork.of(

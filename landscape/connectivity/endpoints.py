@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from landscape.trees import (
     non_finite,
     tree_digest,
 )
+
+if TYPE_CHECKING:
+    from landscape.problem import Problem
 
 PyTree = Any
 
@@ -75,24 +78,21 @@ def make_pair(
     given: tuple[Any, Any],
     *,
     names: tuple[str, str] | None,
-    with_stats: bool,
+    problem: Problem,
     allow_nonfinite: bool,
-    like: PyTree | None = None,
 ) -> Pair:
     """Check that two networks can be joined by a straight path and return them as a pair.
 
     Parameters
     ----------
     given : tuple
-        Two checkpoints or parameter trees; ``(params, batch_stats)`` if `with_stats`.
+        Two networks as the problem takes them.
     names : tuple of str, optional
         What messages call them.
-    with_stats : bool
-        Whether the problem computes batch statistics, so that a bare pair is taken apart.
+    problem : Problem
+        Says how networks are given; see `landscape.network.parts_of`.
     allow_nonfinite : bool
         Whether NaN and infinite weights are let through.
-    like : pytree, optional
-        The structure that the loss takes: `Problem.like`.
 
     Raises
     ------
@@ -104,31 +104,24 @@ def make_pair(
         If integer weights differ, or a leaf is not a number.
     """
     called = names or _default_names(given)
-    a, b = make_ends(given, called, with_stats=with_stats, allow_nonfinite=allow_nonfinite, like=like)
+    a, b = make_ends(given, called, problem=problem, allow_nonfinite=allow_nonfinite)
     notes = [f"{end.name}: {text}" for end in (a, b) if end.checkpoint for text in end.checkpoint.warnings]
-    notes += _task_note(a, b)
+    notes += [*_task_note(a, b), *(problem.form.notes if problem.form is not None else ())]
     return Pair(a, b, _equal(a, b), a.finite and b.finite, (*notes, *_non_finite_notes((a, b))))
 
 
 def make_ends(
-    given: Sequence[Any],
-    called: Sequence[str],
-    *,
-    with_stats: bool,
-    allow_nonfinite: bool,
-    like: PyTree | None = None,
+    given: Sequence[Any], called: Sequence[str], *, problem: Problem, allow_nonfinite: bool
 ) -> list[Endpoint]:
     """Check that networks can be joined by straight paths, and return them in one structure.
 
     Parameters
     ----------
     given : sequence
-        Checkpoints or parameter trees; pairs ``(params, batch_stats)`` if `with_stats`.
+        Networks as the problem takes them.
     called : sequence of str
         What messages call them.
-    with_stats, allow_nonfinite : bool
-        As in `make_pair`.
-    like : pytree, optional
+    problem, allow_nonfinite
         As in `make_pair`.
 
     Raises
@@ -136,7 +129,7 @@ def make_ends(
     ArchitectureMismatchError, NonFiniteError, InputError
         As `make_pair`.
     """
-    ends = [_endpoint(item, name, with_stats, like) for item, name in zip(given, called, strict=True)]
+    ends = [_endpoint(item, name, problem) for item, name in zip(given, called, strict=True)]
     first = ends[0]
     for end in ends[1:]:
         check_same_architecture(first.params, end.params, (first.name, end.name))
@@ -191,8 +184,8 @@ def _default_names(given: tuple[Any, Any]) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _endpoint(given: Any, name: str, with_stats: bool, like: PyTree | None) -> Endpoint:
-    params, stats, checkpoint = parts_of(given, with_stats=with_stats, like=like)
+def _endpoint(given: Any, name: str, problem: Problem) -> Endpoint:
+    params, stats, checkpoint = parts_of(given, problem)
     if checkpoint is not None:
         checkpoint = checked_unread(checkpoint)
     return Endpoint(name, params, stats, checkpoint)

@@ -322,8 +322,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
     ends = endpoints.make_ends(
         given,
         called,
-        with_stats=problem.update_stats is not None,
-        like=problem.like,
+        problem=problem,
         allow_nonfinite=allow_nonfinite,
     )
     records = [

@@ -150,8 +150,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
     pair = endpoints.make_pair(
         given,
         names=names,
-        with_stats=problem.update_stats is not None,
-        like=problem.like,
+        problem=problem,
         allow_nonfinite=allow_nonfinite,
     )
     from landscape.connectivity import line

@@ -71,7 +71,10 @@ class CurvatureOperator(SymmetricOperator):
             size = self.problem.resolve_batch_size(self.split, batch_size)
             return Streamed(programs, network, self.problem, self.split, size=size, dtype=self.dtype)
         arrays = subset_of(self.problem.arrays(self.split, dtype=self.dtype), self._subset, self.split)
-        return Resident(programs, network, arrays, self.subject.layout, batch_size=batch_size)
+        form = self.problem.form
+        hidden = 0.0 if form is None else form.example_bytes
+        layout = self.subject.layout
+        return Resident(programs, network, arrays, layout, batch_size=batch_size, hidden=hidden)
 
     def _most_at_once(self) -> int:
         """Return the examples of a batch whose size is not chosen yet: all, or those of a stream's batch."""
@@ -150,7 +153,17 @@ class CurvatureOperator(SymmetricOperator):
             known[key] = self._ignored()
         idle = known[key]
         more = (f"the loss ignores {', '.join(idle[:3])}: exact zeros",) if idle else ()
-        return (*self.subject.notes, *more)
+        return (*self.subject.notes, *self._route(), *more)
+
+    def _route(self) -> tuple[str, ...]:
+        """Return how another library computed second derivatives, where that is not its usual way."""
+        form = self.problem.form
+        route = form.derivatives.get("second") if form is not None else None
+        return (
+            ()
+            if route in (None, "forward over reverse, fused kernels")
+            else (f"second derivatives: {route}",)
+        )
 
     def _ignored(self) -> list[str]:
         """Return the paths of the differentiated leaves on which the loss does not depend as a program."""
@@ -174,6 +187,7 @@ class CurvatureOperator(SymmetricOperator):
             "streamed": isinstance(self._data, Streamed),
             "num_matvecs": self.num_matvecs,
             "compile_seconds": self._compiling,
+            **({} if self.problem.form is None else {"derivatives": dict(self.problem.form.derivatives)}),
         }
 
     @property

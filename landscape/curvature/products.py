@@ -211,6 +211,7 @@ def _pull_back(slopes: _Slopes, tangent: Leaves, cotangent: jax.Array) -> Leaves
 # gains nothing; above the second limit products linearise anew (about a third slower).
 _BATCH_BYTES = 2**28
 _KEPT_BYTES = 2**30
+_HIDDEN_BYTES = 2**30
 
 
 class Programs:
@@ -295,7 +296,14 @@ class Resident(_Batches):
     """Products over arrays that lie on the device."""
 
     def __init__(
-        self, programs: Programs, network: Network, arrays: PyTree, layout: Layout, *, batch_size: int | None
+        self,
+        programs: Programs,
+        network: Network,
+        arrays: PyTree,
+        layout: Layout,
+        *,
+        batch_size: int | None,
+        hidden: float = 0.0,
     ) -> None:
         self.programs = programs
         self.network = network
@@ -305,7 +313,10 @@ class Resident(_Batches):
         leaf = jax.tree.leaves(network.leaves)[0]
         key = (layout, leaf.dtype, tuple(x.shape[1:] for x in jax.tree.leaves(arrays)))
         constant, each = programs.footprint(network, arrays, key)
-        limit = batch_size or max(1, int((_BATCH_BYTES - min(constant, _BATCH_BYTES)) // each))
+        room = _BATCH_BYTES - min(constant, _BATCH_BYTES)
+        limit = batch_size or max(1, int(room // each))
+        if hidden and not batch_size:  # what another library keeps while it computes, but not in between
+            limit = min(limit, max(1, int(_HIDDEN_BYTES // hidden)))
         self.num_batches = -(-self.count // min(limit, self.count))
         self.size = limit if batch_size else -(-self.count // self.num_batches)
         self.size = min(self.size, self.count)

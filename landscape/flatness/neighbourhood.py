@@ -26,7 +26,7 @@ from landscape.flatness.evaluations import (
 )
 from landscape.flatness.meter import Meter, Products
 from landscape.flatness.options import Options
-from landscape.network import Cost, Subject, differentiable, make_subject, network_of
+from landscape.network import Cost, Subject, differentiable, filter_sizes, make_subject, network_of
 from landscape.problem import (
     Problem,
     checked_outputs,
@@ -305,7 +305,7 @@ class Neighbourhood:
         ----------
         kind : {"absolute", "weights", "filter"}
             1, |θ| or the root mean square of θ over the filter: all entries of a kernel that lead to
-            one output (same last index), or a whole leaf of one axis.
+            one output (the same last index, in PyTorch the same first), or a whole leaf of one axis.
         filter_norm : bool
             For ``"filter"``: the norm of the filter instead of its root mean square.
         eta : float
@@ -321,14 +321,8 @@ class Neighbourhood:
         return np.where(self.free, values + eta, 0.0)
 
     def _filters(self, *, filter_norm: bool) -> np.ndarray:
-        values = np.zeros(self.size)
-        for (_, at), shape in zip(self.layout.slices.items(), self.layout.shapes, strict=True):
-            outputs = shape[-1] if len(shape) > 1 else 1
-            squares = (self.weights[at] ** 2).reshape(-1, outputs)
-            entries = self.free[at].reshape(-1, outputs).sum(0)
-            sizes = np.sqrt(squares.sum(0) / (1 if filter_norm else np.maximum(entries, 1)))
-            values[at] = np.broadcast_to(sizes, squares.shape).reshape(-1)
-        return values
+        axis = self.problem.output_axis
+        return filter_sizes(self.weights, self.free, self.layout, output_axis=axis, norm=filter_norm)
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
         """Return a quantity that several measures need, computed once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from landscape.flatness.meter import with_bar
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.options import Options
 from landscape.flatness.results import EXACT, FlatnessMeasure
+from landscape.network import as_matrix, from_matrix
 from landscape.results import check_choice, check_seed, check_whole
 
 __all__ = ["fisher_rao_norm", "relative_flatness"]
@@ -91,14 +93,14 @@ def relative_of(
     }
     if not kernels:
         raise InputError("relative_flatness: no kernels", expected="a free leaf of two axes or more")
+    axis = around.problem.output_axis
     if isinstance(feature_std, str):
         check_choice("feature_std", feature_std, ("measured",))
         feature_std = feature_spreads(around, kernels)
+    inputs = {path: math.prod(shape) // shape[axis(path)] for path, shape in kernels.items()}
     sources = [
-        _Source(around, path, shape[-1], spread)
-        for (path, shape), spread in zip(
-            kernels.items(), _spreads(feature_std, kernels).values(), strict=True
-        )
+        _Source(around, path, shape, spread)
+        for (path, shape), spread in zip(kernels.items(), _spreads(feature_std, inputs).values(), strict=True)
     ]
     operator = around.operator("hessian")
     rng = np.random.default_rng(check_seed(seed))
@@ -128,16 +130,16 @@ def relative_of(
     )
 
 
-def _spreads(given: Mapping[str, Any] | None, kernels: Mapping[str, Any]) -> dict[str, Any]:
+def _spreads(given: Mapping[str, Any] | None, inputs: Mapping[str, int]) -> dict[str, Any]:
     """Return the standard deviations [inputs, 1] of each kernel's features, 1 where none are given."""
-    spreads: dict[str, Any] = dict.fromkeys(kernels, 1.0)
+    spreads: dict[str, Any] = dict.fromkeys(inputs, 1.0)
     for path, values in (given or {}).items():
-        expected = int(np.prod(kernels[path][:-1])) if path in kernels else None
+        expected = inputs.get(path)
         array = np.asarray(values, np.float64).reshape(-1)
         if array.size != expected or not (array >= 0).all() or not np.isfinite(array).all():
             raise ConfigurationError(
                 f"feature_std: {path}: not the features of a kernel",
-                expected=f"{expected} numbers from 0 on" if expected else "one of " + ", ".join(kernels),
+                expected=f"{expected} numbers from 0 on" if expected else "one of " + ", ".join(inputs),
                 got=f"{array.size} numbers",
             )
         spreads[path] = array[:, None]
@@ -153,10 +155,12 @@ class _Source:
     draws of the smaller network.
     """
 
-    def __init__(self, around: Neighbourhood, path: str, outputs: int, spread: Any) -> None:
+    def __init__(self, around: Neighbourhood, path: str, shape: tuple[int, ...], spread: Any) -> None:
         self.at = around.layout.slices[path]
-        self.free = around.free[self.at].reshape(-1, outputs)
-        kernel = around.weights[self.at].reshape(-1, outputs) * spread
+        self.form = shape, around.problem.output_axis(path)
+        self.free = as_matrix(around.free[self.at], *self.form)
+        outputs = self.free.shape[1]
+        kernel = as_matrix(around.weights[self.at], *self.form) * spread
         lengths = np.linalg.norm(kernel, axis=0)
         self.root = np.full((outputs, outputs), np.nan)
         if np.isfinite(lengths).all():
@@ -174,8 +178,8 @@ class _Source:
         signs = np.zeros(self.free.shape)
         among = self.free[self.among].shape
         signs[self.among] = 2.0 * rng.integers(0, 2, among) - 1
-        drawn: np.ndarray = np.where(self.free, signs @ self.root / self.spread, 0.0).reshape(-1)
-        return drawn
+        drawn: np.ndarray = np.where(self.free, signs @ self.root / self.spread, 0.0)
+        return from_matrix(drawn, *self.form)
 
 
 def _layer(values: list[float]) -> dict[str, Any]:

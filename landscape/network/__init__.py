@@ -23,6 +23,11 @@ if TYPE_CHECKING:
         duration_text as duration_text,
         estimate_for as estimate_for,
     )
+    from landscape.network.kernels import (
+        as_matrix as as_matrix,
+        filter_sizes as filter_sizes,
+        from_matrix as from_matrix,
+    )
     from landscape.network.pace import (
         measure_pace as measure_pace,
     )
@@ -56,6 +61,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "duration_text",
             "estimate_for",
         ),
+        "kernels": ("as_matrix", "filter_sizes", "from_matrix"),
         "pace": ("measure_pace",),
         "parts": (
             "parts_of",

@@ -17,26 +17,27 @@ PyTree = Any
 _LIKE_PARAMS = ("mask", "std", "init", "best")
 
 
-def parts_of(
-    given: Any, *, with_stats: bool, like: PyTree | None = None
-) -> tuple[PyTree, PyTree, Checkpoint | None]:
+def parts_of(given: Any, problem: Problem) -> tuple[PyTree, PyTree, Checkpoint | None]:
     """Return (params, batch_stats, checkpoint) of a network.
 
     Parameters
     ----------
     given : Checkpoint or pytree
         The network.
-    with_stats : bool
-        Whether the loss takes the pair ``(params, batch_stats)``: then a bare pair is taken apart, and so
-        are Flax's variables ``{"params": …, "batch_stats": …}``, bare or as the parameters of a checkpoint.
-    like : pytree, optional
-        The structure that the loss takes, into which the trees of a checkpoint are brought.
+    problem : Problem
+        Says what it takes: networks of another library by its `form`. Otherwise, where its loss takes the
+        pair ``(params, batch_stats)``, a bare pair is taken apart, and so are Flax's variables ``{"params":
+        …, "batch_stats": …}``, bare or as the parameters of a checkpoint; and the trees of a checkpoint are
+        brought into the structure of its `like`.
 
     Raises
     ------
     ArchitectureMismatchError
-        If a checkpoint has other paths or shapes than `like`.
+        If a checkpoint has other paths or shapes than the problem's.
     """
+    if problem.form is not None:
+        return problem.form.take(given)
+    with_stats, like = problem.update_stats is not None, problem.like
     if isinstance(given, Checkpoint):
         found = _without_collections(given) if with_stats and given.batch_stats is None else given
         found = found if like is None else in_structure(found, like)

@@ -139,7 +139,10 @@ def make_subject(
     name, params, stats, checkpoint = _parts(problem, given)
     finite = _check_weights(name, params, stats, allow=allow_nonfinite)
     statistics = statistics_in(problem, params)
-    layout, notes = _selected(name, params, where, statistics)
+    held = frozenset() if problem.form is None else problem.form.constant
+    layout, notes = _selected(name, params, where, statistics, held=held)
+    if problem.form is not None:
+        notes = (*problem.form.notes, *(checkpoint.warnings if checkpoint is not None else ()), *notes)
     if mask is None and checkpoint is not None:
         mask = checkpoint.mask
     elif stats is not None:
@@ -158,9 +161,7 @@ def make_subject(
 
 
 def _parts(problem: Problem, given: Any) -> tuple[str, PyTree, PyTree, Checkpoint | None]:
-    params, stats, checkpoint = parts_of(
-        given, with_stats=problem.update_stats is not None, like=problem.like
-    )
+    params, stats, checkpoint = parts_of(given, problem)
     name = str(checkpoint.path) if checkpoint is not None and checkpoint.path else "params"
     return name, params, stats, checkpoint
 
@@ -173,12 +174,17 @@ def _check_weights(name: str, params: PyTree, stats: PyTree, *, allow: bool) -> 
 
 
 def _selected(
-    name: str, params: PyTree, where: str | Iterable[str] | None, statistics: list[str]
+    name: str,
+    params: PyTree,
+    where: str | Iterable[str] | None,
+    statistics: list[str],
+    *,
+    held: frozenset[str],
 ) -> tuple[Layout, tuple[str, ...]]:
     """Return the layout of the leaves that are differentiated, and what is left out of it."""
     shapes = {path: tuple(np.shape(leaf)) for path, leaf in arrays_with_paths(params)}
     fixed = [path for path, leaf in arrays_with_paths(params) if not _is_floating(leaf)]
-    chosen = [path for path in sorted(shapes) if path not in fixed and path not in statistics]
+    chosen = [path for path in sorted(shapes) if path not in {*fixed, *statistics, *held}]
     if not chosen and any(_kind(leaf) == "c" for _, leaf in arrays_with_paths(params)):
         raise InputError(
             f"{name}: its weights are complex numbers, of which no measure here takes derivatives",

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         merged as merged,
         moments as moments,
     )
+    from landscape.problem.form import (
+        Form as Form,
+    )
     from landscape.problem.functions import (
         check_allowed as check_allowed,
         load_allowed_function as load_allowed_function,
@@ -63,6 +66,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "merged",
             "moments",
         ),
+        "form": ("Form",),
         "functions": (
             "check_allowed",
             "load_allowed_function",

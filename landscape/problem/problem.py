@@ -19,6 +19,7 @@ import numpy as np
 from landscape.compute import device_memory, on_device, precision, program
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.problem.episodes import check_distinct
+from landscape.problem.form import Form
 from landscape.problem.metric import Metric, MetricFunction, as_metric, not_a_function
 from landscape.problem.outputs import Outputs
 from landscape.problem.probing import probe, users_errors, what_it_holds
@@ -87,6 +88,9 @@ class Problem:
         ``{"name", "options", "network"}`` of a built-in task, stored in checkpoints so that the
         problem can be rebuilt from them.
 
+    form : Form, optional
+        How networks of another library are taken; `torch_problem` gives one.
+
     Raises
     ------
     ProblemError
@@ -114,6 +118,7 @@ class Problem:
         task: Mapping[str, Any] | None = None,
         statistics_are_weights: bool = False,
         differentiable: bool = True,
+        form: Form | None = None,
     ) -> None:
         if not callable(loss):
             raise not_a_function("loss: not a function", "loss(params, batch) -> [B]", loss)
@@ -135,6 +140,7 @@ class Problem:
         self.batched_loss = batched_loss
         self.outputs = outputs
         self.features = features
+        self.form = form
         self.name = name
         self.task = None if task is None else dict(task)
         self._batch_size = None if batch_size is None else _positive(batch_size)
@@ -170,6 +176,10 @@ class Problem:
         for name in chosen:
             self._split(name)
         return chosen
+
+    def output_axis(self, path: str) -> int:
+        """Return the axis of a kernel that counts its output units: the last, as jax's libraries have it."""
+        return -1 if self.form is None else self.form.output_axis(path)
 
     def is_stream(self, split: str) -> bool:
         """Return whether the split is read batch by batch."""

@@ -13,7 +13,7 @@ direction is drawn within its mask: masked entries are zero before step 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,11 +41,13 @@ RANDOM, EIGENVECTORS, GRADIENT, GIVEN = "random", "eigenvectors", "gradient", "g
 KINDS = (RANDOM, EIGENVECTORS, GRADIENT, CHECKPOINTS)
 DIRECTIONS = (*KINDS, GIVEN)
 
+Axis = int | Callable[[str], int]
+
 # Below this fraction of the longer one, what is left of a direction beside another is rounding.
 _COLLINEAR = 1e-6
 
 
-def filter_normalised(origin: Origin, rng: np.random.Generator, *, filter_axis: int = -1) -> np.ndarray:
+def filter_normalised(origin: Origin, rng: np.random.Generator, *, filter_axis: Axis = -1) -> np.ndarray:
     """Return a random direction [size] by the steps in the module's docstring.
 
     Parameters
@@ -54,8 +56,8 @@ def filter_normalised(origin: Origin, rng: np.random.Generator, *, filter_axis: 
         The network and its free coordinates.
     rng : numpy.random.Generator
         Draws one normal number per entry of the layout.
-    filter_axis : int
-        Axis of the output units of a kernel: the last (Flax) or the first (PyTorch).
+    filter_axis : int or callable
+        Axis of the output units of a kernel: the last (Flax) or the first (PyTorch), or for each path.
 
     Raises
     ------
@@ -66,9 +68,10 @@ def filter_normalised(origin: Origin, rng: np.random.Generator, *, filter_axis: 
     noise = origin.masked(rng.standard_normal(layout.size))
     weights = origin.masked(origin.vector)
     direction = np.zeros(layout.size)
-    for where, shape in zip(layout.slices.values(), layout.shapes, strict=True):
+    for (path, where), shape in zip(layout.slices.items(), layout.shapes, strict=True):
         if len(shape) >= 2:
-            direction[where] = _by_filter(noise[where], weights[where], shape, filter_axis).reshape(-1)
+            axis = filter_axis(path) if callable(filter_axis) else filter_axis
+            direction[where] = _by_filter(noise[where], weights[where], shape, axis).reshape(-1)
     _require_length(
         direction, "a filter-normalised direction", "weights of two axes or more, not all of them zero"
     )
@@ -137,7 +140,7 @@ def make_frame(
     seed : int
         Of random directions and starts.
     filter_axis : int
-        See `filter_normalised`.
+        See `filter_normalised`; a problem with networks of another library says it itself.
     """
     if not isinstance(directions, str):
         return _given_frame(origin, directions, num_axes)
@@ -151,18 +154,19 @@ def make_frame(
             got=f"{1 + len(others)} checkpoints",
         )
     check_drawable(problem, directions)
+    axis: Axis = filter_axis if problem.form is None else problem.output_axis
     rng = np.random.default_rng([seed, 0x5F])
     if directions == RANDOM:
-        rows = [filter_normalised(origin, rng, filter_axis=filter_axis) for _ in range(num_axes)]
+        rows = [filter_normalised(origin, rng, filter_axis=axis) for _ in range(num_axes)]
         names = tuple(f"random direction {i + 1}" for i in range(num_axes))
         return Frame(kind=RANDOM, names=names, vectors=np.stack(rows))
     if directions == GRADIENT:
-        return _gradient_frame(problem, origin, rng, num_axes=num_axes, filter_axis=filter_axis)
+        return _gradient_frame(problem, origin, rng, num_axes=num_axes, filter_axis=axis)
     return _eigenvector_frame(problem, origin, num_axes=num_axes, seed=seed, progress=progress)
 
 
 def _gradient_frame(
-    problem: Problem, origin: Origin, rng: np.random.Generator, *, num_axes: int, filter_axis: int
+    problem: Problem, origin: Origin, rng: np.random.Generator, *, num_axes: int, filter_axis: Axis
 ) -> Frame:
     """Return the unit gradient of the training loss and, for a plane, a random direction orthogonal to it."""
     from landscape.curvature import hessian
