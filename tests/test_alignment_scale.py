@@ -225,21 +225,24 @@ def test_deviations_and_moments_go_with_the_scale_as_their_weights_say() -> None
     problem, a = Problem(_two_layers, train=X), _weights(6)
     b, _, _ = _changed(a, 6)
     ones = {name: np.ones_like(leaf) for name, leaf in b.items()}
+    mask = {name: leaf > 0 for name, leaf in b.items()}
     given = Checkpoint(
-        params=b,
-        std=ones,
+        params={name: np.where(mask[name], leaf, 0) for name, leaf in b.items()},
+        std={name: mask[name].astype(np.float32) for name in b},
         init=b,
-        mask={name: leaf > 0 for name, leaf in b.items()},
+        mask=mask,
         state={"second_moment": ones, "adam": [{"mu": ones, "count": np.array(3)}]},
     )
-    given.params.update({name: np.where(given.mask[name], leaf, 0) for name, leaf in b.items()})
     found = align(problem, a, given, symmetry=BOTH).checkpoint
     assert found is not None
     for name, std in found.std.items():
-        np.testing.assert_allclose(found.state["second_moment"][name], std**-2.0, rtol=1e-5)
-        np.testing.assert_allclose(found.state["adam"][0]["mu"][name], 1 / std, rtol=1e-5)
-        np.testing.assert_array_equal(found.mask[name], found.params[name] > 0)
-    assert not np.allclose(found.std["mid"], 1)
+        here = found.mask[name]
+        np.testing.assert_array_equal(here, found.params[name] > 0)
+        np.testing.assert_array_equal(here, std > 0)
+        np.testing.assert_allclose(found.state["second_moment"][name][here], std[here] ** -2.0, rtol=1e-5)
+        np.testing.assert_allclose(found.state["adam"][0]["mu"][name][here], 1 / std[here], rtol=1e-5)
+        np.testing.assert_allclose(np.abs(found.init[name][here]), found.params[name][here], rtol=1e-6)
+    assert not np.allclose(found.std["mid"][found.mask["mid"]], 1)
     assert found.state["adam"][0]["count"] == 3
 
 

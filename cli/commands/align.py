@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @option.checkpoints("A B")
 @click.option(
     "--method",
-    type=click.Choice(["weights", "activations"]),
+    type=click.Choice(["weights", "activations", "barrier"]),
     default="weights",
-    help="Match units by their weights, or by what they do on examples.",
+    help="Match units by their weights or by what they do on examples, or lower the barrier itself.",
 )
 @click.option(
     "--symmetry",

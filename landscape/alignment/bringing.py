@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.alignment.aligned import Aligned
-from landscape.alignment.matchers import ACTIVATIONS, METHODS, WEIGHTS, Matcher
-from landscape.alignment.matching import objective
+from landscape.alignment.matchers import ACTIVATIONS, BARRIER, METHODS, WEIGHTS, Matcher
+from landscape.alignment.matching import Permutations, objective
+from landscape.alignment.refining import Refinement, measured_barrier
 from landscape.alignment.symmetries import (
     PERMUTATION,
     SCALE,
     Change,
+    Side,
     Symmetries,
     checked_classes,
     symmetries_of,
@@ -52,6 +54,7 @@ def align(  # noqa: PLR0913  one keyword per setting
     structure: Mapping[str, Sequence[tuple[str, int]]] | None = None,
     seed: int = 0,
     restarts: int = 5,
+    steps: int = 100,
     split: str = "train",
     batch_size: int | None = None,
     names: Sequence[str] | None = None,
@@ -68,8 +71,10 @@ def align(  # noqa: PLR0913  one keyword per setting
         The loss and its data; None rebuilds the task that the first checkpoint names.
     a, b : Checkpoint, path of one, or pytree
         The network that stays, and the one that is brought to it.
-    method : {"weights", "activations"}
-        Match units by their weights [1]_ or by what they do on up to 256 examples of `split` [2]_.
+    method : {"weights", "activations", "barrier"}
+        Match units by their weights [1]_ or by what they do on up to 256 examples of `split` [2]_; or lower
+        the measured barrier itself, from these two and from no change at all, by gradients of the loss half
+        way [1]_. The last needs a gradient, and never ends with a higher barrier on `split` than there was.
     symmetry : str or sequence of str
         Classes of symmetries: ``"permutation"`` of units and ``"scale"``, positive factors for units between
         which the network is homogeneous, as rectifiers are [3]_. Units are matched on the scale of least
@@ -81,6 +86,8 @@ def align(  # noqa: PLR0913  one keyword per setting
     restarts : int
         Random starts of weight matching beside the identity and, where it can be had, the match by
         activations.
+    steps : int
+        Steps of ``method="barrier"``.
     split : str
         The data.
     batch_size : int, optional
@@ -99,11 +106,12 @@ def align(  # noqa: PLR0913  one keyword per setting
     ConfigurationError
         If a setting or the given structure is invalid.
     ArchitectureMismatchError, NonFiniteError, ProblemError
-        From the networks and the problem.
+        From the networks and the problem; the last too if ``method="barrier"`` meets a loss without gradient.
 
     Notes
     -----
-    Needs values only, no gradient. Two evaluations of the split for the check.
+    Two evaluations of the split for the check; values only, no gradient. ``method="barrier"`` costs `steps`
+    gradients of 256 examples, an assignment per group and step, and about ten barriers of 25 points.
 
     References
     ----------
@@ -127,6 +135,7 @@ def align(  # noqa: PLR0913  one keyword per setting
     check_choice("method", method, METHODS)
     check_seed(seed)
     check_whole("restarts", restarts, 0)
+    check_whole("steps", steps, 0)
     classes = checked_classes(symmetry)
     given = [read(item) for item in (a, b)]
     problem = problem_for(problem, *given)
@@ -134,6 +143,8 @@ def align(  # noqa: PLR0913  one keyword per setting
     called = ["a", "b"] if names is None and plain else names_of(given, names)
     ends = make_ends(given, called, problem=problem, allow_nonfinite=False)
     settings = {"method": method, "symmetry": list(classes), "seed": int(seed), "restarts": int(restarts)}
+    if method == BARRIER:
+        settings["steps"] = int(steps)
     work = Bringing(problem, split=split, batch_size=batch_size, classes=classes, stated=structure)
     return work.aligned(ends[0], ends[1], settings)
 
@@ -180,13 +191,50 @@ class Bringing:
         symmetries = self.symmetries(b)
         matcher = Matcher(self.problem, symmetries, point_of(b), self.split)
         first, second = (symmetries.side(leaves_of(end)) for end in (a, b))
+        if settings["method"] == BARRIER:
+            return self._refined((a, b), (first, second), matcher, settings)
+        permutations = self.matched(matcher, (first, second), settings)
+        return self.result(a, b, symmetries.change(permutations, first, second), settings)
+
+    def matched(
+        self, matcher: Matcher, sides: tuple[Side, Side], settings: Mapping[str, Any]
+    ) -> Permutations:
+        """Return the permutations that match units by weights or by activations."""
         if settings["method"] == ACTIVATIONS:
-            permutations = matcher.by_activations(first, second)
-        else:
-            rng = np.random.default_rng([settings["seed"], 0xA119])
-            permutations = matcher.by_weights(first, second, rng=rng, restarts=settings["restarts"])
-        change = symmetries.change(permutations, first, second)
-        return self.result(a, b, change, settings)
+            return matcher.by_activations(*sides)
+        rng = np.random.default_rng([settings["seed"], 0xA119])
+        return matcher.by_weights(*sides, rng=rng, restarts=settings["restarts"])
+
+    def _refined(
+        self,
+        ends: tuple[Endpoint, Endpoint],
+        sides: tuple[Side, Side],
+        matcher: Matcher,
+        settings: Mapping[str, Any],
+    ) -> Aligned:
+        """Return the second network with the lowest barrier that was found, itself if that has it."""
+        (a, b), symmetries = ends, matcher.symmetries
+        refinement = Refinement(
+            problem=self.problem,
+            symmetries=symmetries,
+            like=point_of(b),
+            split=self.split,
+            steps=settings["steps"],
+            batch_size=self.batch_size,
+        )
+        starts = [symmetries.identity(), self.matched(matcher, sides, settings)]
+        if matcher.observes:
+            starts.append(matcher.by_activations(*sides))
+        found = refinement.best(*sides, starts, seed=settings["seed"])
+        change = symmetries.change(found, *sides)
+        heights = [
+            measured_barrier(self.problem, point_of(a), end, split=self.split, batch_size=self.batch_size)
+            for end in (point_of(b), self.checked(b, change).point)
+        ]
+        if not heights[1] <= heights[0]:
+            change, heights = symmetries.unchanged(), [heights[0]] * 2
+        before, after = (height if np.isfinite(height) else None for height in heights)
+        return self.result(a, b, change, settings, barrier_before=before, barrier_after=after)
 
     def result(
         self, a: Endpoint, b: Endpoint, change: Change, settings: Mapping[str, Any], **more: Any
@@ -198,7 +246,8 @@ class Bringing:
         InputError
             If it is.
         """
-        moved, error = self.checked(b, change)
+        checked = self.checked(b, change)
+        moved = checked.point
         params, stats = moved if b.batch_stats is not None else (moved, None)
         structure, order = change.symmetries.structure, change.permutations
         before, after, first = leaves_of(b), arrays_of(moved), leaves_of(a)
@@ -213,14 +262,14 @@ class Bringing:
             rescalings={name: found.describe() for name, found in change.symmetries.rescalings.items()},
             groups=structure.describe(),
             moved={name: float(np.mean(p != none[name])) for name, p in order.items()},
-            equivalence_error=error,
+            equivalence_error=checked.error,
             objective_before=objective(structure, first, before, none),
             objective_after=objective(structure, first, after, none),
             distance_before=_distance(first, before),
             distance_after=_distance(first, after),
             method=settings["method"],
             endpoints=(a.name, b.name),
-            warnings=(*_warnings(change.symmetries), *notes),
+            warnings=(*_warnings(change.symmetries), *checked.notes, *notes),
             config={"split": self.split, **settings},
             stats={"num_examples": self.problem.num_examples(self.split)},
             provenance=provenance(
@@ -231,10 +280,27 @@ class Bringing:
             **more,
         )
 
-    def checked(self, b: Endpoint, change: Change) -> tuple[PyTree, float]:
-        """Return a changed network and by how much its losses differ from those of before."""
-        moved = fill(point_of(b), change.apply(leaves_of(b)))
-        error = self._difference(point_of(b), moved)
+    def checked(self, b: Endpoint, change: Change) -> Checked:
+        """Return a changed network and by how much its losses differ from those of before.
+
+        Where the losses are small beside what they are made of, as of a network that fits its data, float32
+        rounds more than `EQUIVALENCE`. Both networks are then compared in float64.
+
+        Raises
+        ------
+        InputError
+            If they differ.
+        """
+        point, leaves = point_of(b), leaves_of(b)
+        moved, notes = fill(point, change.apply(leaves)), []
+        error = self._difference(point, moved, None)
+        if not error <= EQUIVALENCE:
+            wide = {
+                path: leaf.astype(np.float64) if _floating(leaf) else leaf for path, leaf in leaves.items()
+            }
+            exact = self._difference(fill(point, wide), fill(point, change.apply(wide)), np.float64)
+            notes.append(f"in float32 the losses differ by {error:.2g} of their size; compared in float64")
+            error = exact if exact <= EQUIVALENCE else error
         if not error <= EQUIVALENCE:
             raise InputError(
                 f"{b.name}: changing its units by this structure changes the loss",
@@ -242,14 +308,29 @@ class Bringing:
                 got=f"{error:.3g}",
                 hint="A given structure is not one of this network; one that was derived is a bug to report.",
             )
-        return moved, error
+        return Checked(point=moved, error=error, notes=tuple(notes))
 
-    def _difference(self, before: PyTree, after: PyTree) -> float:
-        losses = functools.partial(self.problem.per_example, split=self.split, batch_size=self.batch_size)
+    def _difference(self, before: PyTree, after: PyTree, dtype: Any) -> float:
+        losses = functools.partial(
+            self.problem.per_example, split=self.split, batch_size=self.batch_size, dtype=dtype
+        )
         first, second = (losses(point)["loss"].astype(np.float64) for point in (before, after))
         size = float(np.sqrt(np.mean(np.square(first))))
         largest = float(np.max(np.abs(first - second)))
         return largest / size if size > 0 else largest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A changed network that computes the same function: by what its losses differ, and notes."""
+
+    point: PyTree
+    error: float
+    notes: tuple[str, ...]
+
+
+def _floating(leaf: np.ndarray) -> bool:
+    return leaf.dtype.kind == "f" or leaf.dtype.kind == "V"  # small floats of ml_dtypes are of kind V
 
 
 def point_of(end: Endpoint) -> PyTree:

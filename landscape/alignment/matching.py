@@ -32,6 +32,7 @@ __all__ = [
     "Matched",
     "Observed",
     "Permutations",
+    "ascend",
     "match_activations",
     "match_weights",
     "nearness",
@@ -100,15 +101,15 @@ def match_weights(
     identity = {name: np.arange(units.size) for name, units in structure.groups.items()}
     starts = [identity if start is None else start]
     starts += [{name: rng.permutation(len(p)) for name, p in identity.items()} for _ in range(restarts)]
-    found = [_ascend(structure, wide[0], wide[1], first, rng) for first in starts]
+    found = [ascend(structure, wide[0], wide[1], first, rng) for first in starts]
     best = max(found, key=lambda item: item[1])
     return Matched(permutations=best[0], objective=best[1], starts=len(starts))
 
 
-def _ascend(  # noqa: PLR0917  the two networks and the state of one ascent
+def ascend(  # noqa: PLR0917  the two networks and the state of one ascent
     structure: Structure, a: Leaves, b: Leaves, start: Permutations, rng: np.random.Generator
 ) -> tuple[Permutations, float]:
-    """Return the local optimum that is reached from a start, and its objective."""
+    """Return the local optimum that is reached from a start, and its objective; leaves in float64."""
     found = dict(start)
     names = list(structure.groups)
     scale = sum(float(np.vdot(a[path], a[path])) for path in structure.axes) or 1.0

@@ -71,6 +71,11 @@ class Symmetries:
         logs = relative(self.rescalings, first.logs, second.logs, permutations)
         return Change(symmetries=self, permutations=permutations, logs=logs)
 
+    def unchanged(self) -> Change:
+        """Return the change that leaves a network as it is."""
+        logs = {name: np.zeros(one.units.size) for name, one in self.rescalings.items()}
+        return Change(symmetries=self, permutations=self.identity(), logs=logs)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
