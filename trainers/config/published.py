@@ -143,5 +143,6 @@ def _protocol(task: str) -> dict[str, Any]:
     """Return what is the same for all strategies on a task."""
     if task in IMAGES:
         return {"population_size": 128, "generations": 4000, "batch_size": 1024, "mean_decay": 1e-4}
-    decay = 1e-5 if task in _BRAX else 1e-4
-    return {"population_size": 256, "generations": 3000, "batch_size": 8, "mean_decay": decay}
+    if task in _BRAX:
+        return {"population_size": 256, "generations": 3000, "batch_size": 8, "mean_decay": 1e-5}
+    return {"population_size": 100, "generations": 2000, "batch_size": 8, "mean_decay": 1e-4}

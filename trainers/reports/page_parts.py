@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from landscape.plots import Page, density_figure, sweep_figure
-from landscape.results import FEW_SEEDS, wilson_interval
+from landscape.results import FEW_SEEDS
 from trainers.reports.ranks import final_rank_correlations
 from trainers.runs import Run
 
@@ -86,13 +86,19 @@ def accuracy_section(page: Page, run: Run) -> None:
             "values": values,
             "panel": _panel(run, method),
         }
-        if len(run.seeds) < FEW_SEEDS and num_test and run.headline[1] == "accuracy":
-            means = values.mean(0) * num_test
-            curve["interval"] = [wilson_interval(float(hits), num_test) for hits in means]
+        if len(run.seeds) < FEW_SEEDS and (found := _intervals(run, method, levels)):
+            curve["interval"] = found
         curves.append(curve)
     page.section("What survives pruning")
     figure = sweep_figure(curves, metric=_label(run), reference=_chance(run))
-    page.figure(figure, _caption(run, num_test), "accuracy")
+    page.figure(figure, _caption(run, num_test), run.headline[1])
+
+
+def _intervals(run: Run, method: str, levels: Sequence[int]) -> list[tuple[float, float]]:
+    """Return the interval of every mean, or an empty list where there is not one of each."""
+    scores = [run.score(method, level) for level in levels]
+    found = [score[1] for score in scores if score is not None and score[1] is not None]
+    return found if len(found) == len(levels) else []
 
 
 def _panel(run: Run, method: str) -> str:
@@ -120,9 +126,11 @@ def _caption(run: Run, num_test: int) -> str:
     if len(run.seeds) >= FEW_SEEDS:
         return lines
     few = "With so few runs no interval over runs is drawn."
-    if not num_test or run.headline[1] != "accuracy":
-        return f"{lines} {few}"
-    return f"{lines} {few} Intervals are Wilson's for {num_test:,} examples, around the mean."
+    if num_test and run.headline[1] == "accuracy":
+        return f"{lines} {few} Intervals are Wilson's for {num_test:,} examples, around the mean."
+    if any("standard_errors" in info for info in run.infos.values()):
+        return f"{lines} {few} Intervals are normal ones of {num_test:,} episodes, around the mean."
+    return f"{lines} {few}"
 
 
 def layers_section(page: Page, run: Run) -> None:
@@ -166,7 +174,8 @@ def accuracy_table(page: Page, run: Run) -> None:
             mean, interval = run.score(method, levels[place]) or (None, None)
             rows.append([method_name(method), weights, mean, interval, *map(float, values)])
     label = _label(run)
-    page.table(headers, rows, f"{label[:1].upper()}{label[1:]}", "accuracies")
+    name = "accuracies" if run.headline[1] == "accuracy" else f"{run.headline[1]}s"
+    page.table(headers, rows, f"{label[:1].upper()}{label[1:]}", name)
 
 
 def diagnostics_section(page: Page, run: Run) -> None:

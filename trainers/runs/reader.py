@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,9 +176,10 @@ class Run:
 
         Split and metric are those of the headline where they are not given.
 
-        Of five or more seeds the interval is Student's over seeds. Of fewer it is Wilson's for the examples
-        behind an accuracy, around the mean; there is none for other metrics, or where checkpoints do not
-        say how many examples there were.
+        Of five or more seeds the interval is Student's over seeds. Of fewer it is that of the examples
+        behind a score, around the mean: Wilson's of an accuracy, the normal one of episodes, whose standard
+        errors are stored (their mean square over seeds: seeds are tested on the same episodes). There is none
+        for other metrics, or where checkpoints do not say how many examples there were.
         """
         split, metric = split or self.headline[0], metric or self.headline[1]
         values = self.accuracies(method, level, split=split, metric=metric)
@@ -188,8 +190,21 @@ class Run:
             return mean, mean_interval(values.tolist())
         count = self.num_examples(split)
         if metric != "accuracy" or not count or not 0 <= mean <= 1:
-            return mean, None
+            return mean, self._episodes_interval(mean, method, level, (split, metric))
         return mean, wilson_interval(mean * count, count)
+
+    def _episodes_interval(
+        self, mean: float, method: str, level: int, place: tuple[str, str]
+    ) -> tuple[float, float] | None:
+        """Return the normal 95 % interval of the episodes behind a mean; None without standard errors."""
+        split, metric = place
+        stored = [info for (name, _, index), info in self.infos.items() if (name, index) == (method, level)]
+        errors = [info.get("standard_errors", {}).get(split, {}).get(metric) for info in stored]
+        known = [error for error in errors if error is not None and np.isfinite(error)]
+        if not known or len(known) < len(errors):
+            return None
+        half = NormalDist().inv_cdf(0.975) * float(np.sqrt(np.mean(np.square(known))))
+        return mean - half, mean + half
 
     def num_examples(self, split: str) -> int:
         """Return the number of examples behind the scores of a split; 0 where checkpoints do not say."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,10 +51,8 @@ def level_checkpoint(
     info = {
         **_description(space, ticket, replicate),
         "step": steps,
-        "metrics": _metrics(space, outcome.solutions[index]),
-        "best": None
-        if best is None
-        else {"step": int(outcome.best.steps[index]), "metrics": _metrics(space, best)},
+        **_evaluated(space, outcome.solutions[index]),
+        "best": None if best is None else {"step": int(outcome.best.steps[index]), **_evaluated(space, best)},
         **_counts(outcome, index),
         "versions": versions(),
     }
@@ -146,6 +144,27 @@ def _seeds(seeds: SeedsConfig) -> dict[str, int]:
     return found
 
 
-def _metrics(space: Space, vector: np.ndarray) -> dict[str, dict[str, float]]:
-    params = space.tree(vector)
-    return {split: space.problem.evaluate(params, split) for split in space.problem.splits}
+def _evaluated(space: Space, vector: np.ndarray) -> dict[str, Any]:
+    """Return the means of loss and metrics on every split, and of episodes their standard errors.
+
+    What is right or wrong has an interval without them (Wilson's); a return has none.
+    """
+    params, problem = space.tree(vector), space.problem
+    if problem.differentiable:
+        return {"metrics": {split: problem.evaluate(params, split) for split in problem.splits}}
+    values = {split: problem.per_example(params, split) for split in problem.splits}
+    return {
+        "metrics": _of_each(values, lambda x: np.mean(x, dtype=np.float64)),
+        "standard_errors": _of_each(values, lambda x: np.std(x, ddof=1, dtype=np.float64) / np.sqrt(x.size)),
+    }
+
+
+def _of_each(
+    values: Mapping[str, Mapping[str, np.ndarray]], statistic: Callable[[np.ndarray], Any]
+) -> dict[str, dict[str, float]]:
+    """Return a statistic of every quantity of every split; a single episode has no standard error."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            split: {name: float(statistic(found)) for name, found in every.items()}
+            for split, every in values.items()
+        }

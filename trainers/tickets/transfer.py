@@ -215,8 +215,12 @@ class TransferCell:
         return float(np.mean(self.scores))
 
 
-def transfer_table(run: Run, *, metric: str = "accuracy", split: str = "test") -> list[TransferCell]:
-    """Return the cells of a transfer run: targets × tickets × levels that are finished."""
+def transfer_table(run: Run, *, metric: str | None = None, split: str | None = None) -> list[TransferCell]:
+    """Return the cells of a transfer run: targets × tickets × levels that are finished.
+
+    Split and metric are those of the run's headline where they are not given.
+    """
+    split, metric = split or run.headline[0], metric or run.headline[1]
     cells = []
     for name in run.methods:
         method = run.config.resolved(name)

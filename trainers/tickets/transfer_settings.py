@@ -9,6 +9,7 @@ from typing import Any
 from landscape.errors import ConfigurationError
 from trainers.config import (
     AUTO,
+    CONTROL,
     PARTIAL_KEYS,
     TRAINERS,
     EvolutionConfig,
@@ -68,6 +69,8 @@ def _wanted(runs: Sequence[Run], target: str, task: str) -> tuple[Any, str]:
     if target == "es":
         return section, "settings of the first run's evolution section"
     budget = {key: getattr(section, key) for key in _BUDGET}
+    if task in CONTROL and task != "pendulum":  # the paper's environments of such a name are brax's
+        return EvolutionConfig(strategy=target, **budget), f"defaults of {target}"
     try:
         return paper_settings(target, task, **budget), f"settings of the paper on {task}"
     except ConfigurationError:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from landscape import Problem
 from trainers.config import Fault, Invalid, Method, RunConfig, refusal
+from trainers.pruning import NEED_DERIVATIVES
 
 __all__ = ["require_trainable"]
 
@@ -34,6 +35,7 @@ def require_trainable(config: RunConfig, problem: Problem, *, own_optimizer: boo
     """
     faults: list[Fault] = []
     for method in map(config.resolved, config.methods):
+        faults += _derivatives(config, method, problem)
         faults += _batch(config, method, problem, own_optimizer)
         faults += _tickets(config, method)
         if own_optimizer and method.trainer == "gd" and method.score == "snr":
@@ -42,6 +44,17 @@ def require_trainable(config: RunConfig, problem: Problem, *, own_optimizer: boo
             faults.append((f".methods[{index}]", f"{wanted}, got {method.name}"))
     if faults:
         raise refusal(f"{config.name}: cannot be trained", Invalid(dict.fromkeys(faults)))
+
+
+def _derivatives(config: RunConfig, method: Method, problem: Problem) -> Iterator[Fault]:
+    """Yield the faults of methods that differentiate a loss that has no derivatives."""
+    if problem.differentiable:
+        return
+    place, episodes = f".methods[{config.methods.index(method.name)}]", f"episodes of {problem.name}"
+    if method.trainer == "gd":
+        yield place, f"expected an evolution strategy ({episodes} have no gradient), got {method.name}"
+    if method.score in NEED_DERIVATIVES:
+        yield place, f"expected another score ({episodes} have no gradient), got {method.score}"
 
 
 def _batch(config: RunConfig, method: Method, problem: Problem, own_optimizer: bool) -> Iterator[Fault]:
