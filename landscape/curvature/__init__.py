@@ -40,6 +40,16 @@ if TYPE_CHECKING:
         ScaleCurvature as ScaleCurvature,
         scale_curvature as scale_curvature,
     )
+    from landscape.curvature.smoothed import (
+        smoothed_diagonal as smoothed_diagonal,
+        smoothed_gradient as smoothed_gradient,
+        smoothed_trace as smoothed_trace,
+    )
+    from landscape.curvature.smoothed_results import (
+        SmoothedDiagonal as SmoothedDiagonal,
+        SmoothedGradient as SmoothedGradient,
+        SmoothedTrace as SmoothedTrace,
+    )
     from landscape.curvature.stochastic import (
         diagonal as diagonal,
         frobenius_norm as frobenius_norm,
@@ -95,6 +105,16 @@ __getattr__, __dir__, __all__ = lazy_names(
         "scale": (
             "ScaleCurvature",
             "scale_curvature",
+        ),
+        "smoothed": (
+            "smoothed_diagonal",
+            "smoothed_gradient",
+            "smoothed_trace",
+        ),
+        "smoothed_results": (
+            "SmoothedDiagonal",
+            "SmoothedGradient",
+            "SmoothedTrace",
         ),
         "stochastic": (
             "diagonal",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from landscape.results.probes import (
         FEWEST_PROBES as FEWEST_PROBES,
         error_reached as error_reached,
+        hull_factors as hull_factors,
         hull_interval as hull_interval,
         probe_interval as probe_interval,
         probes_needed as probes_needed,
@@ -89,6 +90,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "probes": (
             "FEWEST_PROBES",
             "error_reached",
+            "hull_factors",
             "hull_interval",
             "probe_interval",
             "probes_needed",

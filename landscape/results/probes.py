@@ -86,17 +86,33 @@ def probe_interval(
 
 def hull_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends [...] of the hull of Student's and Hall's interval of values [..., m], m at least 3."""
-    from scipy.special import stdtrit
-
     count = values.shape[-1]
     mean = values.mean(axis=-1)
     off = values - mean[..., None]
     error = np.sqrt(np.sum(off**2, axis=-1) / (count * (count - 1)))
-    quantile = float(stdtrit(count - 1, 0.5 + confidence / 2))
-    a = _skewness(off) / math.sqrt(count)
-    high = np.maximum(quantile, -_hall(-quantile, a))
-    low = np.maximum(quantile, _hall(quantile, a))
+    low, high = hull_factors(_skewness(off), count, confidence)
     return mean - low * error, mean + high * error
+
+
+def hull_factors(skewness: np.ndarray, count: int, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many standard errors the ends of the hull lie below and above the mean of `count` values.
+
+    Parameters
+    ----------
+    skewness : numpy.ndarray [...]
+        Of the values, as samples have it.
+    count : int
+        Values of each mean, at least 3.
+    confidence : float
+        Coverage.
+    """
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(count - 1, 0.5 + confidence / 2))
+    a = np.asarray(skewness) / math.sqrt(count)
+    low = np.maximum(quantile, _hall(quantile, a))
+    high = np.maximum(quantile, -_hall(-quantile, a))
+    return low, high
 
 
 def _hall(quantile: float, a: np.ndarray) -> np.ndarray:

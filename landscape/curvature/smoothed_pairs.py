@@ -1,0 +1,89 @@
+"""The pairs evaluated so far, at one length of each or at two; kept in a folder, so that they can go on."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from landscape.compute import Progress
+from landscape.curvature.perturbed import Perturbed
+from landscape.files import Pieces
+
+_SECONDS_PER_PIECE = 5.0
+
+
+class Pairs:
+    """The pairs evaluated so far, kept in a folder if there is one.
+
+    Attributes
+    ----------
+    rises : numpy.ndarray [m, lengths, 2]
+        By how much the mean loss grows on both sides of each pair, at one length of it or at two.
+    stretch : numpy.ndarray [m, lengths]
+        The lengths, 1 the first.
+    squares : numpy.ndarray [m, leaves]
+        ``Σ (z_i² − 1)`` over the free coordinates of each leaf.
+    examples : numpy.ndarray [3, N]
+        Of each example, summed over pairs: second differences of the pilot, those of the answer, and those
+        times the whole ``Σ (s²z_i² − 1)``; means over the lengths s.
+    """
+
+    def __init__(self, around: Perturbed, pieces: Pieces, progress: Progress, *, lengths: int) -> None:
+        self.around, self.pieces, self.progress = around, pieces, progress
+        leaves = len(around.subject.layout.paths)
+        fresh = {
+            "rises": np.empty((0, lengths, 2)),
+            "stretch": np.empty((0, lengths)),
+            "squares": np.empty((0, leaves)),
+            "examples": np.zeros((3, around.count)),
+        }
+        kept = pieces.found.get("pairs", fresh)
+        self.rises, self.stretch = kept["rises"], kept["stretch"]
+        self.squares, self.examples = kept["squares"], kept["examples"]
+
+    def upto(self, total: int, *, pilot: bool) -> None:
+        """Evaluate pairs until there are `total`; the state is kept now and then, and when it is stopped."""
+        last = time.monotonic()
+        try:
+            while len(self.rises) < total:
+                first = len(self.rises)
+                count = self.around.affordable(total - first)
+                self._add(first, count, pilot=pilot)
+                self.progress.advance(count)
+                if time.monotonic() - last > _SECONDS_PER_PIECE:
+                    self.keep()
+                    last = time.monotonic()
+        except BaseException:
+            self.keep()
+            raise
+
+    def _add(self, first: int, count: int, *, pilot: bool) -> None:
+        squares = self.around.squares(first, count)
+        stretch = self._stretched(squares.sum(axis=1))
+        found = np.stack([self.around.rises(first, count, s) for s in stretch.T], axis=1)
+        offs = stretch**2 * (squares.sum(axis=1) + self.around.dim)[:, None] - self.around.dim
+        for second, off in zip(found.sum(axis=2), offs, strict=True):  # in the order of pairs
+            if pilot:
+                self.examples[0] += second.mean(axis=0)
+            else:
+                self.examples[1] += second.mean(axis=0)
+                self.examples[2] += off @ second / len(off)
+        self.squares = np.concatenate([self.squares, squares])
+        self.stretch = np.concatenate([self.stretch, stretch])
+        self.rises = np.concatenate([self.rises, found.mean(axis=3)])
+
+    def _stretched(self, offs: np.ndarray) -> np.ndarray:
+        """Return the lengths of pairs with ``‖z‖² − n`` [m]: 1, and where there are two the mirrored one."""
+        ones = np.ones((len(offs), self.stretch.shape[1]))
+        if ones.shape[1] > 1:
+            from scipy.special import chdtr, chdtri
+
+            square = offs + self.around.dim
+            ones[:, 1] = np.sqrt(chdtri(self.around.dim, chdtr(self.around.dim, square)) / square)
+        return ones
+
+    def keep(self) -> None:
+        """Publish the state."""
+        state = {name: getattr(self, name) for name in ("rises", "stretch", "squares", "examples")}
+        self.pieces.keep("pairs", state)
