@@ -79,6 +79,9 @@ def _of_curvature() -> dict[str, Result]:
         "spectral_density": landscape.spectral_density(wide, num_probes=2, num_steps=5, num_points=20),
         "alignment": landscape.gradient_alignment(tanh_problem(), params, k=2),
         "scale_curvature": landscape.scale_curvature(tanh_problem(), given),
+        "smoothed_diagonal": landscape.smoothed_diagonal(tanh_problem(), params, radius=0.1),
+        "smoothed_gradient": landscape.smoothed_gradient(tanh_problem(), params, radius=0.1, num_pairs=40),
+        "smoothed_trace": landscape.smoothed_trace(tanh_problem(), params, radius=0.1, num_pairs=300),
         "curvature": landscape.curvature_table(
             tanh_problem(), [given, given], k=2, density=True, subset=8, relative_error=0.2, names=["a", "b"]
         ),

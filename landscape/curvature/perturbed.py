@@ -34,7 +34,7 @@ PyTree = Any
 
 GAUSSIAN, SPHERE = "gaussian", "sphere"
 FORMS = (GAUSSIAN, SPHERE)
-MOST_PAIRS = 16  # of one call
+MOST_PAIRS = 64  # of one call
 _MOST_VALUES = 4_000_000  # differences held on the device by one call
 _PATIENCE = 0.25  # seconds of one call: between two, progress is shown and Ctrl-C is heard
 
@@ -106,18 +106,21 @@ class PairPrograms:
         return found
 
 
-def _squares(ball: Ball, first: jax.Array) -> jax.Array:
+def _squares(ball: Ball, first: jax.Array, count: jax.Array) -> jax.Array:
     """Return ``Σ (z_i² − 1)`` over the free coordinates of each leaf, for each pair [MOST_PAIRS, leaves]."""
+    parts = list(ball.layout.slices.values())
 
-    def one(number: jax.Array) -> jax.Array:
-        off = (ball.drawn(number) ** 2 - 1) * ball.free
-        return jnp.stack([jnp.sum(off[where]) for where in ball.layout.slices.values()])
+    def each(row: jax.Array, found: jax.Array) -> jax.Array:
+        off = (ball.drawn(first + row.astype(jnp.uint32)) ** 2 - 1) * ball.free
+        return found.at[row].set(jnp.stack([jnp.sum(off[where]) for where in parts]))
 
-    found: jax.Array = lax.map(one, first + jnp.arange(MOST_PAIRS, dtype=jnp.uint32))
+    found: jax.Array = lax.fori_loop(0, count, each, jnp.zeros((MOST_PAIRS, len(parts)), ball.flat.dtype))
     return found
 
 
-def _moments(ball: Ball, first: jax.Array, weights: jax.Array, *, squared: bool) -> jax.Array:
+def _moments(
+    ball: Ball, first: jax.Array, count: jax.Array, weights: jax.Array, *, squared: bool
+) -> jax.Array:
     """Return the sums of x, x² and x³ [3, size] over pairs, x = w_k z or, if `squared`, w_k (z² − 1)."""
 
     def each(row: jax.Array, sums: jax.Array) -> jax.Array:
@@ -126,7 +129,7 @@ def _moments(ball: Ball, first: jax.Array, weights: jax.Array, *, squared: bool)
         return sums + jnp.stack([x, x**2, x**3])
 
     zeros = jnp.zeros((3, *ball.flat.shape), ball.flat.dtype)
-    sums: jax.Array = lax.fori_loop(0, len(weights), each, zeros)
+    sums: jax.Array = lax.fori_loop(0, count, each, zeros)
     return sums
 
 
@@ -285,12 +288,10 @@ class Perturbed:
     # -- the pairs ---------------------------------------------------------------------------------
 
     def squares(self, first: int, count: int) -> np.ndarray:
-        """Return ``Σ (z_i² − 1)`` over the free coordinates of each leaf of the layout [count, leaves]."""
-        parts = []
+        """Return ``Σ (z_i² − 1)`` over the free coordinates of each leaf [count, leaves], as `rises` does."""
         with self.computing():
-            for start in range(first, first + count, MOST_PAIRS):
-                parts.append(np.asarray(self.programs.squares(self.ball, np.uint32(start)), np.float64))
-        return np.concatenate(parts)[:count]
+            found = self.programs.squares(self.ball, np.uint32(first), np.int32(count))
+        return np.asarray(found, np.float64)[:count]
 
     def moments(self, first: int, weights: np.ndarray, *, squared: bool) -> np.ndarray:
         """Return the sums of x, x² and x³ [3, dim] over pairs from `first` on, x = w_k z or w_k (z² − 1)."""
@@ -298,9 +299,10 @@ class Perturbed:
         total = np.zeros((3, self.subject.layout.size))
         with self.computing():
             for start in range(0, len(weights), MOST_PAIRS):
-                part = np.zeros(MOST_PAIRS, self.dtype)
-                part[: len(weights) - start] = weights[start : start + MOST_PAIRS] / largest
-                sums = self.programs.moments(self.ball, np.uint32(first + start), part, squared=squared)
+                part, count = np.zeros(MOST_PAIRS, self.dtype), min(MOST_PAIRS, len(weights) - start)
+                part[:count] = weights[start : start + count] / largest
+                where = np.uint32(first + start), np.int32(count)
+                sums = self.programs.moments(self.ball, *where, part, squared=squared)
                 total += np.asarray(sums, np.float64)
         gathered: np.ndarray = self.subject.gather(total * largest ** np.arange(1, 4)[:, None])
         return gathered

@@ -42,12 +42,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landscape.compute import SILENT, Progress
+from landscape.compute import Progress, shown
 from landscape.curvature.perturbed import GAUSSIAN, SPHERE, Perturbed
 from landscape.curvature.smoothed_results import SmoothedDiagonal, SmoothedGradient, SmoothedTrace
-from landscape.curvature.smoothed_run import PILOT, SmoothedRun, Wishes
+from landscape.curvature.smoothed_run import FEWEST, PILOT, SmoothedRun, Wishes
 from landscape.files import Pieces
-from landscape.results import FEWEST_PROBES, check_real, check_whole, provenance
+from landscape.results import check_real, check_whole, provenance
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
@@ -93,7 +93,8 @@ def smoothed_trace(  # noqa: PLR0913  one keyword per setting
     absolute_error : float, optional
         Standard error that is good enough in any case: a trace may be 0.
     num_pairs : int, optional
-        Pairs of the answer, whatever their error; the pilot of 20 comes on top.
+        Pairs of the answer, whatever their error; the pilot of 20 comes on top. Fewer than 100 (10 on the
+        sphere) have no interval, and layers none below 300: there a stated .95 would cover less than .93.
     max_pairs : int
         Pairs of pilot and answer; the status is ``"not-converged"`` where they did not suffice.
     confidence : float
@@ -104,7 +105,7 @@ def smoothed_trace(  # noqa: PLR0913  one keyword per setting
         A folder that keeps the pairs, so that a stopped estimate resumes to a bit-identical result; removed
         at the end.
     progress : Progress, optional
-        Is told of every pair.
+        Is told of every pair; by default a bar where standard error is a terminal.
     **options
         `mask`, `where`, `split`, `subset`, `batch_size`, `dtype`, `allow_nonfinite` of `hessian`.
 
@@ -147,7 +148,7 @@ def smoothed_trace(  # noqa: PLR0913  one keyword per setting
         "confidence": confidence,
     }
     pieces = Pieces(resume, _key(around, "trace", settings))
-    found = trace_around(around, settings, pieces, progress or SILENT)
+    found = trace_around(around, settings, pieces, shown(progress))
     pieces.remove()
     return found
 
@@ -160,6 +161,7 @@ def trace_around(
     floor = settings.get("absolute_error")
     wishes = _wishes(
         settings,
+        fewest=FEWEST[around.form],
         relative_error=settings["relative_error"] if settings["num_pairs"] is None else None,
         absolute_error=0.0 if floor is None else check_real("absolute_error", floor),
     )
@@ -172,7 +174,7 @@ def smoothed_diagonal(  # noqa: PLR0913  one keyword per setting
     params: Any,
     *,
     radius: float,
-    num_pairs: int = 200,
+    num_pairs: int = 300,
     relative_error: float | None = None,
     max_pairs: int = 4000,
     confidence: float = 0.95,
@@ -191,7 +193,8 @@ def smoothed_diagonal(  # noqa: PLR0913  one keyword per setting
     problem, params, radius
         As for `smoothed_trace`.
     num_pairs : int
-        Pairs of the answer; the pilot of 20 comes on top.
+        Pairs of the answer; the pilot of 20 comes on top. Fewer than 300 have no intervals (of a gradient,
+        fewer than 30).
     relative_error : float, optional
         Length of the vector of standard errors asked for, relative to the length of the diagonal, within a
         quarter: a pilot foretells how many pairs it takes, if more than `num_pairs`.
@@ -215,7 +218,7 @@ def smoothed_diagonal(  # noqa: PLR0913  one keyword per setting
     around = Perturbed(problem, params, radius=radius, form=GAUSSIAN, seed=seed, **options)
     settings = _of_entries(num_pairs, relative_error, max_pairs, confidence)
     pieces = Pieces(resume, _key(around, "diagonal", settings))
-    found = diagonal_around(around, settings, pieces, progress or SILENT)
+    found = diagonal_around(around, settings, pieces, shown(progress))
     pieces.remove()
     return found
 
@@ -233,7 +236,7 @@ def smoothed_gradient(  # noqa: PLR0913  one keyword per setting
     params: Any,
     *,
     radius: float,
-    num_pairs: int = 200,
+    num_pairs: int = 300,
     relative_error: float | None = None,
     max_pairs: int = 4000,
     confidence: float = 0.95,
@@ -271,7 +274,7 @@ def smoothed_gradient(  # noqa: PLR0913  one keyword per setting
     around = Perturbed(problem, params, radius=radius, form=GAUSSIAN, seed=seed, **options)
     settings = _of_entries(num_pairs, relative_error, max_pairs, confidence)
     pieces = Pieces(resume, _key(around, "gradient", settings))
-    run = SmoothedRun(around, _wishes(settings, relative_error), pieces, progress or SILENT)
+    run = SmoothedRun(around, _wishes(settings, relative_error), pieces, shown(progress))
     found = SmoothedGradient(**run.gradient(), **_base(around, settings, run))
     pieces.remove()
     return found
@@ -289,10 +292,16 @@ def _of_entries(
     }
 
 
-def _wishes(settings: Mapping[str, Any], relative_error: float | None, absolute_error: float = 0.0) -> Wishes:
+def _wishes(
+    settings: Mapping[str, Any],
+    relative_error: float | None,
+    absolute_error: float = 0.0,
+    *,
+    fewest: int = FEWEST["entries"],
+) -> Wishes:
     """Return how exact the answer is to be; an exact number of pairs has its pilot on top."""
     asked = settings["num_pairs"]
-    least = FEWEST_PROBES if asked is None else check_whole("num_pairs", asked, 2)
+    least = fewest if asked is None else check_whole("num_pairs", asked, 2)
     most = check_whole("max_pairs", settings["max_pairs"], 2)
     return Wishes(
         relative_error=None if relative_error is None else check_real("relative_error", relative_error),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.curvature.estimates import LAYERS, estimate_text
+from landscape.curvature.estimates import LAYERS, layer_text
 from landscape.results import (
     Maybe,
     Numbers,
@@ -20,6 +20,7 @@ from landscape.results import (
     count,
     format_value,
     interval,
+    with_error,
 )
 
 __all__ = ["SmoothedDiagonal", "SmoothedGradient", "SmoothedTrace"]
@@ -72,8 +73,8 @@ class _Smoothed(Result):
     radius: float
     form: str
     loss: float
-    rise: float | None
-    rise_standard_error: float | None
+    rise: float | None = None
+    rise_standard_error: float | None = None
     confidence: float
     num_pairs: int
     pilot_pairs: int
@@ -83,10 +84,8 @@ class _Smoothed(Result):
         """Return the lines that all have: what smoothing does to the loss, and the pairs."""
         rows = []
         if self.rise is not None:
-            error = "" if self.rise_standard_error is None else f" ± {format_value(self.rise_standard_error)}"
-            rows.append(
-                ("rise of the loss", f"{format_value(self.rise)}{error} from {format_value(self.loss)}")
-            )
+            rise = with_error(self.rise, self.rise_standard_error)
+            rows.append(("rise of the loss", f"{rise}, from {format_value(self.loss)}"))
         pilot = f", {self.pilot_pairs} before them as a pilot" if self.pilot_pairs else ""
         how = f"{self.form}, radius {format_value(self.radius)}, {self.num_pairs:,} pairs{pilot}"
         return [*rows, ("smoothing", how)]
@@ -127,24 +126,28 @@ class SmoothedTrace(_Smoothed):
     )
 
     value: float
-    standard_error: float | None
-    interval: tuple[float, float] | None
+    standard_error: float | None = None
+    interval: tuple[float, float] | None = None
     per_layer: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    data_standard_error: float | None
+    data_standard_error: float | None = None
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
-        line = _text(self.value, self.standard_error, self.interval, self.confidence)
-        rows = [("smoothed trace", line)]
+        rows = [("smoothed trace", self._line())]
         if np.isfinite(self.value):
             rows.append(("mean eigenvalue", format_value(self.value / self.dim)))
         if self.data_standard_error is not None:
-            rows.append(("from the examples", f"± {format_value(self.data_standard_error)} (standard error)"))
+            rows.append(("from the examples", f"± {format_value(self.data_standard_error)}"))
         known = [(path, found) for path, found in self.per_layer.items() if np.isfinite(found["value"])]
         for path, found in known[:6]:
-            error = found.get("standard_error")
-            rows.append((path, format_value(found["value"]) + (f" ± {format_value(error)}" if error else "")))
+            rows.append((path, layer_text(found)))
         return [*rows, *self._about()]
+
+    def _line(self) -> str:
+        if not np.isfinite(self.value):
+            return _UNKNOWN
+        text = with_error(self.value, self.standard_error, self.interval)
+        return text if self.interval is not None else f"{text} (no interval)"
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Any:
@@ -173,8 +176,8 @@ class SmoothedDiagonal(_Smoothed):
     spec = Record({**_PAIRS, **_ENTRIES}, (Within("values", "intervals"),))
 
     values: np.ndarray
-    standard_errors: np.ndarray | None
-    intervals: np.ndarray | None
+    standard_errors: np.ndarray | None = None
+    intervals: np.ndarray | None = None
 
     @property
     def method(self) -> str:
@@ -216,9 +219,9 @@ class SmoothedGradient(_Smoothed):
     )
 
     values: np.ndarray
-    standard_errors: np.ndarray | None
-    intervals: np.ndarray | None
-    norm: float | None
+    standard_errors: np.ndarray | None = None
+    intervals: np.ndarray | None = None
+    norm: float | None = None
     per_layer: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str]]:
@@ -234,12 +237,6 @@ class SmoothedGradient(_Smoothed):
 
 
 _UNKNOWN = "unknown: the loss is not finite at a pair"
-
-
-def _text(value: float, error: float | None, ends: Any, confidence: float) -> str:
-    if not np.isfinite(value):
-        return _UNKNOWN
-    return estimate_text(value, error, ends, method="smoothed", confidence=confidence)
 
 
 def _entries(values: np.ndarray, errors: np.ndarray | None) -> list[tuple[str, str]]:

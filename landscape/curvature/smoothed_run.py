@@ -38,6 +38,10 @@ from landscape.results import (
 )
 
 PILOT = 20
+# Pairs below which there are no intervals. Weights z² − 1 make values skewed and their tails heavy: simulated
+# on quadratics of ten spectra and 1 to 120 coordinates, stated .95 covers .93 or more from here on, and as
+# little as .90 with a third as many pairs (4,000 draws each).
+FEWEST = {"gaussian": 100, "sphere": FEWEST_PROBES, "entries": 300, "slopes": 30}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,18 +142,22 @@ class SmoothedRun:
         shares = self._shares(answer)
         values = shares.sum(axis=1)
         value, error = float(np.mean(values)), _error(values)
-        ends = self._interval(values)
+        fewest = FEWEST[self.around.form]
+        ends = self._interval(values, fewest)
         layers = {
             path: {
                 "value": float(np.mean(column)),
                 "standard_error": _error(column),
-                "interval": None if ends is None else _listed(self._interval(column)),
+                "interval": _listed(self._interval(column, FEWEST["entries"])),
                 "size": size,
             }
             for (path, size), column in zip(self._sizes().items(), shares.T, strict=True)
             if size
         }
-        self._say_few(answer, ends is None)
+        self._say_few(answer, fewest)
+        if ends is not None and self.count < FEWEST["entries"] and len(layers) > 1:
+            text = too_few_probes(self.count, what="pairs", fewest=FEWEST["entries"])
+            self.warnings.append(f"layers: {text}")
         return {
             **fields,
             "value": value,
@@ -253,8 +261,9 @@ class SmoothedRun:
             return {**fields, **nothing, "status": self._status(None, 0.0)}
         mean, variance, skewness = self._moments(answer, weights(), squared=squared)
         errors = np.sqrt(variance / self.count)
-        few = self.count < FEWEST_PROBES or self._flat(answer)
-        self._say_few(answer, few)
+        fewest = FEWEST["entries" if squared else "slopes"]
+        few = self.count < fewest or self._flat(answer)
+        self._say_few(answer, fewest)
         low, high = hull_factors(skewness, max(self.count, 3), self.wishes.confidence)
         ends = None if few else np.stack([mean - low * errors, mean + high * errors], axis=1)
         size = float(np.linalg.norm(mean))
@@ -293,22 +302,22 @@ class SmoothedRun:
             "pilot_pairs": self.pilot,
         }
 
-    def _interval(self, values: np.ndarray) -> tuple[float, float] | None:
-        if not np.any(values):
+    def _interval(self, values: np.ndarray, fewest: int) -> tuple[float, float] | None:
+        if not np.any(values) or self.count < fewest:
             return None
         return probe_interval(values, confidence=self.wishes.confidence)
 
     def _flat(self, answer: slice) -> bool:
         return not np.any(self.pairs.rises[answer])
 
-    def _say_few(self, answer: slice, unknown: bool) -> None:
+    def _say_few(self, answer: slice, fewest: int) -> None:
         """Say why there is no interval."""
         if self._flat(answer):
             self.warnings.append(
                 "no interval: no pair changes any loss; a larger radius reaches beyond the steps it makes"
             )
-        elif unknown:
-            self.warnings.append(too_few_probes(self.count, what="pairs"))
+        elif self.count < fewest:
+            self.warnings.append(too_few_probes(self.count, what="pairs", fewest=fewest))
 
     def _goal(self, size: float) -> float:
         return max((self.wishes.relative_error or 0.0) * size, self.wishes.absolute_error)

@@ -145,6 +145,16 @@ def _trace(result: Any) -> Iterator[Row]:
         yield {**facts, "layer": layer, **_estimate(found)}
 
 
+def _entries(result: Any) -> Iterator[Row]:
+    """Return one row per entry: its rank in the order of the parameters, from 0, and its errors."""
+    quantity = str(result.kind)
+    facts = {"split": result.config.get("split"), "quantity": quantity, "status": result.status}
+    errors = [None] * len(result.values) if result.standard_errors is None else result.standard_errors
+    ends = [None] * len(result.values) if result.intervals is None else result.intervals
+    for x, (value, error, pair) in enumerate(zip(result.values, errors, ends, strict=True)):
+        yield {**facts, "x": x, "value": value, "standard_error": error, **_ends(pair)}
+
+
 def _density(result: Any) -> Iterator[Row]:
     for prefix, quantity in (("", "density"), ("log_", "density_of_log10_size")):
         columns = (getattr(result, f"{prefix}{name}") for name in ("grid", "density", "standard_error"))
@@ -265,6 +275,9 @@ _KINDS: dict[str, Callable[[Any], Iterator[Row]]] = {
     "loss_line": _line,
     "scale_curvature": _scale,
     "spectral_density": _density,
+    "smoothed_diagonal": _entries,
+    "smoothed_gradient": _entries,
+    "smoothed_trace": _trace,
     "surface": _surface,
     "trace": _trace,
     "trajectory": _trajectory,

@@ -20,6 +20,7 @@ __all__ = [
     "alignment_figure",
     "curvature_figure",
     "diagonal_figure",
+    "draw_layers",
     "eigenpairs_figure",
     "norm_figure",
     "spectral_density_figure",
@@ -171,11 +172,11 @@ def _trace(fig: go.Figure, found: Mapping[str, Any], layers: Mapping[str, Any], 
             col=1,
         )
     if layers:
-        _layers(fig, layers, row=row)
+        draw_layers(fig, layers, row=row)
     fig.update_yaxes(title_text="trace", row=row, col=1)
 
 
-def _layers(fig: go.Figure, layers: Mapping[str, Mapping[str, Any]], *, row: int = 1) -> None:
+def draw_layers(fig: go.Figure, layers: Mapping[str, Mapping[str, Any]], *, row: int = 1) -> None:
     """Draw the trace of each layer as a bar with its interval."""
     paths = list(layers)
     values = numbers([layers[path]["value"] for path in paths])
@@ -220,7 +221,7 @@ def trace_figure(result: Any) -> go.Figure:
     fig = make_subplots(rows=1, cols=1)
     style(fig, title="Trace by layer", height=420, caption=_TRACES)
     ends = None if result.interval is None else list(result.interval)
-    _layers(fig, result.per_layer or {"all": {"value": result.value, "interval": ends}})
+    draw_layers(fig, result.per_layer or {"all": {"value": result.value, "interval": ends}})
     fig.update_layout(showlegend=False)
     return fig
 
@@ -234,7 +235,7 @@ def norm_figure(result: Any) -> go.Figure:
     if ends and result.confidence != 0.95:
         caption = f"The error bar is the {100 * result.confidence:.4g} % interval over random probes."
     style(fig, title="Frobenius norm", height=420, caption=f"**Norm**: the root of Σ λ². {capital(caption)}")
-    _layers(fig, {"all": {"value": result.value, "interval": ends}})
+    draw_layers(fig, {"all": {"value": result.value, "interval": ends}})
     fig.update_traces(name="norm")
     fig.update_yaxes(title_text="Frobenius norm")
     fig.update_layout(showlegend=False)
