@@ -109,7 +109,7 @@ def compared(name: str) -> tuple[int, int]:
     """Return (stated, measured) bytes of a case, the latter from a process of its own."""
     case = CASES[name]
     task = made_task(case.config)
-    stated = plan(case.config, problem=task.problem, init=task.init).memory_bytes
+    stated = plan(case.config, problem=task.problem, init=task.init, memory=True).memory_bytes
     command = [sys.executable, "-m", "benchmarks.memory", "--child", name]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     return stated, int(json.loads(found.stdout.splitlines()[-1]))

@@ -180,12 +180,23 @@ def test_dry_run_prints_toml_that_is_the_configuration_and_what_it_takes(
     text = capsys.readouterr().out
     assert tomllib.loads(text)["pruning"]["levels"] == 4
     assert "# evaluations  1,000" in text
+    assert text.splitlines()[-1].split() == ["#", "folder", "runs/mine,", "a", "new", "run"]
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
     assert run(["train", "mine.toml", "--dry-run", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)["data"]
     assert data["plan"] == {"memory_bytes": 5}
     assert data["config"]["name"] == "mine"
     assert all("planned" in call for call in calls)
+
+
+def test_a_dry_run_refuses_the_folder_that_the_command_would_refuse(
+    calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("runs/mine").mkdir(parents=True)
+    Path("runs/mine/other.txt").write_text("", encoding="utf-8")
+    assert run(["train", "mine.toml", "--dry-run"]) == 3
+    assert "runs/mine: not empty, and not a run" in capsys.readouterr().err
+    assert not calls
 
 
 @pytest.mark.faults

@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 from small_runs import arrays, smoke
 
 from landscape import Problem
+from landscape.compute import compile_seconds
 from landscape.errors import ConfigurationError
 from landscape.trees import Layout
 from trainers import ChainLayer, train_tickets
@@ -240,14 +241,30 @@ def test_a_plan_counts_what_a_run_does(run: Run) -> None:
     json.dumps(found.to_dict())
 
 
+def test_a_plan_compiles_nothing_unless_it_is_asked_for_the_memory() -> None:
+    with compile_seconds() as spent:
+        found = plan(smoke())
+    assert spent == []
+    assert found.memory_bytes is None
+    assert "memory" not in dict(found.rows())
+
+
+def test_a_plan_takes_an_initialiser_that_jax_cannot_trace() -> None:
+    def init(seed: int) -> Any:
+        return {"w": np.random.default_rng(int(seed)).standard_normal(3).astype(np.float32)}
+
+    problem = Problem(lambda p, b: b @ p["w"], train=np.ones((256, 3), np.float32))
+    assert plan(smoke(), problem=problem, init=init).num_params == 3
+
+
 def test_the_memory_of_a_plan_is_that_of_the_methods_trained_together() -> None:
     """What counts is how many replicates one program holds: three methods of two seeds, or six seeds."""
     methods = "methods=['es-snr', 'es-magnitude', 'es-random']"
-    together = plan(smoke(methods, "runtime.together=methods")).memory_bytes
-    assert together == plan(smoke("methods=['es-snr']", "seeds=[0, 1, 2, 3, 4, 5]")).memory_bytes
-    assert together > plan(smoke(methods, "runtime.together=seeds")).memory_bytes
-    dense = plan(smoke(methods, "runtime.together=methods", "pruning.levels=1")).memory_bytes
-    assert dense == plan(smoke("methods=['es-snr']")).memory_bytes
+    together = plan(smoke(methods, "runtime.together=methods"), memory=True).memory_bytes
+    assert together == plan(smoke("methods=['es-snr']", "seeds=[0, 1, 2, 3, 4, 5]"), memory=True).memory_bytes
+    assert together > plan(smoke(methods, "runtime.together=seeds"), memory=True).memory_bytes
+    dense = plan(smoke(methods, "runtime.together=methods", "pruning.levels=1"), memory=True).memory_bytes
+    assert dense == plan(smoke("methods=['es-snr']"), memory=True).memory_bytes
 
 
 @pytest.mark.data

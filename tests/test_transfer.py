@@ -209,7 +209,9 @@ def test_the_command_trains_and_prints_the_matrix(
     cells = found["data"]["cells"]
     assert {cell["tickets"] for cell in cells} == {"own", "random", "es-snr"}
     assert all(cell["mean"] == pytest.approx(np.mean(cell["scores"])) for cell in cells)
-    assert command_line([*args, "--dry-run"]) == 0
+    assert command_line([*args, "--dry-run"]) == 3  # as the command itself: the folder holds a run
+    assert "holds a run already" in capsys.readouterr().out
+    assert command_line([*args, "--dry-run", "--resume"]) == 0
     assert json.loads(capsys.readouterr().out)["data"]["config"]["methods"][2] == "gd-from-es-snr"
 
 

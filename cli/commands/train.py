@@ -79,7 +79,7 @@ def command(  # noqa: PLR0913  one parameter per option
     folder = output if output is not None else Path("runs") / config.name
     devices.configure(device, preallocate=True)
     if dry_run:
-        return training.planned(config, folder, problem)
+        return training.planned(config, folder, problem=problem, resume=resume, memory=session.verbose)
     session.detail(f"device: {devices.require(device)}")
     code = training.Code(problem=problem, allowed=(*allow_code, *named_code(overrides)))
     return _train(session, config, folder, code=code, resume=resume)

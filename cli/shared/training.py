@@ -33,14 +33,21 @@ class Code:
         return "".join(f" {option} {shlex.quote(str(name))}" for option, name in named)
 
 
-def planned(config: RunConfig, folder: Path, problem: str | None = None) -> Outcome:
-    """Return the resolved configuration as TOML, with what it takes as comments in it."""
+def planned(config: RunConfig, folder: Path, *, problem: str | None, resume: bool, memory: bool) -> Outcome:
+    """Return the resolved configuration as TOML, and behind it, as comments, what it takes and where it goes.
+
+    A folder that the command would refuse is refused here too.
+    """
     from trainers.config import to_dict, to_toml
+    from trainers.runs import run_begun
     from trainers.tickets import plan
 
+    begun = run_begun(folder, config, resume=resume)
     own, init, _ = own_problem(problem)
-    estimate = plan(config, problem=own, init=init)
-    notes = aligned([*estimate.rows(), ("folder", str(folder))])
+    estimate = plan(config, problem=own, init=init, memory=memory)
+    place = f"{folder}, {'a new run' if begun is None else 'where the run goes on'}"
+    further = [] if memory else [("memory", "with -v, which compiles the programs")]
+    notes = aligned([*estimate.rows(), *further, ("folder", place)])
     comments = "\n".join(f"# {line}" for line in notes.splitlines())
     return Outcome(
         text=f"{to_toml(config).rstrip()}\n\n{comments}",

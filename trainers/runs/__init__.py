@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from trainers.runs.resume import (
         CONFIG_NAME as CONFIG_NAME,
+        run_begun as run_begun,
     )
 
 __getattr__, __dir__, __all__ = lazy_names(
@@ -46,6 +47,6 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Score",
             "score_text",
         ),
-        "resume": ("CONFIG_NAME",),
+        "resume": ("CONFIG_NAME", "run_begun"),
     },
 )

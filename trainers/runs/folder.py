@@ -37,7 +37,7 @@ from trainers.runs.files import (
 )
 from trainers.runs.lock import RunLock
 from trainers.runs.reader import Run, RunCheckpoint, open_run
-from trainers.runs.resume import CONFIG_NAME, refuse_changes, refuse_foreign, stored_config
+from trainers.runs.resume import CONFIG_NAME, refuse_foreign, run_begun
 
 if TYPE_CHECKING:
     pass
@@ -126,14 +126,8 @@ class RunFolder:
     def _begin(self, *, resume: bool, check: Callable[[RunFolder], None]) -> None:
         """Check what is there, sign the lock, and write the configuration."""
         stored = self.path / CONFIG_NAME
-        with explained(self.path, "cannot be looked at"):
-            there = stored.exists()
-        if there and not resume:
-            hint = "Go on with it by --resume (resume=True), or choose another folder."
-            raise RunError(f"{self.path}: holds a run already", expected="a new or empty folder", hint=hint)
-        old = stored_config(self.path) if there else None
-        if old is not None:
-            refuse_changes(self.path, old, self.config)
+        old = run_begun(self.path, self.config, resume=resume)
+        there = old is not None
         self._lock.sign()
         check(self)
         self._write_config(stored, old)

@@ -87,3 +87,24 @@ def _at(values: Mapping[str, Any], key: str) -> str:
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return "none" if found is None else str(found)
+
+
+def run_begun(folder: Path, config: RunConfig, *, resume: bool) -> RunConfig | None:
+    """Return the configuration of the run that a folder holds, None if it holds none; writes nothing.
+
+    Raises
+    ------
+    RunError
+        If it is another's folder, holds a run and `resume` is false, or a run that `config` does not extend.
+    """
+    refuse_foreign(folder)
+    with explained(folder, "cannot be looked at"):
+        there = (folder / CONFIG_NAME).exists()
+    if not there:
+        return None
+    if not resume:
+        hint = "Go on with it by --resume (resume=True), or choose another folder."
+        raise RunError(f"{folder}: holds a run already", expected="a new or empty folder", hint=hint)
+    old = stored_config(folder)
+    refuse_changes(folder, old, config)
+    return old

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from landscape import Problem
+from landscape.trees import Layout
 from trainers.config import Method, RunConfig
 from trainers.tickets.batches import groups, largest_batch
 from trainers.tickets.iterative import make_trainer
@@ -29,28 +30,31 @@ class Plan:
     evaluations : dict of str to int
         Forward passes of one example, by method (a gradient step counts each example once); a dense
         level shared between methods counts for the first of them.
-    memory_bytes : int
+    memory_bytes : int or None
         Device memory of training: the largest of the compiled programs with its data, with as many seeds
-        and methods as train together. Evaluation between chunks and the runtime itself come on top.
+        and methods as train together. Evaluation between chunks and the runtime itself come on top. None
+        unless it was asked for.
     """
 
     num_params: int
     num_prunable: int
     num_checkpoints: int
     evaluations: dict[str, int]
-    memory_bytes: int
     final_density: float
+    memory_bytes: int | None = None
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
         total = sum(self.evaluations.values())
+        memory = self.memory_bytes
+        held = [] if memory is None else [("memory", f"about {memory / 2**20:,.0f} MiB on the device")]
         return [
             ("parameters", f"{self.num_params:,} ({self.num_prunable:,} prunable)"),
             ("final density", f"{self.final_density:.4g}"),
             ("checkpoints", f"{self.num_checkpoints:,}"),
             *((f"evaluations {method}", f"{count:,}") for method, count in self.evaluations.items()),
             ("evaluations", f"{total:,} examples through the network"),
-            ("memory", f"about {self.memory_bytes / 2**20:,.0f} MiB on the device"),
+            *held,
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,7 +63,11 @@ class Plan:
 
 
 def plan(
-    config: RunConfig, *, problem: Problem | None = None, init: Callable[[int], Any] | None = None
+    config: RunConfig,
+    *,
+    problem: Problem | None = None,
+    init: Callable[[int], Any] | None = None,
+    memory: bool = False,
 ) -> Plan:
     """Return what training `config` will take. Loads the data; trains and writes nothing.
 
@@ -69,6 +77,8 @@ def plan(
         The run.
     problem, init : Problem and callable, optional
         Your own, as `trainers.train_tickets` takes them.
+    memory : bool
+        Whether to say what the device must hold, for which every program is compiled.
 
     Raises
     ------
@@ -81,8 +91,7 @@ def plan(
         task = load_task(config.task, dict(config.network), **config.task_options)
         problem, init = task.problem, task.init
     require_trainable(config, problem)
-    space = Space.of(problem, init, config.seeds[0].init)
-    layout, num_examples = space.layout, problem.num_examples("train")
+    layout, num_examples = _layout(init, config.seeds[0].init), problem.num_examples("train")
     seeds, levels = len(config.seeds), len(config.pruning.schedule)
     evaluations: dict[str, int] = {}
     seen: dict[Any, Method] = {}
@@ -97,11 +106,24 @@ def plan(
         num_prunable=int(layout.prunable(biases=config.pruning.prune_biases).sum()),
         num_checkpoints=len(config.methods) * seeds * levels,
         evaluations=evaluations,
-        memory_bytes=max(
-            _program_bytes(method, config, space, count) for method, count in _programs(config).values()
-        ),
+        memory_bytes=_memory(config, problem, init) if memory else None,
         final_density=config.pruning.schedule[-1],
     )
+
+
+def _layout(init: Callable[[int], Any], seed: int) -> Layout:
+    """Return the layout of the parameters, from their shapes where jax can trace the initialiser."""
+    try:
+        like = jax.eval_shape(lambda: init(seed))
+    except Exception:  # whatever the user's code raises under tracing, it raises itself if it is at fault
+        like = init(seed)
+    return Layout.of(like)
+
+
+def _memory(config: RunConfig, problem: Problem, init: Callable[[int], Any]) -> int:
+    """Return the memory of the largest program."""
+    space = Space.of(problem, init, config.seeds[0].init)
+    return max(_program_bytes(method, config, space, count) for method, count in _programs(config).values())
 
 
 def _per_level(method: Method, num_examples: int) -> int:
