@@ -7,6 +7,8 @@ into the exit status; nothing else in the package decides how a process ends.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "ArchitectureMismatchError",
     "CheckpointError",
@@ -23,6 +25,8 @@ __all__ = [
     "OutputExistsError",
     "ProblemError",
     "RunError",
+    "did_you_mean",
+    "nearest",
 ]
 
 
@@ -147,3 +151,28 @@ class InterruptedRunError(LandscapeError):
         self.signum = signum
         self.exit_code = 128 + signum
         super().__init__(what, **details)
+
+
+def nearest(value: object, known: Iterable[str]) -> str | None:
+    """Return the known word nearest to a value, None if none is near; hyphens and capitals do not count.
+
+    Examples
+    --------
+    >>> nearest("Gauss-Newton", ["hessian", "gauss_newton"])
+    'gauss_newton'
+    """
+    import difflib
+
+    plain = {_plain(word): word for word in known}
+    found = difflib.get_close_matches(_plain(value), plain, n=1)
+    return plain[found[0]] if found else None
+
+
+def did_you_mean(value: object, known: Iterable[str]) -> str | None:
+    """Return the hint that names the nearest known word; None if none is near."""
+    found = nearest(value, known)
+    return f"Did you mean {found}?" if found else None
+
+
+def _plain(word: object) -> str:
+    return str(word).lower().replace("-", "_").replace(" ", "_")

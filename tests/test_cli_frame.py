@@ -17,6 +17,7 @@ import pytest
 import cli
 from cli.main import COMMANDS, group, run
 from cli.shared import explaining
+from cli.shared.explaining import as_typed
 from cli.shared.frame import Outcome, Session
 from cli.shared.streams import printable
 from landscape.errors import ConfigurationError, InputError, MissingDependencyError
@@ -155,6 +156,8 @@ def test_options_are_spelt_and_explained_alike_everywhere() -> None:
         for param in loaded(name).params:
             if isinstance(param, click.Option) and param.name not in own:
                 seen.setdefault(param.opts[-1], set()).add(str(param.help))
+    # What is trained needs a place to start from as well.
+    assert len(seen.pop("--problem")) == 2
     assert all(len(texts) == 1 for texts in seen.values()), seen
 
 
@@ -201,8 +204,57 @@ def test_a_number_that_an_option_does_not_take_is_told_which_it_does(
 ) -> None:
     assert run(["curvature", "a.h5", *args]) == 2
     first, second, third = capsys.readouterr().err.splitlines()
-    assert first == f"error: landscape curvature: Invalid value for '{args[0]}': {what}"
+    assert first == f"error: {args[0]}: {what}"
     assert (second, third) == (f"  expected {expected}", "  See landscape curvature --help")
+
+
+@pytest.mark.parametrize(
+    ("args", "near"),
+    [
+        (["curvature", "a.h5", "--matrix", "gauss-newton"], "gauss_newton"),
+        (["curvature", "a.h5", "--which", "bothe"], "both"),
+        (["connect", "a.h5", "b.h5", "--curve", "Bezier"], "bezier"),
+        (["barrier", "a.h5", "b.h5", "--pairs", "one_init"], "one-init"),
+        (["surface", "a.h5", "--directions", "eigenvector"], "eigenvectors"),
+        (["flatness", "a.h5", "--measures", "Adaptive-L2"], "adaptive_l2"),
+        (["convert", "a.npz", "b.h5", "--transpose", "Torch"], "torch"),
+        (["train", "quickstart", "--set", "task=digit"], "digits"),
+        (["train", "quickstart", "--set", "evolution.strategy=SNES"], "snes"),
+        (["train", "quick-start"], "quickstart"),
+    ],
+)
+def test_a_value_that_is_not_in_its_list_is_answered_with_the_nearest(
+    args: list[str], near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(args) == 2
+    assert f"id you mean {near}" in capsys.readouterr().err
+
+
+def test_a_choice_lists_its_values_behind_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["curvature", "a.h5", "--matrix", "gauss-newton"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: --matrix: 'gauss-newton' is not one of its values",
+        "  expected hessian or gauss_newton or fisher or model_fisher",
+        "  Did you mean gauss_newton? See landscape curvature --help",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "what", "said"),
+    [
+        ("curvature", "where: no parameter of b.h5 matches 'x'", "--where: no parameter of b.h5 matches 'x'"),
+        ("curvature", "k: not a possible value", "--top: not a possible value"),
+        ("curvature", "subset: too many", "--examples: too many"),
+        ("barrier", "num_points: not a possible value", "--points: not a possible value"),
+        ("barrier", "split 'validation': no such data", "--split 'validation': no such data"),
+        ("barrier", "a.h5: damaged", "a.h5: damaged"),
+        ("info", "where: is not an option here", "where: is not an option here"),
+    ],
+)
+def test_errors_of_the_library_begin_with_the_option_that_was_typed(
+    command: str, what: str, said: str
+) -> None:
+    assert as_typed(what, loaded(command).params) == said
 
 
 def test_json_after_a_double_dash_is_a_name(capsys: pytest.CaptureFixture[str]) -> None:

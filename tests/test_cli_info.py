@@ -163,3 +163,16 @@ def test_verify_reads_the_texts_of_a_run_too(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "run.toml").write_text("name = \n")
     assert run(["verify", str(tmp_path)]) == 3
     assert "2 of 3 files are not sound" in capsys.readouterr().err
+
+
+def test_info_of_a_run_lists_its_results_and_pages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "run.toml").write_text('name = "mine"\n', encoding="utf-8")
+    for name in ("tickets.html", "barrier.html", "barrier.h5", ".draft.html", "table.csv"):
+        (tmp_path / "results" / name).touch()
+    assert run(["info", str(tmp_path)]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["pages", "barrier.html, tickets.html"] in lines
+    assert ["results", "barrier.h5"] in lines

@@ -16,7 +16,7 @@ from browser import open_page
 from curvature_samples import tanh_params, tanh_problem
 
 import landscape
-from cli.main import run
+from cli.main import COMMANDS, run
 from landscape import Checkpoint
 from landscape.plots import FIGURES
 
@@ -136,7 +136,12 @@ def test_a_picture_is_the_figure_of_the_one_result(
 def test_help_lists_the_kinds_that_are_drawn(capsys: Any) -> None:
     assert run(["report", "--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"\n  {kind}" in text for kind in FIGURES)
+    rows = [line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ")]
+    written = {row[0]: row[1] for row in rows if len(row) == 2}
+    for kind in FIGURES:
+        command, _, name = written[kind].partition(" ")
+        assert command in ("landscape", "Python:")
+        assert name.split()[0] in COMMANDS or hasattr(landscape, name.split(".")[-1].split()[0])
 
 
 def test_networks_and_page_of_a_report_can_be_named(folder: Path) -> None:

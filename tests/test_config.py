@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from cli.main import run
 from landscape import Checkpoint, save
 from landscape.errors import CheckpointError, ConfigurationError
 from trainers.config import (
@@ -23,6 +24,7 @@ from trainers.config import (
     from_dict,
     modernised,
     preset_names,
+    preset_summaries,
     resolve,
     snr_denominator,
     to_dict,
@@ -50,6 +52,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_preset_is_valid_and_named_after_itself(name: str) -> None:
     assert name in preset_names()
     assert resolve(name).name == name
+
+
+def test_every_preset_says_in_one_line_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    summaries = preset_summaries()
+    assert list(summaries) == preset_names()
+    assert run(["train", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, text in summaries.items():
+        assert 20 < len(text) <= 80
+        assert f"{name} {text}" in shown
 
 
 def test_the_quickstart_ends_below_four_percent_and_has_both_kinds_of_pairs() -> None:

@@ -10,6 +10,8 @@ from curvature_samples import NaN, prescribed, tanh_params, tanh_problem
 
 import landscape
 from landscape import diagonal, frobenius_norm, hessian, trace
+from landscape.curvature.cost import curvature_parts
+from landscape.flatness.costs import of_trace
 
 
 def spread() -> np.ndarray:
@@ -152,3 +154,22 @@ def test_the_default_method_covers_as_often_as_it_says_for_a_flat_spectrum() -> 
     assert {one.method for one in found} <= {"hutchinson", "hutch++", "exact"}
     # Stopping on the error's own estimate costs a little coverage: from 0.92 on is what is promised here.
     assert 0.92 <= share([covers(one.interval, float(np.trace(wide))) for one in found]) <= 0.98
+
+
+@pytest.mark.parametrize("relative_error", [0.1, 0.05, 0.02])
+@pytest.mark.parametrize("decay", [1.0, 1.5, 2.0])
+def test_the_price_of_a_trace_is_within_a_factor_of_three_of_what_it_takes(
+    decay: float, relative_error: float
+) -> None:
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.standard_normal((600, 600)))
+    matrix = (basis * np.arange(1, 601) ** -decay) @ basis.T
+    (price,) = curvature_parts(600, k=0, relative_error=relative_error).values()
+    taken = trace(matrix, relative_error=relative_error).num_matvecs
+    assert price.products / 3 <= taken <= 3 * price.products
+    assert of_trace({"relative_error": relative_error, "dim": 600}).products == price.products
+
+
+def test_a_diagonal_costs_its_dimension_where_it_is_formed_and_its_probes_otherwise() -> None:
+    assert curvature_parts(1000, scale=True)["diagonal"].products == 1000
+    assert curvature_parts(10**6, scale=True)["diagonal"].products == 400

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cli.shared import measuring, option
 from cli.shared.frame import Outcome, Session
@@ -30,7 +31,12 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
     ),
 )
 @option.checkpoints("CKPT...")
-@click.option("--top", type=click.IntRange(min=0), default=5, help="Eigenvalues of each checkpoint.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    default=5,
+    help="Eigenvalues of each checkpoint; the trace is estimated as well, unless --no-trace.",
+)
 @click.option(
     "--which",
     type=click.Choice(["largest", "smallest", "both", "magnitude"]),
@@ -43,7 +49,7 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
     default=1e-4,
     help="Largest residual, relative to the largest eigenvalue.",
 )
-@click.option("--trace/--no-trace", default=True, help="Estimate the trace.")
+@click.option("--trace/--no-trace", default=True, help="Estimate the trace (about 40 products).")
 @click.option(
     "--relative-error",
     type=click.FloatRange(0, min_open=True),
@@ -85,6 +91,9 @@ def command(
         raise click.UsageError("at least one checkpoint is expected", ctx)
     measuring.prepare(request)
     chosen = request.options
+    typed = {key for key in chosen if ctx.get_parameter_source(key) == ParameterSource.COMMANDLINE}
+    if "top" in typed and chosen["trace"] and not {"trace", "scale", "relative_error"} & typed:
+        session.say("the trace is estimated as well (about 40 products): --no-trace leaves it out")
 
     def measure(problem: Any, given: list[Checkpoint], progress: Progress) -> Result:
         if chosen["scale"]:

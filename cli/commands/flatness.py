@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from cli.shared import measuring, option
 from cli.shared.frame import Outcome, Session
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from landscape import Checkpoint
@@ -243,11 +242,10 @@ def _check_names(names: Iterable[str], option: str, *, groups: bool = False) -> 
     known = [*MEASURES, *SYNONYMS, *(GROUPS if groups else ())]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
             raise ConfigurationError(
                 f"{option}: there is no measure {name!r}",
                 expected="a name that landscape flatness --list prints",
-                hint=f"Did you mean {near[0]}?" if near else "landscape flatness --list names them all.",
+                hint=did_you_mean(name, known) or "landscape flatness --list names them all.",
             )
 
 

@@ -15,12 +15,25 @@ from landscape.errors import ConfigurationError
 if TYPE_CHECKING:
     from landscape.results import Result
 
-# The command that stores a result of this kind; the others come from Python.
+# What stores a result of each kind: a command, or a function that a Python program calls.
 WRITERS = {
-    "barrier": "landscape barrier",
+    "barrier": "landscape barrier A B",
+    "barrier_matrix": "landscape barrier A B C …, or of a run",
+    "connecting_curve": "landscape connect",
     "curvature": "landscape curvature",
     "scale_curvature": "landscape curvature --scale",
     "flatness": "landscape flatness",
+    "surface": "landscape surface",
+    "loss_line": "landscape surface --line",
+    "trajectory": "landscape surface --trajectory",
+    "aligned": "Python: landscape.align",
+    "alignment": "Python: landscape.gradient_alignment",
+    "diagonal": "Python: landscape.diagonal",
+    "eigenpairs": "Python: landscape.top_eigenpairs",
+    "flatness_measure": "Python: a measure, such as landscape.sam_sharpness",
+    "frobenius_norm": "Python: landscape.frobenius_norm",
+    "spectral_density": "Python: landscape.spectral_density",
+    "trace": "Python: landscape.trace",
 }
 
 
@@ -31,7 +44,7 @@ WRITERS = {
         "landscape report barrier.h5 curvature.h5 flatness.h5 -o page.html --force",
         "landscape report barrier.h5 -o barrier.svg",
     ),
-    sections=lambda: {"Kinds of results": _kinds()},
+    sections=lambda: {"Kinds of results, and what stores them": _kinds()},
 )
 @click.argument("results", nargs=-1, required=True, type=option.FilePath(), metavar="RESULT...")
 @click.option(
@@ -70,10 +83,8 @@ def command(_: Session, *, results: tuple[Path, ...], output: Path, **options: A
 
 
 def _kinds() -> list[tuple[str, str]]:
-    """Return the kinds of results that are drawn, each with the command that stores it."""
-    from landscape.plots import FIGURES
-
-    return [(kind, WRITERS.get(kind, "a Python program")) for kind in FIGURES]
+    """Return the kinds of results that are drawn, each with what stores it."""
+    return list(WRITERS.items())
 
 
 def _check_form(output: Path, results: tuple[Path, ...]) -> None:

@@ -41,6 +41,7 @@ class Source(click.ParamType[str]):
         "landscape train quickstart -o runs/digits",
         "landscape train quickstart --set evolution.generations=300 --dry-run",
     ),
+    sections=lambda: {"Presets": _presets()},
 )
 @click.argument("source", required=False, type=Source(), metavar="CONFIG|PRESET")
 @option.output_folder(None, "runs/NAME")
@@ -64,7 +65,7 @@ def command(  # noqa: PLR0913  one parameter per option
 ) -> Outcome:
     """Train sparse tickets: every method, pruning level and seed of a configuration, into a run folder.
 
-    CONFIG is a TOML file; PRESET is the name of a preset (an unknown name is answered with the list).
+    CONFIG is a TOML file; PRESET is one of those below.
     Values come from defaults, then CONFIG, then --config, then --set. With --resume and -o the
     configuration can be left out: the folder has it.
     """
@@ -83,6 +84,13 @@ def command(  # noqa: PLR0913  one parameter per option
     session.detail(f"device: {devices.require(device)}")
     code = training.Code(problem=problem, allowed=(*allow_code, *named_code(overrides)))
     return _train(session, config, folder, code=code, resume=resume)
+
+
+def _presets() -> list[tuple[str, str]]:
+    """Return the presets, one line each."""
+    from trainers.config import preset_summaries
+
+    return list(preset_summaries().items())
 
 
 def _source(ctx: click.Context, source: str | None, output: Path | None, resume: bool) -> str | Path:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 import signal
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import click
 from cli.shared.signals import Stopped
 from cli.shared.streams import printable, printable_lines, write_err
 from landscape import __version__
-from landscape.errors import ConfigurationError, LandscapeError, MissingDependencyError
+from landscape.errors import ConfigurationError, LandscapeError, MissingDependencyError, did_you_mean
 
 OURS = {"landscape", "trainers", "cli"}
 
@@ -94,14 +96,54 @@ def _usage(error: click.ClickException) -> Explanation:
     if near:
         hint = f"Did you mean {near[0]}? {hint}"
     kind = "UsageError" if isinstance(error, click.UsageError) else type(error).__name__
-    expected = None
-    wanted = getattr(getattr(error, "param", None), "type", None)
+    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
+        return _bad_value(error, kind, hint)
+    return Explanation(kind=kind, what=_sentence(f"{path}: {message}"), exit_code=2, hint=hint)
+
+
+def _bad_value(error: click.BadParameter, kind: str, hint: str) -> Explanation:
+    """Return the message for a value that an option does not take: it begins with the option."""
+    param, message, expected = error.param, error.message, None
+    wanted = getattr(param, "type", None)
     if isinstance(wanted, (click.IntRange, click.FloatRange)):
         noun = "a whole number" if isinstance(wanted, click.IntRange) else "a number"
         message = message.replace(f"a valid {wanted.name}", noun)  # click says "a valid integer range"
         expected = ", ".join([noun, *_bounds(wanted)])
-    what = _sentence(f"{path}: {message}")
-    return Explanation(kind=kind, what=what, exit_code=2, expected=expected, hint=hint)
+    if isinstance(wanted, click.Choice):
+        value = message.partition("'")[2].partition("'")[0]  # click keeps the value in the message alone
+        message, expected = f"{value!r} is not one of its values", " or ".join(map(str, wanted.choices))
+        hint = " ".join(filter(None, (did_you_mean(value, wanted.choices), hint)))
+    name = typed_name(param) if param is not None else str(error.param_hint or "the command line")
+    return Explanation(
+        kind=kind, what=_sentence(f"{name}: {message}"), exit_code=2, expected=expected, hint=hint
+    )
+
+
+def typed_name(param: click.Parameter) -> str:
+    """Return what a user types for a parameter: the long form of an option, or an argument's metavar."""
+    return param.opts[-1] if isinstance(param, click.Option) else str(param.metavar or param.name)
+
+
+# Keywords of the library that the command line calls otherwise.
+_OPTIONS = {
+    "k": "top",
+    "num_lines": "planes",
+    "num_planes": "planes",
+    "num_points": "points",
+    "num_resamples": "resamples",
+    "subset": "examples",
+    "use_mask": "mask",
+}
+
+
+def as_typed(what: str, params: Sequence[click.Parameter]) -> str:
+    """Return a message of the library with the option in front where it begins with a keyword."""
+    keyword = re.match(r"\w+(?=: | ')", what)
+    if keyword is None:
+        return what
+    name = _OPTIONS.get(keyword.group(), keyword.group())
+    options = [param for param in params if param.name == name and isinstance(param, click.Option)]
+    return typed_name(options[0]) + what[keyword.end() :] if options else what
 
 
 def _bounds(wanted: click.IntRange | click.FloatRange) -> list[str]:

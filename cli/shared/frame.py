@@ -284,7 +284,12 @@ def _invoke(group: click.Group, arguments: list[str], session: Session) -> Outco
             shell_complete(group, {}, "landscape", "_LANDSCAPE_COMPLETE", instruction)
         )
     with group.make_context("landscape", arguments, obj=session) as ctx:
-        outcome: Outcome | None = group.invoke(ctx)
+        try:
+            outcome: Outcome | None = group.invoke(ctx)
+        except LandscapeError as error:
+            command = group.get_command(ctx, session.command) if session.command else None
+            error.what = explaining.as_typed(error.what, [] if command is None else command.params)
+            raise
     return outcome
 
 

@@ -140,9 +140,15 @@ dtype = click.option(
 )
 problem = click.option(
     "--problem",
+    metavar="MODULE:NAME",
+    show_default="the task that the checkpoint names",
+    help="A landscape.Problem, or a function that returns one: package.module:name or file.py:name.",
+)
+trained_problem = click.option(
+    "--problem",
     metavar="MODULE:FUNCTION",
-    show_default="the task that checkpoint or configuration name",
-    help="A function that returns a landscape.Problem, for training with its init(seed): "
+    show_default="the task that the configuration names",
+    help="A function that returns (landscape.Problem, init) with init(seed) -> params: "
     "package.module:function or file.py:function.",
 )
 allow_code = click.option(
@@ -260,4 +266,4 @@ results = group(
     dry_run,
 )
 # The groups of a training command: where the run is, and how it goes on.
-training = group(set_values, problem, allow_code, resume, dry_run, device)
+training = group(set_values, trained_problem, allow_code, resume, dry_run, device)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import ConfigurationError, InputError
+from landscape.errors import ConfigurationError, InputError, did_you_mean
 
 __all__ = ["PATTERNS", "chosen_pairs", "record_of", "relation"]
 
@@ -106,7 +106,9 @@ def _check_patterns(given: Iterable[str]) -> None:
     for pattern in given:
         if pattern not in PATTERNS:
             raise ConfigurationError(
-                f"pairs: unknown pattern {pattern!r}", expected="one of " + ", ".join(PATTERNS)
+                f"pairs: unknown pattern {pattern!r}",
+                expected="one of " + ", ".join(PATTERNS),
+                hint=did_you_mean(pattern, PATTERNS),
             )
 
 

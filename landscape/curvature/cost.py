@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from landscape.network import Cost, Estimate, make_subject, measure_pace
+from landscape.curvature.symmetric import MOST_DENSE
+from landscape.network import Cost, Estimate, make_subject, measure_pace, trace_products
 from landscape.problem import Problem, problem_for_all, require_gradient
 
 __all__ = ["PARTS", "curvature_cost", "curvature_parts"]
@@ -13,8 +14,8 @@ __all__ = ["PARTS", "curvature_cost", "curvature_parts"]
 PARTS = ("eigenvalues", "trace", "density")
 
 # Products that runs usually take (networks of 600 to 30,000 parameters): of the first pair and its probe, of
-# every further one, of a trace with an error of five per cent; of a density, exactly.
-_FIRST_PAIR, _EACH_PAIR, _TRACE, _DENSITY, _DIAGONAL = 25, 3, 120, 800, 200
+# every further one; of a density, exactly; of a diagonal that is too long to be formed.
+_FIRST_PAIR, _EACH_PAIR, _DENSITY, _DIAGONAL = 25, 3, 800, 400
 _BOTH_ENDS = 4
 _BASIS = 60  # vectors of a Lanczos basis between restarts, and of a trace's sketch
 
@@ -76,13 +77,13 @@ def curvature_parts(
 ) -> Mapping[str, Cost]:
     """Return what each part of a table costs at a network of so many free parameters."""
     if scale:
-        return {"diagonal": _products(_DIAGONAL, dim, vectors=8)}
+        return {"diagonal": Cost(products=dim if dim <= MOST_DENSE else _DIAGONAL, vectors=12)}
     ends = _BOTH_ENDS if which == "both" else 1
     parts = {}
     if k:
         parts["eigenvalues"] = _products(ends * (_FIRST_PAIR + _EACH_PAIR * k), dim, vectors=_BASIS + 2 * k)
     if trace:
-        parts["trace"] = _products(_TRACE * (0.05 / relative_error) ** 2, dim, vectors=_BASIS)
+        parts["trace"] = _products(trace_products(relative_error), dim, vectors=_BASIS)
     if density:
         parts["density"] = Cost(products=_DENSITY, vectors=_BASIS + 20)
     return parts

@@ -18,8 +18,8 @@ from landscape.curvature.operators import fisher, gauss_newton, hessian
 from landscape.curvature.stochastic import trace as estimate_trace
 from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint, load
-from landscape.network import estimate_for, facts_of
-from landscape.problem import Problem, problem_for_all, require_gradient
+from landscape.network import check_networks, estimate_for, facts_of
+from landscape.problem import Problem, problem_for_all, require_gradient, require_outputs
 from landscape.results import (
     Items,
     Maybe,
@@ -49,8 +49,8 @@ _OF_DENSITY = (
     "sigma",
 )
 MATRICES = ("hessian", "gauss_newton", "fisher", "model_fisher")
+_NEEDING_OUTPUTS = ("gauss_newton", "model_fisher")
 _SHOWN = 40
-MATRICES = ("hessian", "gauss_newton", "fisher", "model_fisher")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -234,15 +234,19 @@ def curvature_table(  # noqa: PLR0913  one keyword per setting
     wanted = _Wanted(k, which, tolerance, trace, relative_error, density, per_layer, matrix, seed)
     records, spectra, stats, warnings, digests = [], [], [], [], []
     config: Mapping[str, Any] = {}
+    mask = None if use_mask else False
     wishes: dict[str, Any] = {"k": k, "which": which, "trace": trace, "density": density, **options}
-    wishes |= {"relative_error": relative_error, "mask": None if use_mask else False}
+    wishes |= {"relative_error": relative_error, "mask": mask}
+    check_networks(problem, given, mask=mask, where=where, allow_nonfinite=allow_nonfinite)
+    if matrix in _NEEDING_OUTPUTS:
+        require_outputs(problem)
     estimate = estimate_for(progress, lambda: curvature_cost(problem, given, order=2, **wishes))
     shares = {} if estimate is None else {name: round(c.products) for name, c in estimate.parts.items()}
     progress.start(estimate.label if estimate else "curvature", total=len(given) * sum(shares.values()))
     try:
         for i, item in enumerate(given):
             name = names[i] if names else _name(item, i)
-            operator = _operator(problem, item, matrix, {**options, "mask": None if use_mask else False})
+            operator = _operator(problem, item, matrix, {**options, "mask": mask})
             parts = {part: Share(progress, shares.get(part, 0)) for part in PARTS}
             record, spectrum, notes = _measured(operator, wanted, parts)
             records.append({"name": name, **_facts(item), **record})

@@ -172,9 +172,14 @@ def _describe_run(path: Path) -> dict[str, Any]:
         "network": settings.get("network"),
         "methods": settings.get("methods"),
         "in progress": [entry.parent.name for entry in sorted(path.glob("*/state.h5"))],
-        "results": sorted(entry.name for entry in (path / "results").glob("*.h5")),
+        "results": _names(path / "results", ".h5"),
+        "pages": _names(path / "results", ".html"),
         "finished": finished,
     }
+
+
+def _names(folder: Path, ending: str) -> list[str]:
+    return sorted(entry.name for entry in folder.glob(f"*{ending}") if not entry.name.startswith("."))
 
 
 def compare(a: str | Path, b: str | Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from landscape.network import Cost
+from landscape.network import Cost, trace_products
 
 # What a measure costs with these settings: its keywords, `draws`, `num_radii` and `dim`.
 Costing = Callable[[Mapping[str, Any]], Cost]
@@ -65,9 +65,8 @@ def of_eigenpair(settings: Mapping[str, Any]) -> Cost:
 
 
 def of_trace(settings: Mapping[str, Any]) -> Cost:
-    """Return the cost of a trace with an error of five per cent, which follows from the spectrum."""
-    error = settings.get("relative_error", 0.05)
-    return _krylov(settings, max(20.0, 120 * (0.05 / error) ** 2))
+    """Return the usual cost of a trace with an error of five per cent; the spectrum decides."""
+    return _krylov(settings, trace_products(settings.get("relative_error", 0.05)))
 
 
 def of_quadrature(settings: Mapping[str, Any]) -> Cost:

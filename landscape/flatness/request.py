@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, nearest
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.register import GROUPS, MEASURES, SYNONYMS, cost_of, measures_of, needs_slopes
 from landscape.flatness.results import FlatnessMeasure
@@ -287,8 +286,8 @@ def _fault(name: str, key: str, value: Any, *, computes: Mapping[str, Compute]) 
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _wrong(value: Any, default: Any) -> str | None:

@@ -18,7 +18,7 @@ from landscape.flatness.options import Options
 from landscape.flatness.records import Rows
 from landscape.flatness.request import Request
 from landscape.flatness.results import Flatness
-from landscape.network import estimate_for
+from landscape.network import check_networks, estimate_for
 from landscape.problem import Problem, problem_for_all
 
 __all__ = ["flatness_table", "measure_flatness"]
@@ -196,6 +196,11 @@ def _table(
     request.check_slopes(problem)
     called = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])
     spaces = list(dict.fromkeys(spaces))
+    for space in spaces:
+        mask = False if space == "full" else options.mask
+        check_networks(
+            problem, given, mask=mask, where=options.where, allow_nonfinite=options.allow_nonfinite
+        )
     rows, meter = Rows(request), Meter(progress)
     try:
         for name, item in zip(called, given, strict=True):

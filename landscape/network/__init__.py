@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         bar_label as bar_label,
         duration_text as duration_text,
         estimate_for as estimate_for,
+        trace_products as trace_products,
     )
     from landscape.network.kernels import (
         as_matrix as as_matrix,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     )
     from landscape.network.subject import (
         Subject as Subject,
+        check_networks as check_networks,
         facts_of as facts_of,
         make_subject as make_subject,
     )
@@ -60,6 +62,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "bar_label",
             "duration_text",
             "estimate_for",
+            "trace_products",
         ),
         "kernels": ("as_matrix", "filter_sizes", "from_matrix"),
         "pace": ("measure_pace",),
@@ -71,6 +74,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "subject": (
             "Subject",
             "facts_of",
+            "check_networks",
             "make_subject",
         ),
     },

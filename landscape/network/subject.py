@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PyTree = Any
 
+UNNAMED = "params"  # what a network is called that has no file
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
@@ -160,9 +162,15 @@ def make_subject(
     )
 
 
+def check_networks(problem: Problem, given: Iterable[Any], **options: Any) -> None:
+    """Refuse what `make_subject` refuses of any of several networks, before the first of them is measured."""
+    for item in given:
+        make_subject(problem, item, **options)
+
+
 def _parts(problem: Problem, given: Any) -> tuple[str, PyTree, PyTree, Checkpoint | None]:
     params, stats, checkpoint = parts_of(given, problem)
-    name = str(checkpoint.path) if checkpoint is not None and checkpoint.path else "params"
+    name = str(checkpoint.path) if checkpoint is not None and checkpoint.path else UNNAMED
     return name, params, stats, checkpoint
 
 
@@ -203,7 +211,7 @@ def _selected(
     if statistics:
         notes += (f"running statistics are constants: {', '.join(statistics[:3])}",)
     if where is not None:
-        chosen = _matching(chosen, (where,) if isinstance(where, str) else tuple(where))
+        chosen = _matching(name, chosen, (where,) if isinstance(where, str) else tuple(where))
     return Layout(tuple(chosen), tuple(shapes[path] for path in chosen)), notes
 
 
@@ -227,11 +235,11 @@ def _is_floating(leaf: Any) -> bool:
     return kind.kind == "f" or "float" in kind.name  # the short floats of ml_dtypes are of kind V
 
 
-def _matching(paths: list[str], patterns: tuple[str, ...]) -> list[str]:
+def _matching(name: str, paths: list[str], patterns: tuple[str, ...]) -> list[str]:
     for pattern in patterns:
         if not any(_matches(path, pattern) for path in paths):
             raise ConfigurationError(
-                f"where: no parameter matches {pattern!r}",
+                f"where: no parameter{'' if name == UNNAMED else f' of {name}'} matches {pattern!r}",
                 expected="a pattern of " + ", ".join(paths[:8]),
                 hint="A star stands for any text: 'Dense_0/*', '*/kernel'.",
             )

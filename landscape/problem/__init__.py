@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from landscape.problem.output_check import (
         checked_outputs as checked_outputs,
+        require_outputs as require_outputs,
     )
     from landscape.problem.outputs import (
         Outputs as Outputs,
@@ -73,7 +74,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "load_function",
         ),
         "metric": ("Metric",),
-        "output_check": ("checked_outputs",),
+        "output_check": ("checked_outputs", "require_outputs"),
         "outputs": ("Outputs",),
         "probing": ("users_errors",),
         "problem": (

@@ -7,7 +7,6 @@ loaded only if the user names the same one as well.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import os
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from landscape.errors import CodeRefusedError, ConfigurationError
+from landscape.errors import CodeRefusedError, ConfigurationError, did_you_mean
 
 
 def load_function(spec: str, *, option: str) -> Callable[..., Any]:
@@ -64,10 +63,10 @@ def load_named(spec: str, *, option: str, ready: type | None = None) -> Any:
                 got=type(function).__name__,
                 hint="Define a function that returns it, and name that.",
             )
-        near = difflib.get_close_matches(attribute, dir(module), n=1)
+        near = did_you_mean(attribute, dir(module))
         raise ConfigurationError(
             f"{option} {spec}: {target} has no function {attribute!r}",
-            hint=f"Did you mean {near[0]!r}?" if near else "Define it, or name another.",
+            hint=near or "Define it, or name another.",
         )
     return function
 

@@ -19,19 +19,30 @@ if TYPE_CHECKING:
 PyTree = Any
 
 
-def checked_outputs(problem: Problem, point: PyTree) -> Outputs:
-    """Return the problem's outputs, after checking on a few examples that they compose to its loss.
+def require_outputs(problem: Problem) -> Outputs:
+    """Return the problem's outputs.
 
-    This happens once per problem, like the probe of its loss; values that are not finite prove nothing.
+    Raises
+    ------
+    ProblemError
+        If it has none.
     """
-    outputs = problem.outputs
-    if outputs is None:
+    if problem.outputs is None:
         raise ProblemError(
             "the problem does not say where its outputs are, which this matrix needs",
             expected="Problem(..., outputs=Outputs(model, loss))",
             got="a loss alone",
             hint="Give outputs, or use hessian or fisher(labels='data').",
         )
+    return problem.outputs
+
+
+def checked_outputs(problem: Problem, point: PyTree) -> Outputs:
+    """Return the problem's outputs, after checking on a few examples that they compose to its loss.
+
+    This happens once per problem, like the probe of its loss; values that are not finite prove nothing.
+    """
+    outputs = require_outputs(problem)
     functions = problem.loss, outputs
     if problem.__dict__.get("_composed") == functions:
         return outputs

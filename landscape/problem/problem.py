@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape.compute import device_memory, on_device, precision, program
-from landscape.errors import ConfigurationError, ProblemError
+from landscape.errors import ConfigurationError, ProblemError, did_you_mean
 from landscape.problem.episodes import check_distinct
 from landscape.problem.form import Form
 from landscape.problem.metric import Metric, MetricFunction, as_metric, not_a_function
@@ -325,7 +325,8 @@ class Problem:
             raise ProblemError(
                 f"split {split!r}: the problem has no such data",
                 expected="one of " + ", ".join(self._splits),
-                hint="Choose another --split, or give the problem that data.",
+                hint=did_you_mean(split, self._splits)
+                or "Choose another --split, or give the problem that data.",
             )
         return self._splits[split]
 

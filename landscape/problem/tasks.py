@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landscape.errors import ConfigurationError, InputError
+from landscape.errors import ConfigurationError, InputError, did_you_mean
 from landscape.files import dump_json
 from landscape.problem.functions import load_named
 from landscape.trees import leaves_with_paths
@@ -62,7 +62,8 @@ def problem_of(checkpoint: Checkpoint) -> Problem:
         raise InputError(
             f"{where}: its task {name!r} is not installed",
             expected="one of " + ", ".join(sorted(entries)),
-            hint="Install the package that provides the task, or give --problem file.py:function.",
+            hint=did_you_mean(name, entries)
+            or "Install the package that provides the task, or give --problem file.py:function.",
         )
     build = entries[name].load()
     options = {key: value for key, value in dict(task.get("options") or {}).items() if key not in _OURS}

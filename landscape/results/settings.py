@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, did_you_mean
 
 
 def check_whole(name: str, value: Any, least: int) -> int:
@@ -68,7 +68,10 @@ def check_choice(name: str, value: Any, allowed: Sequence[str | None]) -> None:
     """
     if value not in allowed:
         raise ConfigurationError(
-            f"{name}: not a possible value", expected=" or ".join(map(str, allowed)), got=repr(value)
+            f"{name}: not a possible value",
+            expected=" or ".join(map(str, allowed)),
+            got=repr(value),
+            hint=did_you_mean(value, [word for word in allowed if word is not None]),
         )
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         layered as layered,
         named_code as named_code,
         override_values as override_values,
+        preset_summaries as preset_summaries,
     )
     from trainers.config.stored_names import (
         as_found as as_found,
@@ -99,6 +100,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "sources": (
             "layered",
             "named_code",
+            "preset_summaries",
             "override_values",
         ),
         "stored_names": (

@@ -9,11 +9,11 @@ of its own, another scope, a control, or tickets taken from another method or ru
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from landscape.errors import nearest
 from trainers.config import validate as check
 from trainers.config.optimisation import OPTIMIZERS, EvolutionConfig, GradientConfig, without_snr
 from trainers.config.pruning_config import PruningConfig
@@ -264,8 +264,8 @@ def _incomplete(name: str, algorithm: str | None) -> str:
     refused = next((word for word in REFUSED if name.startswith(f"{word}-")), None)
     if refused is not None:
         return f"{refused} is not there: {REFUSED[refused]}"
-    near = difflib.get_close_matches(name, complete, n=1)
-    advice = f" (did you mean {near[0]}?)" if near else ""
+    near = nearest(name, complete)
+    advice = f" (did you mean {near}?)" if near else ""
     wanted = "algorithm and score" if algorithm is None else "score or source"
     return (
         f"expected <algorithm>-<score>, or a table [method.{name}] with {wanted}{advice}, got {name!r}; "

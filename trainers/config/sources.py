@@ -30,6 +30,16 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml"))
 
 
+def preset_summaries() -> dict[str, str]:
+    """Return what each preset is, by name: the first line of its file."""
+    folder = resources.files("trainers") / "presets"
+    lines = {}
+    for preset in preset_names():
+        with (folder / f"{preset}.toml").open(encoding="utf-8") as file:
+            lines[preset] = file.readline().removeprefix("#").strip().rstrip(".")
+    return lines
+
+
 def override_values(overrides: Sequence[str]) -> dict[str, Any]:
     """Return all overrides as one layer, so that their order decides only between equal keys."""
     layer: dict[str, Any] = {}

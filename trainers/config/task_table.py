@@ -6,11 +6,11 @@ every other error; the tasks themselves are checked against the same ones when t
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from landscape.errors import nearest
 from landscape.problem import task_names
 from trainers.config import validate as check
 from trainers.config.control_table import CONTROL, POLICY, control_checks
@@ -104,8 +104,8 @@ def _unknown(task: str) -> list[check.Fault]:
     names = list(dict.fromkeys([*NAMES, *task_names()]))
     if task in names:
         return []
-    near = difflib.get_close_matches(task, names, n=1)
-    advice = f" (did you mean {near[0]}?)" if near else ""
+    near = nearest(task, names)
+    advice = f" (did you mean {near}?)" if near else ""
     return [(".task", f"expected one of {', '.join(names)}{advice}, got {check.shown(task)}")]
 
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, nearest
 
 T = TypeVar("T")
 Check = Callable[[Any], Any]
@@ -277,8 +277,8 @@ def one_of(*names: str, refused: Mapping[str, str] | None = None) -> Check:
         if isinstance(value, str) and value in (refused or {}):
             raise Invalid([("", f"{value} is not there: {(refused or {})[value]}")])
         if value not in names:
-            near = difflib.get_close_matches(str(value), names, n=1)
-            advice = f" (did you mean {near[0]}?)" if near else ""
+            near = nearest(value, names)
+            advice = f" (did you mean {near}?)" if near else ""
             raise invalid("one of " + ", ".join(names) + advice, value)
         return str(value)
 

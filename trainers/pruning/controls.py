@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, did_you_mean
 from landscape.trees import Layout
 from trainers.pruning.connected import connected_mask
 from trainers.pruning.masks import keep_highest
@@ -166,5 +166,9 @@ def control(name: str, inputs: ControlInputs) -> Ticket:
         If the mask that it asks for does not exist.
     """
     if name not in CONTROLS:
-        raise ConfigurationError(f"control {name!r}: unknown", expected="one of " + ", ".join(CONTROLS))
+        raise ConfigurationError(
+            f"control {name!r}: unknown",
+            expected="one of " + ", ".join(CONTROLS),
+            hint=did_you_mean(name, CONTROLS),
+        )
     return CONTROLS[name](inputs)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from landscape.errors import ConfigurationError, MaskError
+from landscape.errors import ConfigurationError, MaskError, did_you_mean
 from landscape.trees import Layout
 from trainers.pruning.masks import keep_highest
 
@@ -86,7 +86,11 @@ def layer_counts(
     Mocanu et al. 2018 (arXiv 1707.04780) for er; Evci et al. 2020 (arXiv 1911.11134) for erk.
     """
     if scope not in _WEIGHTS:
-        raise ConfigurationError(f"pruning.scope {scope!r}: unknown", expected="one of " + ", ".join(SCOPES))
+        raise ConfigurationError(
+            f"pruning.scope {scope!r}: unknown",
+            expected="one of " + ", ".join(SCOPES),
+            hint=did_you_mean(scope, SCOPES),
+        )
     paths = [path for path, where in layout.slices.items() if prunable[where].any()]
     slices, shapes = layout.slices, dict(zip(layout.paths, layout.shapes, strict=True))
     alive = np.asarray([int((mask & prunable)[slices[path]].sum()) for path in paths])

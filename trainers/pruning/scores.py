@@ -28,7 +28,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, did_you_mean
 
 T = TypeVar("T")
 Score = Callable[["ScoreInputs"], np.ndarray]
@@ -210,5 +210,9 @@ def score(name: str, inputs: ScoreInputs) -> np.ndarray:
         If there is no such score, or what it needs is not there.
     """
     if name not in SCORES:
-        raise ConfigurationError(f"score {name!r}: unknown", expected="one of " + ", ".join(SCORES))
+        raise ConfigurationError(
+            f"score {name!r}: unknown",
+            expected="one of " + ", ".join(SCORES),
+            hint=did_you_mean(name, SCORES),
+        )
     return SCORES[name](inputs)

@@ -20,7 +20,7 @@ its own.
 
 from __future__ import annotations
 
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, did_you_mean
 from trainers.config import FACTS, REFUSED, EvolutionConfig, no_snr
 from trainers.strategies.amalgam import AMaLGaMStrategy
 from trainers.strategies.base import Strategy
@@ -55,6 +55,8 @@ def make_strategy(config: EvolutionConfig, num_dims: int) -> Strategy:
     """
     if config.strategy not in STRATEGIES:
         raise ConfigurationError(
-            f"evolution.strategy: unknown {config.strategy!r}", expected="one of " + ", ".join(STRATEGIES)
+            f"evolution.strategy: unknown {config.strategy!r}",
+            expected="one of " + ", ".join(STRATEGIES),
+            hint=did_you_mean(config.strategy, STRATEGIES),
         )
     return STRATEGIES[config.strategy](config, num_dims)

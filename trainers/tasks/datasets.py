@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import ConfigurationError, DataError
+from landscape.errors import ConfigurationError, DataError, did_you_mean
 from trainers.tasks.idx import read_idx
 
 _TIMEOUT = 30.0
@@ -154,7 +154,7 @@ def load_dataset(name: str, *, folder: str | Path | None = None, download: bool 
         raise ConfigurationError(
             f"data set {name!r}: not one of the built-in ones",
             expected="one of " + ", ".join(NAMES),
-            hint="Train on data of your own by --problem file.py:function.",
+            hint=did_you_mean(name, NAMES) or "Train on data of your own by --problem file.py:function.",
         )
     source = SOURCES[name]
     arrays = []

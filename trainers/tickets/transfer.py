@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import ConfigurationError, RunError
+from landscape.errors import ConfigurationError, RunError, did_you_mean
 from trainers.config import TRAINERS, RunConfig, from_dict, to_dict
 from trainers.runs import Run, open_run
 from trainers.tickets.transfer_settings import target_settings
@@ -171,7 +171,9 @@ def _chosen(run: Run, methods: Sequence[str] | None) -> list[str]:
         missing = [method for method in methods if method not in run.methods]
         if missing:
             raise RunError(
-                f"{run.path}: has no method {', '.join(missing)}", expected=f"one of {', '.join(run.methods)}"
+                f"{run.path}: has no method {', '.join(missing)}",
+                expected=f"one of {', '.join(run.methods)}",
+                hint=did_you_mean(missing[0], run.methods),
             )
         return list(methods)
     for score in ("snr", "magnitude"):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, did_you_mean
 from trainers.config import GradientConfig
 from trainers.training.protocol import Step
 
@@ -32,7 +32,9 @@ def learning_rate(config: GradientConfig, num_steps: int) -> optax.Schedule:
     }
     if config.schedule not in after:
         raise ConfigurationError(
-            f"gradient.schedule: unknown {config.schedule!r}", expected="one of " + ", ".join(after)
+            f"gradient.schedule: unknown {config.schedule!r}",
+            expected="one of " + ", ".join(after),
+            hint=did_you_mean(config.schedule, after),
         )
     if not config.warmup_steps:
         return after[config.schedule]()
@@ -58,7 +60,9 @@ def make_optimizer(config: GradientConfig, num_steps: int) -> optax.GradientTran
     }
     if config.optimizer not in optimizers:
         raise ConfigurationError(
-            f"gradient.optimizer: unknown {config.optimizer!r}", expected="one of " + ", ".join(optimizers)
+            f"gradient.optimizer: unknown {config.optimizer!r}",
+            expected="one of " + ", ".join(optimizers),
+            hint=did_you_mean(config.optimizer, optimizers),
         )
     chosen = optimizers[config.optimizer]()
     if config.weight_decay and config.optimizer != "adamw":

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import CheckpointError, ConfigurationError, InputError
+from landscape.errors import CheckpointError, ConfigurationError, InputError, did_you_mean
 from landscape.files.checkpoint import Checkpoint
 from landscape.files.formats import orbax
 from landscape.files.formats.entries import HEAD, Entry, Format, dtype_of, opened
@@ -70,7 +70,11 @@ def read_foreign(
         If the package that reads the format is not installed.
     """
     if transpose is not None and transpose not in LAYOUTS:
-        raise ConfigurationError(f"transpose {transpose!r}: unknown", expected="one of " + ", ".join(LAYOUTS))
+        raise ConfigurationError(
+            f"transpose {transpose!r}: unknown",
+            expected="one of " + ", ".join(LAYOUTS),
+            hint=did_you_mean(transpose, LAYOUTS),
+        )
     path, kind, reader = _opened(path, kind, step)
     with boundary(path, f"it cannot be read as {reader.TITLE}"):
         held = reader.entries(path)

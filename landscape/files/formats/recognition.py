@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import cast
 
-from landscape.errors import ConfigurationError
+from landscape.errors import ConfigurationError, did_you_mean
 from landscape.files.formats.entries import HEAD, Format, opened
 from landscape.files.formats.register import FORMATS
 
@@ -23,7 +23,7 @@ def format_of(kind: str) -> Format:
         raise ConfigurationError(
             f"format {kind!r}: unknown",
             expected="one of " + ", ".join(FORMATS),
-            hint="Leave it out: the file's name and first bytes decide.",
+            hint=did_you_mean(kind, FORMATS) or "Leave it out: the file's name and first bytes decide.",
         )
     return cast(Format, importlib.import_module(f"landscape.files.formats.{FORMATS[kind]}"))
 
