@@ -179,13 +179,13 @@ _NOTABLE = 2**28  # bytes of vectors that are told beside the time
 
 
 def trace_products(relative_error: float) -> float:
-    """Return the products that a trace usually takes: 20 of a pilot, and as many again or more behind it.
+    """Return the products that a trace usually takes: 20 of a pilot, and those that the error asks for.
 
     Typical of trained networks of 600 to 17,000 parameters, whose spectra decay fast enough for Hutch++, the
     error of which falls like one over the products. Networks that are not trained take up to three times as
     many.
     """
-    return 40 * max(1.0, 0.05 / relative_error)
+    return 20 + 20 * 0.05 / relative_error
 
 
 def bar_label(progress: Progress, plain: str, estimate: Callable[[], Estimate]) -> str:
