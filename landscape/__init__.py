@@ -11,7 +11,7 @@ from landscape import errors as errors
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from landscape.alignment import Aligned as Aligned, align as align
+    from landscape.alignment import Aligned as Aligned, align as align, align_all as align_all
     from landscape.compute import show_progress as show_progress
     from landscape.connectivity import (
         Barrier as Barrier,
@@ -99,7 +99,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, _names = lazy_names(
     __name__,
     {
-        "alignment": ("Aligned", "align"),
+        "alignment": ("Aligned", "align", "align_all"),
         "compute": ("show_progress",),
         "connectivity": (
             "Barrier",

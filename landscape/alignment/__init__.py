@@ -9,6 +9,7 @@ from landscape.lazy import lazy_names
 if TYPE_CHECKING:
     from landscape.alignment.aligned import Aligned as Aligned
     from landscape.alignment.bringing import align as align
+    from landscape.alignment.several import align_all as align_all
     from landscape.alignment.structure import Structure as Structure, structure_of as structure_of
 
 __getattr__, __dir__, __all__ = lazy_names(
@@ -16,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "aligned": ("Aligned",),
         "bringing": ("align",),
+        "several": ("align_all",),
         "structure": ("Structure", "structure_of"),
     },
 )

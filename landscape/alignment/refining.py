@@ -1,6 +1,6 @@
 """Permutations that lower the barrier itself, by a straight-through estimator.
 
-Ainsworth et al. 2023 (arXiv:2209.04836), algorithm 3. Matching weights or activations never looks at the loss
+Ainsworth et al. 2023 (arXiv:2209.04836), section 3.3. Matching weights or activations never looks at the loss
 between the networks; this does. With A and B the two networks on their canonical scales:
 
 1. start from the permutation π with the lowest measured barrier of those by weights, by activations, and of
