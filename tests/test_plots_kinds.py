@@ -193,6 +193,16 @@ def test_short_names_are_what_differs() -> None:
     assert short_names(["one/z.h5", "two/z.h5", "one/z.h5"]) == ["one", "two", "one"]
 
 
+def test_names_of_several_words_keep_those_that_differ() -> None:
+    assert short_names([f"gd-magnitude seed {seed} at 100 %" for seed in (0, 2)]) == ["seed 0", "seed 2"]
+    mixed = [f"{method} seed 0 at 70.7 %" for method in ("es-random", "gd-magnitude")]
+    assert short_names(mixed) == ["es-random", "gd-magnitude"]
+    levels = [f"gd-magnitude seed {seed} at {left} %" for seed, left in ((0, 100), (1, 70.7))]
+    assert short_names(levels) == ["seed 0 at 100 %", "seed 1 at 70.7 %"]
+    assert short_names(["gd-magnitude seed 0 at 100 %"]) == ["gd-magnitude s0 at 100 %"]
+    assert short_names(["es seed 0 at 100 %", "es seed 2 at 100 %"])[0] == "es seed 0 at 100 %"  # fits
+
+
 def test_titles_name_networks_by_what_differs_and_a_table_has_the_files() -> None:
     ends = ("/data/a/seed-0/level-3.h5", "/data/a/seed-1/level-3.h5")
     html = page_of(a_stored_barrier(endpoints=ends)).html(plotlyjs="cdn")

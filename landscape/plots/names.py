@@ -14,6 +14,8 @@ from landscape.plots.text import shorten, visible
 __all__ = ["WIDTH", "names_of", "renamed", "short_names"]
 
 _COUNTED = re.compile(r"^([a-z])[a-z]*[-_](\d+)$")
+_COUNTED_WORDS = re.compile(r"\b([slr])(?:eed|evel|tep|un) (\d+)\b")
+_WORDS = re.compile(r"\s+(?!%)")  # a number and its sign are one word
 WIDTH = 24  # characters of a name in a title, legend or label; tables have the whole name
 
 
@@ -21,7 +23,8 @@ def short_names(names: Sequence[object], width: int = WIDTH) -> list[str]:
     """Return a name of at most `width` characters for each network, different where the networks differ.
 
     Of paths, the folders that all share are left out, and so is the file where all are called alike.
-    What is still too long loses its middle; names that then look alike are numbered.
+    Of names of several words that are too long, the words that all share are left out. What is still too long
+    loses its middle; names that then look alike are numbered.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ def short_names(names: Sequence[object], width: int = WIDTH) -> list[str]:
     whole = [visible(name) for name in names]
     distinct = list(dict.fromkeys(whole))
     parts = _parts_that_differ(distinct)
-    for brief in (_without_suffix, _numbered):
+    for brief in (_without_suffix, _words_that_differ, _numbered):
         if any(len(name) > width for name in parts):
             parts = brief(parts)
     short = [shorten(name, width) for name in parts]
@@ -128,8 +131,23 @@ def _without_suffix(names: Sequence[str]) -> list[str]:
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """Write ``seed-0`` and ``level-03`` as ``s0`` and ``l03``."""
-    return ["/".join(_COUNTED.sub(r"\1\2", part) for part in name.split("/")) for name in names]
+    """Write ``seed-0``, ``seed 0`` and ``level-03`` as ``s0``, ``s0`` and ``l03``."""
+    paths = ["/".join(_COUNTED.sub(r"\1\2", part) for part in name.split("/")) for name in names]
+    return [_COUNTED_WORDS.sub(r"\1\2", path) for path in paths]
+
+
+def _words_that_differ(names: Sequence[str]) -> list[str]:
+    """Leave out the words that all names begin and end with, but for the one before the first that differs.
+
+    So ``gd seed 0 at 100 %`` and ``gd seed 2 at 100 %`` are ``seed 0`` and ``seed 2``.
+    """
+    words = [_WORDS.split(name.strip()) for name in names]
+    least = min(map(len, words))
+    if least < 2 or len(set(names)) < 2:
+        return list(names)
+    lead = next((i for i in range(least) if len({row[i] for row in words}) > 1), least - 1)
+    tail = next((i for i in range(least - lead) if len({row[-1 - i] for row in words}) > 1), 0)
+    return [" ".join(row[max(lead - 1, 0) : len(row) - tail]) for row in words]
 
 
 def _parts_that_differ(names: Sequence[str]) -> list[str]:
