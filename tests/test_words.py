@@ -45,6 +45,10 @@ PATTERNS = {
     r"\bnobody's (business|code)\b": "say what is not done",
     r"\bwhat (it|they) (is|are) made of\b": "name the inputs",
     r"\bis a good deal\b": "is large",
+    r"\bso many (?!as\b|that\b)[a-z]+": "a number of …, or the number itself",
+    r"\bof ours\b": "of landscape",
+    r"\bnobody\b": "say what is not done",
+    r"\bfor a single one shows\b": "say what a single one does",
 }
 # Files of text, with the patterns that hold there already.
 TEXTS = {
@@ -89,6 +93,8 @@ def test_the_patterns_find_what_they_are_meant_for() -> None:
         "goes on to the same bits",
         "intervals from five runs on",
         "what each start came to",
+        "the first so many examples",
+        "a bug of ours",
     )
     for text in riddles:
         assert list(faults_of(text)), text

@@ -39,18 +39,18 @@ NAMES = {"points": "num_points", "resamples": "num_resamples"}
 @click.option(
     "--bends",
     type=click.IntRange(min=1),
-    show_default="1, of a band 7",
+    show_default="1; 7 of a band",
     help="Trained points between the two networks.",
 )
-@click.option("--steps", type=click.IntRange(min=0), default=500, help="Steps of the training.")
+@click.option("--steps", type=click.IntRange(min=0), default=500, help="Training steps.")
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
     default=0.01,
-    help="Of Adam, falling to zero along a cosine.",
+    help="Initial learning rate of Adam; it falls to zero along a cosine.",
 )
 @click.option(
-    "--train-batch-size", type=click.IntRange(min=1), default=128, help="Examples of a step of the training."
+    "--train-batch-size", type=click.IntRange(min=1), default=128, help="Examples per training step."
 )
 @option.points
 @option.resamples

@@ -87,7 +87,7 @@ class Names(click.ParamType[str]):
     metavar="[NAME=]VALUE,...",
     show_default="each measure's own",
     help="Radius of a measure (without its name where --measures names one measure). Several numbers are "
-    "the curve of a Gaussian measure, whose value is at the first. Repeatable.",
+    "the radii of a Gaussian measure's curve; its value is at the first of them. Repeatable.",
 )
 @click.option(
     "--set",
@@ -105,7 +105,7 @@ class Names(click.ParamType[str]):
     help="Mirrored pairs of random perturbations.",
 )
 @option.subspace
-@click.option("--both", is_flag=True, help="Measure the ticket's subspace and the full space.")
+@click.option("--both", is_flag=True, help="Measure within the mask and in the full space.")
 @option.evaluation
 @option.results
 @click.pass_context

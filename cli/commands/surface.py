@@ -81,7 +81,7 @@ def _axis(name: str, text: str) -> Callable[[option.F], option.F]:
     "--planes",
     type=click.IntRange(min=1),
     show_default="3 random planes, 5 random lines",
-    help="Random planes or lines; with --line, also so many eigenvectors.",
+    help="Number of random planes or lines; with --line also that of eigenvectors.",
 )
 @click.option(
     "--filter-axis",
@@ -108,9 +108,9 @@ def command(
 ) -> Outcome:
     """Measure the loss on planes or lines through checkpoints, or draw training paths on a plane.
 
-    One checkpoint: random, filter-normalised directions (Li et al. 2018), several planes, for a single one
-    shows nothing by itself. Three checkpoints, or two with --line: through them. With --trajectory: at least
-    three, or the folder of a run, on the plane of their principal components.
+    Through one checkpoint, directions are random and filter-normalised (Li et al. 2018); several planes are
+    drawn, since a single random one can mislead. Three checkpoints span a plane, two a line. --trajectory
+    takes three checkpoints or more, or a run's folder, and draws the plane of their principal components.
     """
     request = measuring.requested(ctx, checkpoints, options)
     if request.options["trajectory"]:

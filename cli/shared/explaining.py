@@ -53,7 +53,7 @@ class Explanation:
 
 
 def explain(error: BaseException) -> Explanation:
-    """Return the message and exit status for `error`; an unexpected one is a bug of ours."""
+    """Return the message and exit status for `error`; an unexpected one is a bug of landscape."""
     if isinstance(error, LandscapeError):
         return _known(error)
     if isinstance(error, click.ClickException):

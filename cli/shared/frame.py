@@ -37,7 +37,7 @@ CONTEXT_SETTINGS: dict[str, Any] = {
 Sections = Callable[[], Mapping[str, list[tuple[str, str]]]]
 EXIT_CODES = {
     "0": "done",
-    "1": "a bug of ours",
+    "1": "a bug of landscape",
     "2": "the command line or configuration is invalid",
     "3": "input refused; nothing was written",
     "4": "computed and written, but not trustworthy; the status says why",
@@ -263,7 +263,7 @@ def _guarded(group: click.Group, arguments: list[str], session: Session) -> Outc
             session.shown.stop()
     except click.exceptions.Exit as stop:
         return Outcome(exit_code=stop.exit_code) if stop.exit_code else None
-    except BrokenPipeError:  # a help page that nobody reads to its end
+    except BrokenPipeError:  # a help page that is not read to its end
         streams.silence(sys.stdout)
         return None
     except (Exception, KeyboardInterrupt, Stopped) as error:  # the boundary of the program

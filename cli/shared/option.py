@@ -156,22 +156,26 @@ allow_code = click.option(
     metavar="FILE.py:FUNCTION",
     multiple=True,
     show_default="none",
-    help="Allow a function as a pruning score. What only the configuration or the run names is never run. "
-    "Repeatable.",
+    help="A function that may be run as a pruning score; one that only the configuration or the run names is "
+    "refused. Repeatable.",
 )
-mask = click.option("--mask/--no-mask", default=True, help="Measure a ticket in its own subspace.")
+mask = click.option(
+    "--mask/--no-mask",
+    default=True,
+    help="Measure a pruned network within its mask: only the weights that are left are free.",
+)
 where = click.option(
     "--where",
     multiple=True,
     metavar="PATTERN",
     show_default="all layers",
-    help="Tree paths of the layers to keep ('Dense_0/*'); repeatable.",
+    help="Layers to measure, by tree path ('Dense_0/*'); repeatable.",
 )
 examples = click.option(
     "--examples",
     type=click.IntRange(min=1),
     show_default="all of the split",
-    help="Use only the first so many examples.",
+    help="Use only this number of examples, from the first on.",
 )
 allow_nonfinite = click.option(
     "--allow-nonfinite", is_flag=True, help="Compute with NaN or infinite weights (exit status 4)."
@@ -184,7 +188,7 @@ step = click.option(
     help="The step in the folder of an Orbax CheckpointManager.",
 )
 force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
-resume = click.option("--resume", is_flag=True, help="Go on with the run in the folder, or extend it.")
+resume = click.option("--resume", is_flag=True, help="Resume the run in the folder, or extend it.")
 dry_run = click.option(
     "--dry-run", is_flag=True, help="Say what would be done and what it takes; do nothing."
 )

@@ -76,7 +76,7 @@ def write_out(text: str) -> None:
 
 
 def write_err(text: str) -> None:
-    """Write a message to standard error; where there is nobody to read it, say nothing."""
+    """Write a message to standard error; where it is closed, say nothing."""
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()

@@ -168,7 +168,7 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        # what is written to an open file fails without a name, and then nobody knows that it is an output
+        # what is written to an open file fails without a name, and then it is not known to be an output
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         with contextlib.suppress(OSError):

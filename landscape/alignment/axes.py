@@ -110,7 +110,7 @@ def join(a: Axis, b: Axis) -> Axis:
         _join_sums(a, b)
     elif a.form == b.form == PRODUCT:
         _join_products(a, b)
-    else:  # a sum here, a product there: what both allow is left to nobody's guess
+    else:  # a sum here, a product there: what both allow is not guessed
         fix(a)
         fix(b)
     return a
@@ -276,7 +276,7 @@ def _merged(fine: Sequence[Units], sizes: Sequence[int]) -> list[Axis]:
 
 
 def product(first: Axis, sizes: tuple[int, int]) -> Axis:
-    """Return the axis of an array that repeats each entry of another so many times, one behind the other."""
+    """Return the axis of an array that repeats each entry of another, one behind the other."""
     if first is None or sizes[1] == 1:
         return first
     whole = Units(sizes[0] * sizes[1])

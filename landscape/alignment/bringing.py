@@ -283,7 +283,7 @@ class Bringing:
     def checked(self, b: Endpoint, change: Change) -> Checked:
         """Return a changed network and by how much its losses differ from those of before.
 
-        Where the losses are small beside what they are made of, as of a network that fits its data, float32
+        Where the losses are small beside the terms of their sums, as of a network that fits its data, float32
         rounds more than `EQUIVALENCE`. Both networks are then compared in float64.
 
         Raises

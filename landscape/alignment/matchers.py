@@ -95,7 +95,7 @@ class Matcher:
             )
         count = min(_OBSERVED, self.problem.num_examples(self.split))
         batch = self.problem.head(count, self.split)
-        # The program for so many examples has the same operations; its structure is read again for its
+        # The program for this number of examples has the same operations; its structure is read again for its
         # shapes.
         again = structure_of(self.problem.loss, self.like, batch)
         observe = observer(again, self.problem.loss, batch)

@@ -88,7 +88,7 @@ class Change:
     permutations : dict of str to numpy.ndarray
         By group; p brings unit p[i] to place i.
     logs : dict of str to numpy.ndarray
-        By rescaling, the logarithm of the factor of the unit that came to each place.
+        By rescaling, the logarithm of the factor of the unit at each place.
     """
 
     symmetries: Symmetries

@@ -59,7 +59,7 @@ def remembered(error: LandscapeError) -> None:
 def device_memory(batch_size: int, *, hint: str | None = None) -> Iterator[None]:
     """Turn the device's out-of-memory error into one that says what to do.
 
-    An error of ours that a call to the host raised inside a program is raised again as it was.
+    An error of landscape that a call to the host raised inside a program is raised again as it was.
 
     Parameters
     ----------

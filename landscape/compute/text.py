@@ -9,7 +9,7 @@ def printable(text: object) -> str:
     """Return `text` with every control, format and surrogate character as a visible escape.
 
     Names come from files of strangers: a terminal must not obey them, and a line break in a name
-    must not look like a line of ours.
+    must not look like a line of landscape.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 

@@ -75,7 +75,7 @@ def curvature_parts(
     density: bool = False,
     scale: bool = False,
 ) -> Mapping[str, Cost]:
-    """Return what each part of a table costs at a network of so many free parameters."""
+    """Return what each part of a table costs at a network of `dim` free parameters."""
     if scale:
         return {"diagonal": Cost(products=dim if dim <= MOST_DENSE else _DIAGONAL, vectors=12)}
     ends = _BOTH_ENDS if which == "both" else 1

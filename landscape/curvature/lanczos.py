@@ -241,7 +241,7 @@ def _lengths(rows: np.ndarray) -> np.ndarray:
 
 
 def _columns_at_once(rows: int) -> int:
-    """Return how many columns of so many rows one call of BLAS reads without threads of its own."""
+    """Return how many columns of `rows` entries one call of BLAS reads without threads of its own."""
     return max(1, _ENTRIES // max(rows, 1))
 
 

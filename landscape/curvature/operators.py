@@ -54,7 +54,7 @@ def hessian(  # noqa: PLR0913  one keyword per setting
     split : str
         Which data.
     subset : int or sequence of int, optional
-        The first so many examples, or the numbers of those to use, instead of all.
+        How many examples, from the first on, or the numbers of those to use; all by default.
     batch_size : int, optional
         Examples per batch; by default as many as keep a batch within 256 MiB (in `stats`). No product
         depends on it but for rounding.

@@ -174,7 +174,7 @@ def scale_curvature(
     split, subset
         As for `hessian`.
     exact_up_to : int
-        Up to so many free parameters the diagonal is computed exactly, one product each.
+        Free parameters up to which the diagonal is computed exactly, with one product per entry.
     num_probes : int
         Probes of a larger one. Their noise lowers correlations; ``linear_corrected`` divides by the
         root of the reliability: 1 minus the mean squared standard error over the diagonal's variance.

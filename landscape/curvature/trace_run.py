@@ -6,7 +6,7 @@ With an error asked for instead of a number of probes:
 2. *Sketch* (Hutch++ [1]_): where ``"auto"`` foretells many, the pilot's products become the sketch, and a
    second pilot is made of what remains.
 3. *Exact*: where ``"auto"`` still foretells more than one product per dimension, the diagonal is computed.
-4. *Answer*: so many fresh probes. No value of a pilot is part of it: averaged in, or stopped on its own
+4. *Answer*: as many fresh probes. No value of a pilot is part of it: averaged in, or stopped on its own
    error, it would be biased where mean and spread of probes go together (see `landscape.results.probes`).
 
 With fewer products allowed than a pilot and an answer take, all of them are the answer.
@@ -209,7 +209,7 @@ class TraceRun:
         return self._remainder(estimator, num_probes, auto=auto).having(sketch_matvecs=spent)
 
     def _remainder(self, estimator: HutchPP, num_probes: int | None, *, auto: bool) -> Estimate:
-        """Probe what a sketch leaves: so many times, or as often as a second pilot foretells."""
+        """Probe what a sketch leaves: `num_probes` times, or as often as a second pilot foretells."""
         if num_probes is not None:
             return self._answer(estimator, "hutch++", num_probes, fixed=True)
         if self.meter.left < PILOT + FEWEST_PROBES:

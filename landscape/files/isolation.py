@@ -1,6 +1,6 @@
 """Reading in a process of its own: for libraries that damaged files can crash, hang or fill with memory.
 
-The child is a module of ours. It is asked by one JSON value on its standard input and answers by one on
+The child is a module of landscape. It is asked by one JSON value on its standard input and answers by one on
 its standard output; arrays come back in a file that only it writes. Memory and time are bounded.
 """
 

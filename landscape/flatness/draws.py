@@ -20,7 +20,7 @@ from landscape.flatness.neighbourhood import Neighbourhood
 _PATIENCE = 0.25  # seconds of one call: between two, progress is shown and Ctrl-C is heard
 
 
-# A program goes through up to so many draws, and steps along each of them; fewer cost no more memory or time.
+# A program goes through up to 16 draws, and steps along each of them; fewer cost no more memory or time.
 MOST_DRAWS, MOST_STEPS = 16, 16
 
 

@@ -100,7 +100,7 @@ def costs_of(around: Neighbourhood, request: Request) -> dict[str, Cost]:
 
 
 def forecast(around: Neighbourhood, request: Request, *, networks: int, order: int | None = None) -> Estimate:
-    """Return what a request takes at so many networks like this one.
+    """Return what a request takes at several networks like this one.
 
     Parameters
     ----------

@@ -170,7 +170,7 @@ class Sampler:
     def run(
         self, chains: Chains, stiffness: float, *, stage: int, blocks: int, tune: bool = False
     ) -> tuple[Chains, Turns]:
-        """Run chains through so many blocks of turns, of which the first turn is where they are.
+        """Run chains through a number of blocks of turns, of which the first turn is where they are.
 
         Returns
         -------
@@ -199,7 +199,7 @@ class Sampler:
 
 
 def block_of(samples: int) -> int:
-    """Return the turns of one call where chains have so many at each stiffness."""
+    """Return the turns of one call where chains have a number of them at each stiffness."""
     return max(_BLOCK, samples // 8)
 
 

@@ -22,7 +22,7 @@ class Options:
     split : str
         Which data.
     subset : int or sequence of int, optional
-        The first so many examples, or their numbers.
+        How many examples from the first on, or their numbers.
     batch_size : int, optional
         Examples evaluated at once; no value depends on it but for rounding.
     dtype : {"float32", "float64"}, optional

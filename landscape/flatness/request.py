@@ -101,7 +101,7 @@ class Request:
         return found
 
     def cost(self, name: str, dim: int) -> Cost:
-        """Return what a measure costs at a network with so many free parameters."""
+        """Return what a measure costs at a network with `dim` free parameters."""
         if name == "mean_eigenvalue" and "trace" in self.measures:
             return Cost()  # they share their products
         given: dict[str, Any] = {"dim": dim, "radius": self.radius(name), **self.settings.get(name, {})}

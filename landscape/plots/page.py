@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["PLOTLYJS", "Page"]
 
 PLOTLYJS = ("embed", "cdn", "directory")
-CONTENTS_FROM = 4  # a table of contents helps from so many sections on
+CONTENTS_FROM = 4  # sections; a page with as many or more has a table of contents
 INLINE_LIMIT = 100_000  # bytes of CSV that a link may carry inside the page
 
 _FIGURES = "figures.csv"  # the points of all figures

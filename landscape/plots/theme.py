@@ -294,6 +294,6 @@ def level_ticks(percents: Iterable[float]) -> dict[str, list[Any]]:
 
 
 def wide_range(values: Iterable[float | None], *, decades: float = 2.0) -> bool:
-    """Return whether `values` are all positive and span more than so many powers of ten."""
+    """Return whether `values` are all positive and span more than a number of powers of ten."""
     known = [value for value in values if value is not None]
     return bool(known) and min(known) > 0 and math.log10(max(known) / min(known)) > decades

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PyTree = Any
 
 
-HIGHER_BY_NAME = ("accuracy", "return")  # ends of names of metrics whose direction nobody has to say
+HIGHER_BY_NAME = ("accuracy", "return")  # ends of names of metrics whose direction need not be said
 
 
 class MetricFunction(Protocol):

@@ -71,7 +71,7 @@ class Check(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Anything(Check):
-    """No condition: what nobody reads but people."""
+    """No condition: for what only people read."""
 
     def check(self, value: Any, where: str, scope: Scope) -> None:
         """Accept everything."""

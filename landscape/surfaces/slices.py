@@ -159,7 +159,7 @@ def loss_line(  # noqa: PLR0913  one keyword per setting
 batch_stats, allow_nonfinite, names, resume, progress
         As in `landscape.loss_surface`.
     num_lines : int, optional
-        Random lines, 5 by default; or the eigenvectors of so many of the largest eigenvalues, 1 by default.
+        Random lines, 5 by default; or eigenvectors of the largest eigenvalues, 1 by default.
 
     Returns
     -------

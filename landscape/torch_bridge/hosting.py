@@ -207,7 +207,7 @@ def _changed(name: str) -> ProblemError:
 
 
 def _own(name: str, error: Exception) -> LandscapeError:
-    """Return an error of PyTorch's as one of ours, with its own sentence."""
+    """Return an error of PyTorch's as one of landscape's, with its own sentence."""
     sentence = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return ProblemError(

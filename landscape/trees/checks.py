@@ -31,7 +31,7 @@ def count_non_finite(tree: Any) -> dict[str, int]:
 
 
 def non_finite(count: int) -> str:
-    """Return the words for so many weights that are not finite."""
+    """Return the words for a number of weights that are not finite."""
     return f"{count:,} {'weight is' if count == 1 else 'weights are'} NaN or infinite"
 
 

@@ -14,7 +14,7 @@ __all__ = ["CONTROL", "POLICY", "ControlFacts", "control_checks", "control_optio
 # The policy of Lange & Sprekeler 2023: two hidden layers of 32.
 POLICY: dict[str, Any] = {"kind": "policy", "widths": [32, 32]}
 
-# Seeds of a split are numbered from its first one, so that splits of at most so many episodes are disjoint.
+# Seeds of a split are numbered from its first one, so that splits of up to this size are disjoint.
 MOST_EPISODES = 2**20
 _EPISODES = {"train_episodes": 1_024, "validation_episodes": 64, "test_episodes": 256}
 

@@ -259,7 +259,7 @@ def resolve(
     ----------
     source : str or path
         A preset, a ``.toml`` file (which may say ``extends = "preset"``), or a checkpoint or result
-        of ours (``.h5``), whose stored configuration is used.
+        of landscape (``.h5``), whose stored configuration is used.
     extra : path, optional
         A TOML file whose values win over those of `source`.
     overrides : sequence of str

@@ -27,7 +27,7 @@ def as_stored(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def as_published(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return `as_stored` for a checkpoint, from which nobody needs to find these files.
+    """Return `as_stored` for a checkpoint, from which these files need not be found.
 
     Where they lie elsewhere on the machine, only their last names are left.
     """

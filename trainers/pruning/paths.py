@@ -43,7 +43,7 @@ class ChainLayer:
 def chain_faults(chain: Sequence[ChainLayer], layout: Layout) -> list[str]:
     """Return in words what is wrong with a chain of a network's kernels; an empty list if nothing is.
 
-    Every leaf with two or more axes must be in it: for a kernel outside the chain nobody could say
+    Every leaf with two or more axes must be in it: for a kernel outside the chain it cannot be said
     whether its weights are on a path.
     """
     known = dict(zip(layout.paths, layout.shapes, strict=True))

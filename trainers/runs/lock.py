@@ -25,7 +25,7 @@ class RunLock:
     """The lock of a run folder, held from `acquire` to `release`.
 
     The lock is ``flock`` on the file ``lock``; the file also says who holds it. It is emptied on a
-    clean release and never removed, so a record in a file that nobody holds is that of a process
+    clean release and never removed, so a record in a file that is not locked is that of a process
     which was killed. A child made by fork lets go of the lock at once: it belongs to the process
     that took it, and ends with that process even if its children live on.
 
@@ -121,7 +121,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock if nobody holds it; return whether that worked. Closes the file where it cannot be locked."""
+    """Lock unless another holds it; return whether that worked. Closes the file where it cannot be locked."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -151,7 +151,7 @@ def _in_use(folder: Path, descriptor: int) -> RunError:
     os.close(descriptor)
     return RunError(
         f"{folder}: another process writes to this run",
-        expected="a run folder that nobody writes to",
+        expected="a run folder that no other process writes to",
         got=holder or "a process that has not said its name",
         hint="Wait for it or stop it, or choose another folder. The lock ends with the process.",
     )

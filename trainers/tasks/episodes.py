@@ -28,7 +28,7 @@ __all__ = ["Episodes", "episodes_of", "population_returns"]
 PyTree = Any
 
 # A multiple of the numbers in a vector register, so that no episode of a tile is a remainder, which would be
-# computed by other instructions. With 32, tiles of one batch size or another gave the same bits on all tasks.
+# computed by other instructions. With 32, tiles of any batch size gave bit-identical results on all tasks.
 _TILE = 32
 # Observations of one tile of members, in floats: 1 MiB, as for images (`trainers.tasks.population`).
 _TILE_FLOATS = 256 * 1024

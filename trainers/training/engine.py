@@ -118,7 +118,7 @@ class Engine:
         mask : bool array [S, n]
             Must free equally many entries in every row.
         branches : list of (int, int), optional
-            (train seed, steps) of each replicate's trunk: for so many steps it trains as that seed does.
+            (train seed, steps) of each replicate's trunk: for these steps it trains as that seed does.
         """
         trunks = branches or [(seed, 0) for seed in train_seeds]
         keys, trunk_keys = (

@@ -40,7 +40,7 @@ class Hooks:
     keep : callable
         ``keep(step, solutions [S, n], stds [S, n] or None)`` at the steps below, not after the last one.
     keep_every, keep_steps : int, tuple of int
-        Steps at which solutions are kept: every so many (0 for none), and these.
+        Steps at which solutions are kept: every `n`-th (0 for none), and these.
     snapshot_path : Path or None
         Where to keep what resuming needs.
     chunk_seconds, save_every_seconds : float

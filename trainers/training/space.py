@@ -82,7 +82,7 @@ class Space:
 
     @cached_property
     def chain(self) -> tuple[ChainLayer, ...] | None:
-        """The network as a chain of layers: as the user says, or where it is one of ours."""
+        """The network as a chain of layers: as the user says, or where it is a built-in network."""
         if self.given_chain is not None:
             return tuple(self.given_chain)
         network = (self.problem.task or {}).get("network")

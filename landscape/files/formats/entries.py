@@ -95,7 +95,7 @@ def size_of(stream: BinaryIO) -> int:
 
 
 def check_declared(path: Path, declared: int, stored: int) -> None:
-    """Refuse more bytes of arrays than so many bytes of a file can hold."""
+    """Refuse more bytes of arrays than the bytes of a file can hold."""
     if declared > FREE_BYTES and declared > MAX_RATIO * stored:
         raise refused(
             path,

@@ -124,7 +124,7 @@ def describe_foreign(path: str | Path, *, kind: str | None = None, step: int | N
 
 
 def foreign_kind(path: Path) -> str | None:
-    """Return the format of a file that is not one of ours; None for ours and for an unknown format."""
+    """Return the format of a file that is not landscape's; None for landscape's and for an unknown format."""
     if not os.path.exists(path):  # noqa: PTH110  unlike Path.exists, False for a name too long
         return None
     if path.is_dir():

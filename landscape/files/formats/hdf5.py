@@ -25,7 +25,7 @@ def recognises(path: Path, head: bytes) -> bool:  # noqa: ARG001  one signature 
 
 
 def is_keras(path: Path) -> bool:
-    """Return whether a file of HDF5 is by its name one of Keras, and by its content none of ours."""
+    """Return whether a file of HDF5 is by its name one of Keras, and by its content not landscape's."""
     if not path.name.lower().endswith(KERAS):
         return False
     if not reading.is_classic(path):

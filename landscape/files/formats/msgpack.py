@@ -74,7 +74,7 @@ class _Walk:
         self.count = 0
 
     def take(self, length: int) -> int:
-        """Step over so many bytes and return where they begin."""
+        """Step over a number of bytes and return where they begin."""
         start = self.place
         if length > self.end - start:
             raise refused(self.path, "it ends in the middle of a value")

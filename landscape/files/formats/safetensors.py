@@ -1,6 +1,6 @@
 """Safetensors: a JSON header and the bytes of the arrays; also several files with an index.
 
-Format: an unsigned 64-bit length, so many bytes of JSON ``{name: {dtype, shape, data_offsets}}``, then
+Format: an unsigned 64-bit length, that number of bytes of JSON ``{name: {dtype, shape, data_offsets}}``, then
 the data, without holes and without overlaps. An index (``….safetensors.index.json``) says in its
 ``weight_map`` which file of its folder holds which name. Both are checked before anything is read.
 """

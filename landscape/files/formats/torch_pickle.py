@@ -302,7 +302,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 
 
 def _replace_top(count: int) -> Callable[[_Machine, Any], None]:
-    """Return the instruction that makes a tuple of so many values."""
+    """Return the instruction that makes a tuple of this number of values."""
 
     def make(machine: _Machine, _: Any) -> None:
         taken = [machine.pop() for _ in range(count)]

@@ -38,7 +38,7 @@ def load_all(source: reading.Source) -> dict[str, np.ndarray]:
     Raises
     ------
     CheckpointError
-        If the file is one of ours: its masks and deviations would become parameters.
+        If the file is landscape's own: its masks and deviations would become parameters.
     """
     measure(source)
     return {name: source.load(name) for name in source.datasets}
@@ -50,7 +50,7 @@ def measure(source: reading.Source) -> None:
     Raises
     ------
     CheckpointError
-        If the file is one of ours.
+        If the file is landscape's own.
     """
     source.foreign = True
     written = source.root_text("format")

@@ -1,4 +1,4 @@
-"""Opening files that may be hostile: once, regular files only; every error becomes one of ours."""
+"""Opening files that may be hostile: once, regular files only; every error is one of `landscape.errors`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _LOOKS = (
 
 
 class NotHDF5Error(CheckpointError):
-    """A folder, or a file without the signature of HDF5: not one of ours, but another reader may know it."""
+    """A folder, or a file without the signature of HDF5: not landscape's, but another reader may know it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ MAX_TEXT = 16 * 2**20
 MAX_ATTRIBUTES = 64 * 1024
 MAX_WORD = 256
 MAX_CHUNKS = 100_000  # of all datasets together
-FEW_CHUNKS = 256  # of one dataset; so many may be small
+FEW_CHUNKS = 256  # of one dataset; this number may be small
 MIN_CHUNK = 64 * 1024  # bytes; our writer makes chunks of about a megabyte
 MIN_FOREIGN_CHUNK = 1024  # other tools choose from 8 KB on
 FREE_BYTES = 2**20  # below this, how well data compresses does not matter
@@ -64,7 +64,7 @@ def opened(path: Path, *, newer: bool = False) -> Iterator[Source]:
             if not is_sound(raw) and not newer:
                 raise CheckpointError(
                     f"{path}: not a landscape checkpoint",
-                    got="HDF5 structures that no writer of ours makes",
+                    got="HDF5 structures that no writer of landscape makes",
                     hint="If another tool wrote it: landscape convert IN OUT.h5.",
                 )
             with opened_hdf5(raw) as file:
@@ -124,7 +124,7 @@ class Source:
         if found.get("format", "").startswith("landscape-") and (
             len(found) != count or set(found) - _ROOT_ATTRIBUTES
         ):
-            raise self.refuse("attributes that no writer of ours makes")
+            raise self.refuse("attributes that no writer of landscape makes")
         return found
 
     def root_text(self, name: str) -> str:

@@ -235,8 +235,9 @@ def norm_figure(result: Any) -> go.Figure:
     if ends and result.confidence != 0.95:
         caption = f"The error bar is the {100 * result.confidence:.4g} % interval over random probes."
     style(fig, title="Frobenius norm", height=420, caption=f"**Norm**: the root of Σ λ². {capital(caption)}")
-    draw_layers(fig, {"all": {"value": result.value, "interval": ends}})
-    fig.update_traces(name="norm")
+    draw_layers(fig, {f"{result.dim:,} × {result.dim:,}": {"value": result.value, "interval": ends}})
+    fig.update_traces(name="norm", width=0.25)
+    fig.update_xaxes(range=[-1, 1])
     fig.update_yaxes(title_text="Frobenius norm")
     fig.update_layout(showlegend=False)
     return fig
