@@ -178,7 +178,7 @@ class Bringing:
         batch = self.problem.head(_TRACED, self.split)
         held = None if end.batch_stats is None else "[1]"
         return symmetries_of(
-            self.problem.loss,
+            self.problem.plain_loss,
             point_of(end),
             batch,
             classes=self.classes,

@@ -97,8 +97,8 @@ class Matcher:
         batch = self.problem.head(count, self.split)
         # The program for this number of examples has the same operations; its structure is read again for its
         # shapes.
-        again = structure_of(self.problem.loss, self.like, batch)
-        observe = observer(again, self.problem.loss, batch)
+        again = structure_of(self.problem.plain_loss, self.like, batch)
+        observe = observer(again, self.problem.plain_loss, batch)
         return [observe(fill(self.like, side.leaves)) for side in sides]
 
     @property

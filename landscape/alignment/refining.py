@@ -135,7 +135,7 @@ class Refinement:
             point = opened(fill(whole, {**still, **moving}))
             if problem.update_stats is not None:  # as in training: the statistics of the minibatch
                 point = (point[0], problem.update_stats(point, batch))
-            return jnp.mean(problem.loss(point, batch))
+            return jnp.mean(problem.plain_loss(point, batch))
 
         def slope(leaves: dict[str, jax.Array], batch: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
             moving = {path: leaf for path, leaf in leaves.items() if _moves(leaf)}

@@ -59,7 +59,7 @@ def _point(params: PyTree, stats: PyTree | None) -> PyTree:
 
 def _layers_in(problem: Problem, point: PyTree, paired: bool, batch: PyTree) -> tuple[Any, list[HiddenLayer]]:
     """Return the program of the loss at a sealed point, and its layers by the paths of the parameters."""
-    closed = jax.make_jaxpr(lambda p, b: problem.loss(opened(p), b))(point, batch)
+    closed = jax.make_jaxpr(lambda p, b: problem.plain_loss(opened(p), b))(point, batch)
     names: list[str | None] = [path for path, _ in leaves_with_paths(point)]
     running = frozenset(name for name in names if paired and name is not None and _is_second(name))
     if paired:

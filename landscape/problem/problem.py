@@ -78,6 +78,9 @@ class Problem:
     batched_loss : callable, optional
         ``batched_loss(stacked_params, batch, memory_bytes) -> [P]``, the same for a device with many
         more cores, that holds about `memory_bytes` at a time.
+    plain_loss : callable, optional
+        The same loss as a program that shows its layers, where `loss` is written for speed (in tiles, in
+        loops): what permutations are read off and units are observed in.
     outputs : Outputs, optional
         The loss taken apart at the model's outputs, for Gauss-Newton and Fisher matrices.
     features : callable, optional
@@ -113,6 +116,7 @@ class Problem:
         batch_size: int | None = None,
         population_loss: Callable[[PyTree, PyTree], jax.Array] | None = None,
         batched_loss: Callable[[PyTree, PyTree, int], jax.Array] | None = None,
+        plain_loss: PerExample | None = None,
         outputs: Outputs | None = None,
         features: Callable[[PyTree, PyTree], Mapping[str, jax.Array]] | None = None,
         task: Mapping[str, Any] | None = None,
@@ -132,6 +136,7 @@ class Problem:
         if not self.differentiable:
             check_distinct(self._splits)
         self.loss = loss
+        self.plain_loss = loss if plain_loss is None else plain_loss
         self.metrics = {key: as_metric(key, value) for key, value in (metrics or {}).items()}
         self.update_stats = update_stats
         self.like = like

@@ -14,7 +14,14 @@ from landscape.errors import ArchitectureMismatchError
 from landscape.trees import difference, shapes
 from trainers.config import KNOWN_KEYS, Invalid, refusal, task_faults
 from trainers.tasks.datasets import Dataset, load_dataset
-from trainers.tasks.networks import build, features, initialise, num_dense_layers, validate_network
+from trainers.tasks.networks import (
+    build,
+    fast_form,
+    features,
+    initialise,
+    num_dense_layers,
+    validate_network,
+)
 from trainers.tasks.population import PopulationLoss, at_least_float32, mlp_population_loss
 from trainers.tasks.population_batched import BatchedLoss, cnn_batched_loss, mlp_batched_loss
 from trainers.tasks.population_cnn import cnn_population_loss
@@ -85,9 +92,17 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
     input_shape = tuple(int(n) for n in dataset.splits["train"][0].shape[1:])
     expected = shapes(jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *input_shape)))["params"])
 
-    def apply(params: PyTree, inputs: jax.Array) -> jax.Array:
+    fast = fast_form(network, input_shape)
+
+    def plain(params: PyTree, inputs: jax.Array) -> jax.Array:
         _check_params(dataset.name, params, expected)
         return jnp.asarray(module.apply({"params": params}, inputs))
+
+    def apply(params: PyTree, inputs: jax.Array) -> jax.Array:
+        if fast is None or jax.default_backend() != "cpu":
+            return plain(params, inputs)
+        _check_params(dataset.name, params, expected)
+        return fast(params, inputs)
 
     def loss(params: PyTree, batch: PyTree) -> jax.Array:
         return _cross_entropy(apply(params, batch[0]), batch)
@@ -103,6 +118,7 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         test=dataset.splits["test"],
         metrics={"accuracy": Metric(accuracy, higher_is_better=True)},
         name=dataset.name,
+        plain_loss=lambda params, batch: _cross_entropy(plain(params, batch[0]), batch),
         population_loss=_population_loss(network),
         batched_loss=_batched_loss(network),
         outputs=Outputs(

@@ -13,6 +13,7 @@ import numpy as np
 from landscape.trees import map_with_paths
 from trainers.config import KNOWN_KEYS, Invalid, network_faults, refusal
 from trainers.pruning import ChainLayer
+from trainers.tasks.tiled_cnn import fits_tiles, tiled_logits
 
 PyTree = Any
 _CHANNELS = (8, 16)  # of the paper's convolutions
@@ -161,6 +162,13 @@ def _patches(images: jax.Array, layer: nn.Conv) -> jax.Array:
     channels = images.shape[-1]  # jax has them first
     ordered = patches.reshape(*patches.shape[:-1], channels, -1).swapaxes(-1, -2)
     return ordered.reshape(patches.shape)
+
+
+def fast_form(
+    network: Mapping[str, Any], input_shape: tuple[int, ...]
+) -> Callable[[PyTree, jax.Array], jax.Array] | None:
+    """Return ``logits(params, inputs)`` in a form that is faster on a CPU; None where there is none."""
+    return tiled_logits if isinstance(build(network), PaperCNN) and fits_tiles(input_shape) else None
 
 
 def num_dense_layers(network: Mapping[str, Any]) -> int | None:
