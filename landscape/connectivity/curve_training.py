@@ -207,6 +207,8 @@ def _step_of(problem: Any, settings: Training, layout: Any) -> Callable[..., Any
         leaves = {path: leaf for path, leaf in layout.split(vector).items()}
         leaves = {path: leaf.astype(fixed.network.leaves[path].dtype) for path, leaf in leaves.items()}
         point = fixed.network.point(leaves)
+        if problem.form is not None and problem.form.training_loss is not None:
+            return jnp.mean(problem.form.training_loss(point, batch))
         if problem.update_stats is not None:  # as in training: the statistics of the minibatch
             params, stats = point
             point = (params, problem.update_stats((params, stats), batch))

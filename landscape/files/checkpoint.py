@@ -15,6 +15,7 @@ import numpy as np
 
 from landscape.errors import CheckpointError
 from landscape.files.hdf5 import HINT, archive, boundary, writing
+from landscape.files.modules import is_module, state_of
 from landscape.files.strict_json import dump_json
 from landscape.trees import (
     apply_mask as apply_mask_to,
@@ -144,15 +145,18 @@ class Checkpoint:
         return f"<table><caption>Checkpoint</caption>{cells}</table>"
 
 
-def save(path: str | Path, checkpoint: Checkpoint, *, force: bool = False, apply_mask: bool = False) -> Path:
+def save(
+    path: str | Path, checkpoint: Checkpoint | Any, *, force: bool = False, apply_mask: bool = False
+) -> Path:
     """Write a checkpoint, atomically: afterwards the path holds the complete new file or what it held before.
 
     Parameters
     ----------
     path : path
         The file; its folder must exist.
-    checkpoint : Checkpoint
-        Arrays of any library that converts to NumPy.
+    checkpoint : Checkpoint, torch.nn.Module or its state dict
+        Arrays of any library that converts to NumPy. Of a module the parameters are stored by PyTorch's
+        names, and running statistics beside them.
     force : bool
         Whether an existing file is replaced.
     apply_mask : bool
@@ -167,6 +171,9 @@ def save(path: str | Path, checkpoint: Checkpoint, *, force: bool = False, apply
     CheckpointError
         If the file could not be written; what was there before is untouched.
     """
+    if is_module(checkpoint):
+        params, stats = state_of(checkpoint)
+        checkpoint = Checkpoint(params=params, batch_stats=stats)
     checkpoint = _masked(checkpoint, apply_mask=apply_mask)
     arrays = {
         f"{name}/{inner}" if inner else f"{name}/{archive.ROOT}": leaf

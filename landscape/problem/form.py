@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    import jax
 
     from landscape.files import Checkpoint
 
@@ -21,10 +23,14 @@ class Form(Protocol):
         Paths of leaves that are carried along and not differentiated.
     notes : tuple of str
         What a reader of a result should know.
+    training_loss : callable or None
+        ``training_loss(point, batch) -> [B]``: the loss with the statistics of the batch, as in training;
+        None where the network has none.
     """
 
     constant: frozenset[str]
     notes: tuple[str, ...]
+    training_loss: Callable[[PyTree, PyTree], jax.Array] | None
 
     def take(self, given: Any) -> tuple[PyTree, PyTree, Checkpoint]:
         """Return (params, batch_stats, checkpoint) of a network as it was given."""

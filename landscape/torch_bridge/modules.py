@@ -84,12 +84,23 @@ class Network:
         """
         kind = next((x.dtype for x in tensors.values() if x.is_floating_point()), None)
         own = {name: _as(buffer, kind) for name, buffer in self._unsaved.items()}
-        return torch.func.functional_call(_Called(self.module, body), _below({**own, **tensors}), ())
+        tied = {alias: tensors[first] for alias, first in self.aliases.items()}
+        called = _Called(self.module, body)
+        return torch.func.functional_call(called, _below({**own, **tensors, **tied}), (), tie_weights=False)
 
     def output_axis(self, name: str) -> int:
         """Return the axis of a parameter that counts output units."""
         layer = self.module.get_submodule(name.rpartition(".")[0])
         return 1 if isinstance(layer, _ConvTransposeNd) and self.tensors[name].ndim > 1 else 0
+
+
+def with_batch_statistics(network: Network) -> Network:
+    """Return the network with normalisation by the statistics of the batch, as in training."""
+    module = _copied(network.name, network.module)
+    for layer in normalisations(module).values():
+        layer.train()
+        layer._buffers["num_batches_tracked"] = None
+    return dataclasses.replace(network, module=module)
 
 
 # mypy sees no types of PyTorch, whether it is installed or not.

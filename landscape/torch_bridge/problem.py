@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from landscape.torch_bridge.functions import (
     tried,
 )
 from landscape.torch_bridge.hosting import TorchHost, untouched
-from landscape.torch_bridge.modules import Network, take_apart
+from landscape.torch_bridge.modules import Network, take_apart, with_batch_statistics
 from landscape.torch_bridge.statistics import TorchStatistics
 
 PyTree = Any
@@ -40,6 +41,7 @@ class ModuleForm:
         constant: frozenset[str],
         notes: tuple[str, ...],
     ) -> None:
+        self.training_loss: Callable[[PyTree, PyTree], Any] | None = None
         self.network = network
         self.hosts = hosts
         self.constant = constant
@@ -93,7 +95,7 @@ class TorchProblem(Problem):
 
     module: Any
 
-    def state_dict(self, network: Any) -> dict[str, Any]:
+    def state_dict(self, network: Any, *, recompute_statistics: bool = False) -> dict[str, Any]:
         """Return a network, or a vector like one (an eigenvector, a diagonal), as a state dict.
 
         It holds what the module's own holds, so that ``module.load_state_dict(found, strict=True)`` takes it;
@@ -103,31 +105,40 @@ class TorchProblem(Problem):
         ----------
         network : Checkpoint, path of one, module, mapping of arrays, or a pair with statistics
             What an analysis gave back.
+        recompute_statistics : bool
+            Whether running statistics are computed on the training data for these parameters, as at a point
+            of a curve or a path, which has none of its own.
         """
-        given = (
-            load(network) if isinstance(network, (str, bytes)) or hasattr(network, "__fspath__") else network
-        )
-        return naming.state_dict(self._network, given)
+        is_path = isinstance(network, (str, Path))
+        found = naming.state_dict(self._network, load(network) if is_path else network)
+        if recompute_statistics and self._network.statistics:
+            params, stats, _ = self._form.take(found)
+            return naming.state_dict(self._network, (params, self.recompute_stats(params, stats)))
+        return found
 
     @property
     def derivatives(self) -> dict[str, str]:
         """How each kind of derivative was computed so far."""
-        return dict(self.form.derivatives) if self.form is not None else {}
+        return self._form.derivatives
+
+    @property
+    def _form(self) -> ModuleForm:
+        form: Any = self.form
+        own: ModuleForm = form
+        return own
 
     @property
     def _network(self) -> Network:
-        form: Any = self.form
-        network: Network = form.network
-        return network
+        return self._form.network
 
     def per_example(self, params: Any, split: str = "train", **options: Any) -> dict[str, np.ndarray]:
         """Return the loss and every metric of each example; `params` may be a module or its state dict."""
         return super().per_example(self._point(params), split, **options)
 
     def _point(self, given: Any) -> PyTree:
-        if self.form is None or _is_own(self._network, given):
+        if _is_own(self._network, given):
             return given
-        params, stats, _ = self.form.take(given)
+        params, stats, _ = self._form.take(given)
         return params if stats is None else (params, stats)
 
 
@@ -184,6 +195,10 @@ def build_problem(
     form = ModuleForm(network, hosts, frozenset(constant), (*network.notes, *found.notes))
     statistics = None
     if network.statistics:
+        inner = module_host(
+            with_batch_statistics(network), batch, found.whole, name=network.name, tail=(), copies=copies
+        )
+        form.training_loss = function_of(network, batch, inner)
         statistics = TorchStatistics(network, forward_pass(network, found, batch), lambda: form.example_bytes)
     options["name"] = options["name"] or network.name
     problem = TorchProblem(

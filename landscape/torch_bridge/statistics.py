@@ -64,6 +64,7 @@ class TorchStatistics:
         self.layers = normalisations(network.module)
         self._run = run
         self._example_bytes = example_bytes
+        self._order: list[str] | None = None
 
     def __call__(self, point: PyTree, batch: PyTree) -> PyTree:
         """Return the exact statistics over one batch.
@@ -77,8 +78,8 @@ class TorchStatistics:
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             raise ProblemError(
                 f"{self.network.name}: asked for derivatives of batch statistics",
-                expected="a module without batch normalisation, or its statistics held fixed",
-                hint="Curves are trained with batch_stats='keep'; barriers and surfaces recompute them.",
+                expected="statistics that are recomputed at a point, or held fixed",
+                hint="Curves are trained by Problem.form.training_loss, with the statistics of minibatches.",
             )
         return self.over(point, lambda: [(batch, len(leaves[-1]))])
 
@@ -96,8 +97,8 @@ class TorchStatistics:
             for name, value in {**params, **stats}.items()
         }
         with torch.no_grad():
-            count, order = self._order(tensors, batches)
-            if count * self._example_bytes() <= _HELD_BYTES:
+            order = self._layers_in_order(tensors, batches)
+            if sum(size for _, size in batches()) * self._example_bytes() <= _HELD_BYTES:
                 self._at_once(tensors, batches)
             else:
                 for name in order:
@@ -105,24 +106,22 @@ class TorchStatistics:
         like = {name: np.asarray(value).dtype for name, value in stats.items()}
         return {name: tensors[name].cpu().numpy().astype(like[name]) for name in stats}
 
-    def _order(self, tensors: Mapping[str, Any], batches: Batches) -> tuple[int, list[str]]:
-        """Return the number of examples, and the layers in the order in which they run."""
-        order: list[str] = []
-        count = 0
-        for batch, size in batches():
-            if not count:
-                few = jax.tree.map(lambda x: x[:1], batch)
-                with self._watched(lambda name, _: order.append(name)):
-                    self._run(tensors, few)
-            count += size
-        if len(set(order)) < len(order):
-            twice = next(name for name in order if order.count(name) > 1)
-            raise ProblemError(
-                f"{self.network.name}: the layer {twice} normalises more than once in a forward pass",
-                expected="a layer of its own at every place",
-                hint="Interpolate the stored statistics with batch_stats='keep'.",
-            )
-        return count, order
+    def _layers_in_order(self, tensors: Mapping[str, Any], batches: Batches) -> list[str]:
+        """Return the layers in the order in which they run, found once."""
+        if self._order is None:
+            order: list[str] = []
+            batch, _ = next(iter(batches()))
+            with self._watched(lambda name, _: order.append(name)):
+                self._run(tensors, jax.tree.map(lambda x: x[:1], batch))
+            if len(set(order)) < len(order):
+                twice = next(name for name in order if order.count(name) > 1)
+                raise ProblemError(
+                    f"{self.network.name}: the layer {twice} normalises more than once in a forward pass",
+                    expected="a layer of its own at every place",
+                    hint="Interpolate the stored statistics with batch_stats='keep'.",
+                )
+            self._order = order
+        return self._order
 
     def _at_once(self, tensors: Mapping[str, Any], batches: Batches) -> None:
         parts = [batch for batch, _ in batches()]
