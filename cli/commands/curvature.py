@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # Options that the library takes under another name; all others are spelt alike.
 NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
+# Options of one kind of measurement only.
+OF_PRODUCTS = ("top", "which", "tolerance", "trace", "density", "matrix")
+OF_PAIRS = ("form", "max_pairs")
+SCALE_PAIRS = 400  # of the diagonals that search distributions are compared with
 
 
 @option.command(
@@ -28,7 +32,9 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
         "landscape curvature a.h5",
         "landscape curvature a.h5 --top 10 --density -o curvature.html -o curvature.h5",
         "landscape curvature run/es-snr/seed-0/level-*.h5 --json",
+        "landscape curvature a.h5 --smoothed 0.1 -o smoothed.html",
     ),
+    exit_codes=measuring.RESUMABLE,
 )
 @option.checkpoints("CKPT...")
 @click.option(
@@ -69,6 +75,26 @@ NAMES = {"top": "k", "mask": "use_mask", "examples": "subset"}
     is_flag=True,
     help="Instead, correlate 1/σ² of an evolution strategy's search distribution with the Hessian diagonal.",
 )
+@click.option(
+    "--smoothed",
+    type=click.FloatRange(0, min_open=True),
+    metavar="RADIUS",
+    show_default="not smoothed",
+    help="Instead, the trace of the loss smoothed by noise of this standard deviation on each parameter: for "
+    "losses without derivatives. With --scale, its diagonal stands in place of the Hessian's.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["gaussian", "sphere"]),
+    default="gaussian",
+    help="Noise of a smoothed trace; the sphere has less variance, and holds the loss at the very point.",
+)
+@click.option(
+    "--max-pairs",
+    type=click.IntRange(min=2),
+    default=4000,
+    help="Most pairs of a smoothed trace, of four evaluations each (two on the sphere).",
+)
 @option.subspace
 @option.evaluation
 @option.results
@@ -89,6 +115,7 @@ def command(
     request = measuring.requested(ctx, checkpoints, options)
     if not request.checkpoints:
         raise click.UsageError("at least one checkpoint is expected", ctx)
+    _check_smoothed(ctx, request.options)
     measuring.prepare(request)
     chosen = request.options
     typed = {key for key in chosen if ctx.get_parameter_source(key) == ParameterSource.COMMANDLINE}
@@ -98,21 +125,46 @@ def command(
     def measure(problem: Any, given: list[Checkpoint], progress: Progress) -> Result:
         if chosen["scale"]:
             return _scale(problem, given, chosen, progress=progress)
+        if chosen["smoothed"] is not None:
+            resume = measuring.kept_in(session, request)
+            return _smoothed(problem, given, chosen, names=request.names, resume=resume, progress=progress)
         return _table(problem, given, chosen, names=request.names, progress=progress)
 
     return measuring.answered(session, request, measure, forecast=_forecast(chosen))
 
 
+def _check_smoothed(ctx: click.Context, options: Mapping[str, Any]) -> None:
+    """Refuse options that stand on the command line and are of the other kind of measurement."""
+    smoothed = options["smoothed"] is not None
+    other = OF_PRODUCTS if smoothed else OF_PAIRS
+    given = click.core.ParameterSource.COMMANDLINE
+    wrong = [name for name in other if ctx.get_parameter_source(name) is given]
+    if wrong:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        reason = (
+            "not with --smoothed, which takes no derivatives" if smoothed else "only with --smoothed RADIUS"
+        )
+        raise click.UsageError(f"{listed}: {reason}", ctx)
+
+
 def _forecast(options: Mapping[str, Any]) -> measuring.Forecast:
     """Return what estimates a measurement with these options."""
-    wanted = ("which", "trace", "relative_error", "density", "scale")
     evaluated = ("split", "batch_size", "dtype", "allow_nonfinite")
-    given = {key: options[key] for key in (*wanted, *evaluated)}
-    given |= {"k": options["top"], "subset": options["examples"], "mask": None if options["mask"] else False}
+    given = {key: options[key] for key in evaluated}
+    given |= {"subset": options["examples"], "mask": None if options["mask"] else False}
+    if options["smoothed"] is not None:
+        wanted: tuple[str, ...] = () if options["scale"] else ("form", "relative_error", "max_pairs")
+        given |= {"num_pairs": SCALE_PAIRS} if options["scale"] else {}
+    else:
+        wanted = ("which", "trace", "relative_error", "density", "scale")
+        given |= {"k": options["top"]}
+    given |= {key: options[key] for key in wanted}
 
     def forecast(problem: Any, checkpoints: list[Checkpoint]) -> Estimate:
-        from landscape.curvature import curvature_cost
+        from landscape.curvature import curvature_cost, smoothed_cost
 
+        if options["smoothed"] is not None:
+            return smoothed_cost(problem, checkpoints, **given, where=tuple(options["where"]) or None)
         return curvature_cost(problem, checkpoints, **given, where=tuple(options["where"]) or None)
 
     return forecast
@@ -129,10 +181,37 @@ def _table(
     """Measure eigenvalues, trace and density."""
     from landscape import curvature_table
 
-    left_out = ("problem", "scale")
+    left_out = ("problem", "scale", "smoothed", *OF_PAIRS)
     settings = {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
     settings["where"] = tuple(options["where"]) or None
     result: Result = curvature_table(problem, given, **settings, names=names, progress=progress)
+    return result
+
+
+def _smoothed(
+    problem: Any,
+    given: list[Checkpoint],
+    options: Mapping[str, Any],
+    *,
+    names: list[str],
+    resume: Path | None,
+    progress: Progress,
+) -> Result:
+    """Estimate the traces of the smoothed loss."""
+    from landscape import smoothed_table
+
+    left_out = ("problem", "scale", "smoothed", *OF_PRODUCTS)
+    settings = {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
+    settings["where"] = tuple(options["where"]) or None
+    result: Result = smoothed_table(
+        problem,
+        given,
+        radius=options["smoothed"],
+        **settings,
+        names=names,
+        resume=resume,
+        progress=progress,
+    )
     return result
 
 
@@ -147,6 +226,7 @@ def _scale(
         given,
         split=options["split"],
         subset=options["examples"],
+        smoothed=options["smoothed"],
         seed=options["seed"],
         mask=None if options["mask"] else False,
         where=tuple(options["where"]) or None,

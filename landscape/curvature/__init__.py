@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     )
     from landscape.curvature.cost import (
         curvature_cost as curvature_cost,
+        smoothed_cost as smoothed_cost,
     )
     from landscape.curvature.density import (
         SpectralDensity as SpectralDensity,
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
         smoothed_diagonal as smoothed_diagonal,
         smoothed_gradient as smoothed_gradient,
         smoothed_trace as smoothed_trace,
+    )
+    from landscape.curvature.smoothed_networks import (
+        smoothed_table as smoothed_table,
     )
     from landscape.curvature.smoothed_results import (
         SmoothedDiagonal as SmoothedDiagonal,
@@ -82,7 +86,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Alignment",
             "gradient_alignment",
         ),
-        "cost": ("curvature_cost",),
+        "cost": ("curvature_cost", "smoothed_cost"),
         "density": (
             "SpectralDensity",
             "spectral_density",
@@ -116,6 +120,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "SmoothedGradient",
             "SmoothedTrace",
         ),
+        "smoothed_networks": ("smoothed_table",),
         "stochastic": (
             "diagonal",
             "frobenius_norm",

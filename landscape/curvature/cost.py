@@ -9,7 +9,7 @@ from landscape.curvature.symmetric import MOST_DENSE
 from landscape.network import Cost, Estimate, make_subject, measure_pace, trace_products
 from landscape.problem import Problem, problem_for_all, require_gradient
 
-__all__ = ["PARTS", "curvature_cost", "curvature_parts"]
+__all__ = ["PARTS", "curvature_cost", "curvature_parts", "smoothed_cost"]
 
 PARTS = ("eigenvalues", "trace", "density")
 
@@ -17,6 +17,9 @@ PARTS = ("eigenvalues", "trace", "density")
 # every further one; of a density, exactly; of a diagonal that is too long to be formed.
 _FIRST_PAIR, _EACH_PAIR, _DENSITY, _DIAGONAL = 25, 3, 800, 400
 _BOTH_ENDS = 4
+# Pairs of a smoothed trace over the square of the relative error asked for, where five eigenvalues dominate,
+# and the evaluations of each.
+_PAIRS, _POINTS = {"gaussian": 5.0, "sphere": 0.6}, {"gaussian": 4, "sphere": 2}
 _BASIS = 60  # vectors of a Lanczos basis between restarts, and of a trace's sketch
 
 
@@ -63,6 +66,55 @@ def curvature_cost(  # noqa: PLR0913  one keyword per setting
     )
     parts = curvature_parts(subject.dim, **wanted)
     return Estimate(name="curvature", parts=parts, networks=len(given), pace=pace)
+
+
+def smoothed_cost(  # noqa: PLR0913  one keyword per setting
+    problem: Problem | None,
+    checkpoints: Iterable[Any],
+    *,
+    form: str = "gaussian",
+    relative_error: float = 0.05,
+    max_pairs: int = 4000,
+    num_pairs: int | None = None,
+    mask: Any = None,
+    where: Any = None,
+    split: str = "train",
+    subset: int | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    allow_nonfinite: bool = False,
+) -> Estimate:
+    """Estimate what `smoothed_table` would take, from the pace of the first network.
+
+    Parameters
+    ----------
+    problem, checkpoints, form, relative_error, max_pairs
+        As for `smoothed_table`.
+    num_pairs : int, optional
+        Of the diagonals of `scale_curvature` instead.
+    mask : pytree of bool, or False, optional
+        False for the full space.
+    where, split, subset, batch_size, dtype, allow_nonfinite
+        As for `smoothed_table`.
+
+    Returns
+    -------
+    Estimate
+        ``seconds`` without compilation; the number of pairs is that of a usual spectrum, or the cap.
+    """
+    given = list(checkpoints)
+    problem = problem_for_all(problem, given)
+    subject = make_subject(problem, given[0], mask=mask, where=where, allow_nonfinite=allow_nonfinite)
+    count = problem.num_examples(split) if subset is None else subset
+    pace = measure_pace(
+        problem, subject, split=split, count=count, batch_size=batch_size, dtype=dtype, order=0
+    )
+    if num_pairs is not None:
+        parts = {"diagonal": Cost(passes=2 * num_pairs, vectors=8)}
+    else:
+        usual = min(_PAIRS[form] / relative_error**2, max_pairs)
+        parts = {"trace": Cost(passes=_POINTS[form] * usual, vectors=8, stops=True)}
+    return Estimate(name="smoothed curvature", parts=parts, networks=len(given), pace=pace)
 
 
 def curvature_parts(

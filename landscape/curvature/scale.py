@@ -11,13 +11,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.compute import SILENT, Progress, shown
-from landscape.curvature.cost import curvature_cost
-from landscape.curvature.operators import hessian
+from landscape.curvature.cost import curvature_cost, smoothed_cost
+from landscape.curvature.estimates import Diagonal
+from landscape.curvature.operators import CurvatureOperator, hessian
+from landscape.curvature.perturbed import Perturbed
+from landscape.curvature.smoothed import diagonal_around
+from landscape.curvature.smoothed_results import SmoothedDiagonal
 from landscape.curvature.stochastic import diagonal
 from landscape.curvature.symmetric import MOST_DENSE
 from landscape.errors import InputError
-from landscape.files import Checkpoint, load
-from landscape.network import bar_label, facts_of
+from landscape.files import Checkpoint, Pieces, load
+from landscape.network import Estimate, bar_label, facts_of
 from landscape.problem import Problem, problem_for_all
 from landscape.results import (
     Alike,
@@ -66,7 +70,7 @@ class ScaleCurvature(Result):
     precision, curvature : list of numpy.ndarray
         ``1/σ²`` and the diagonal of each network, thinned to 2,000 points for the figure.
     method : str
-        ``"exact"`` or ``"hutchinson"``.
+        ``"exact"``, ``"hutchinson"`` or ``"smoothed"``.
     """
 
     kind: ClassVar[str] = "scale_curvature"
@@ -147,12 +151,13 @@ def _text(found: Mapping[str, Any], name: str) -> str:
     return with_error(value, interval=interval)
 
 
-def scale_curvature(
+def scale_curvature(  # noqa: PLR0913  one keyword per setting
     problem: Problem | None,
     checkpoints: Any,
     *,
     split: str = "train",
     subset: int | None = None,
+    smoothed: float | None = None,
     exact_up_to: int = MOST_DENSE,
     num_probes: int = 400,
     seed: int = 0,
@@ -173,11 +178,15 @@ def scale_curvature(
         Each with the standard deviations of its search distribution (`std`).
     split, subset
         As for `hessian`.
+    smoothed : float, optional
+        The radius of `smoothed_diagonal`, whose entries then stand in place of the Hessian's: for losses
+        without derivatives. Always estimated.
     exact_up_to : int
         Free parameters up to which the diagonal is computed exactly, with one product per entry.
     num_probes : int
-        Probes of a larger one. Their noise lowers correlations; ``linear_corrected`` divides by the
-        root of the reliability: 1 minus the mean squared standard error over the diagonal's variance.
+        Probes of a larger one, or pairs of a smoothed one. Their noise lowers correlations;
+        ``linear_corrected`` divides by the root of the reliability: 1 minus the mean squared standard error
+        over the diagonal's variance.
         It is what is printed; the rank correlation has no such correction.
     seed : int
         Of the probes.
@@ -218,21 +227,15 @@ def scale_curvature(
     label = bar_label(
         progress,
         "scale against curvature",
-        lambda: curvature_cost(problem, given, split=split, subset=subset, scale=True, order=2, **options),
+        lambda: _cost(problem, given, smoothed, num_probes, split=split, subset=subset, **options),
     )
     progress.start(label, total=len(given))
     try:
         for i, checkpoint in enumerate(given):
-            operator = hessian(problem, checkpoint, split=split, subset=subset, **options)
+            data = {"split": split, "subset": subset, "seed": seed, **options}
+            operator = _operator(problem, checkpoint, smoothed, **data)
             precision = _precision(checkpoint, operator, i)
-            exact = operator.dim <= exact_up_to
-            found = diagonal(
-                operator,
-                method="exact" if exact else "hutchinson",
-                num_probes=num_probes,
-                seed=seed,
-                progress=SILENT,
-            )
+            found = _diagonal(operator, num_probes, exact_up_to=exact_up_to, seed=seed)
             methods.add(found.method)
             digests.append(operator.digests())
             groups = {ALL: np.arange(operator.dim), **operator.layers()}
@@ -251,7 +254,7 @@ def scale_curvature(
             progress.advance(1)
     finally:
         progress.stop()
-    config = {"num_probes": num_probes, "exact_up_to": exact_up_to, "seed": seed}
+    config = {"num_probes": num_probes, "exact_up_to": exact_up_to, "smoothed": smoothed, "seed": seed}
     return ScaleCurvature(
         records=records,
         summary=_summary(records),
@@ -264,6 +267,39 @@ def scale_curvature(
         stats={**operator.stats, "seconds": time.perf_counter() - started, "networks": len(given)},
         provenance=provenance(seed=seed, dtype=operator.dtype.name, digests=digests[0]),
     )
+
+
+def _cost(
+    problem: Problem, given: Sequence[Any], smoothed: float | None, num_probes: int, **options: Any
+) -> Estimate:
+    """Return what the diagonals take."""
+    if smoothed is not None:
+        return smoothed_cost(problem, given, num_pairs=num_probes, **options)
+    return curvature_cost(problem, given, scale=True, order=2, **options)
+
+
+def _operator(
+    problem: Problem, checkpoint: Checkpoint, smoothed: float | None, *, seed: int, **options: Any
+) -> CurvatureOperator | Perturbed:
+    """Return the Hessian of a network, or the network with the pairs around it."""
+    if smoothed is not None:
+        return Perturbed(problem, checkpoint, radius=smoothed, seed=seed, **options)
+    return hessian(problem, checkpoint, **options)
+
+
+def _diagonal(
+    operator: CurvatureOperator | Perturbed, num_probes: int, *, exact_up_to: int, seed: int
+) -> Diagonal | SmoothedDiagonal:
+    if isinstance(operator, Perturbed):
+        settings = {
+            "num_pairs": num_probes,
+            "relative_error": None,
+            "max_pairs": num_probes,
+            "confidence": 0.95,
+        }
+        return diagonal_around(operator, settings, Pieces(None, {}), SILENT)
+    method = "exact" if operator.dim <= exact_up_to else "hutchinson"
+    return diagonal(operator, method=method, num_probes=num_probes, seed=seed, progress=SILENT)
 
 
 def _precision(checkpoint: Checkpoint, operator: Any, position: int) -> np.ndarray:
@@ -287,7 +323,9 @@ def _precision(checkpoint: Checkpoint, operator: Any, position: int) -> np.ndarr
 
 def _noise(found: Any, at: np.ndarray) -> float:
     """Return the mean squared standard error of an estimated diagonal's entries."""
-    return 0.0 if found.method == "exact" else float(np.mean(found.standard_errors[at] ** 2))
+    if found.method == "exact" or found.standard_errors is None:
+        return 0.0
+    return float(np.mean(found.standard_errors[at] ** 2))
 
 
 def _correlations(precision: np.ndarray, curvature: np.ndarray, noise: float) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def smoothed_trace(  # noqa: PLR0913  one keyword per setting
         "max_pairs": max_pairs,
         "confidence": confidence,
     }
-    pieces = Pieces(resume, _key(around, "trace", settings))
+    pieces = Pieces(resume, pairs_key(around, "trace", settings))
     found = trace_around(around, settings, pieces, shown(progress))
     pieces.remove()
     return found
@@ -217,7 +217,7 @@ def smoothed_diagonal(  # noqa: PLR0913  one keyword per setting
     """
     around = Perturbed(problem, params, radius=radius, form=GAUSSIAN, seed=seed, **options)
     settings = _of_entries(num_pairs, relative_error, max_pairs, confidence)
-    pieces = Pieces(resume, _key(around, "diagonal", settings))
+    pieces = Pieces(resume, pairs_key(around, "diagonal", settings))
     found = diagonal_around(around, settings, pieces, shown(progress))
     pieces.remove()
     return found
@@ -273,7 +273,7 @@ def smoothed_gradient(  # noqa: PLR0913  one keyword per setting
     """
     around = Perturbed(problem, params, radius=radius, form=GAUSSIAN, seed=seed, **options)
     settings = _of_entries(num_pairs, relative_error, max_pairs, confidence)
-    pieces = Pieces(resume, _key(around, "gradient", settings))
+    pieces = Pieces(resume, pairs_key(around, "gradient", settings))
     run = SmoothedRun(around, _wishes(settings, relative_error), pieces, shown(progress))
     found = SmoothedGradient(**run.gradient(), **_base(around, settings, run))
     pieces.remove()
@@ -312,7 +312,7 @@ def _wishes(
     )
 
 
-def _key(around: Perturbed, what: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def pairs_key(around: Perturbed, what: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides the pairs and how they are used."""
     config = {key: value for key, value in around.config.items() if key not in ("checkpoint", "batch_size")}
     return {"what": what, "seed": around.seed, **config, **settings, **around.digests()}

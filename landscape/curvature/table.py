@@ -51,6 +51,7 @@ _OF_DENSITY = (
 MATRICES = ("hessian", "gauss_newton", "fisher", "model_fisher")
 _NEEDING_OUTPUTS = ("gauss_newton", "model_fisher")
 _SHOWN = 40
+SMOOTHED = "smoothed_hessian"  # of `smoothed_table`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -70,7 +71,7 @@ class CurvatureTable(Result):
         One per checkpoint where densities were asked for: ``grid``, ``density``, ``standard_error``, the
         same with ``log_`` before, and ``checks``.
     matrix : str
-        Which curvature matrix.
+        Which curvature matrix; that of the smoothed loss where its traces were estimated.
     k : int
         Eigenvalues asked for.
     """
@@ -82,7 +83,7 @@ class CurvatureTable(Result):
         {
             "records": Maybe(Items(table_rows.RECORD)),
             "spectra": Maybe(Items(Record(DENSITY))),
-            "matrix": Text(MATRICES),
+            "matrix": Text((*MATRICES, SMOOTHED)),
             "k": count(),
         }
     )
@@ -121,8 +122,8 @@ class CurvatureTable(Result):
         """Return the printed lines: everything of a single checkpoint, one line each of several."""
         if len(self.records) == 1:
             own = table_rows.printed(self.records[0], self.spectrum(0), self.which)
-            return [("matrix", f"{self.matrix} of {self._set()}"), *own]
-        lines = [("matrix", f"{self.matrix} of {self._set()}, {len(self.records)} checkpoints")]
+            return [("matrix", f"{self._matrix()} of {self._set()}"), *own]
+        lines = [("matrix", f"{self._matrix()} of {self._set()}, {len(self.records)} checkpoints")]
         if any(len(record["eigenvalues"]) for record in self.records):
             lines.append(("eigenvalues", self.which))
         lines += [
@@ -132,6 +133,15 @@ class CurvatureTable(Result):
         if len(self.records) > _SHOWN:
             lines.append(("", f"and {len(self.records) - _SHOWN} more (all in the JSON form)"))
         return lines
+
+    @property
+    def smoothed(self) -> bool:
+        """Whether the traces are those of the smoothed loss."""
+        return self.matrix == SMOOTHED
+
+    def _matrix(self) -> str:
+        radius = self.config.get("radius")
+        return f"{self.matrix} (radius {format_value(radius)})" if self.smoothed else self.matrix
 
     def _set(self) -> str:
         return f"{self.config.get('split', 'train')}, {format_value(self.stats.get('num_examples'))} examples"
@@ -245,11 +255,11 @@ def curvature_table(  # noqa: PLR0913  one keyword per setting
     progress.start(estimate.label if estimate else "curvature", total=len(given) * sum(shares.values()))
     try:
         for i, item in enumerate(given):
-            name = names[i] if names else _name(item, i)
+            name = names[i] if names else name_of(item, i)
             operator = _operator(problem, item, matrix, {**options, "mask": mask})
             parts = {part: Share(progress, shares.get(part, 0)) for part in PARTS}
             record, spectrum, notes = _measured(operator, wanted, parts)
-            records.append({"name": name, **_facts(item), **record})
+            records.append({"name": name, **facts_in(item), **record})
             spectra += [] if spectrum is None else [spectrum]
             stats.append(operator.stats)
             warnings += [f"{name}: {note}" for note in notes]
@@ -269,14 +279,14 @@ def curvature_table(  # noqa: PLR0913  one keyword per setting
             **config,
             **dataclasses.asdict(wanted),
             "use_mask": use_mask,
-            "checkpoints": [_file(item) for item in given],
+            "checkpoints": [file_of(item) for item in given],
         },
-        stats=_summed(stats, time.perf_counter() - started),
-        provenance=provenance(seed=seed, dtype=config["dtype"], digests=_joined(digests)),
+        stats=summed(stats, time.perf_counter() - started),
+        provenance=provenance(seed=seed, dtype=config["dtype"], digests=joined(digests)),
     )
 
 
-def _summed(stats: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+def summed(stats: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
     return {
         "num_examples": stats[0]["num_examples"],
         "num_matvecs": sum(found["num_matvecs"] for found in stats),
@@ -286,7 +296,7 @@ def _summed(stats: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any
     }
 
 
-def _joined(digests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def joined(digests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the digests of the data and of all parameters, one of one."""
     params = [found["params"] for found in digests]
     return {
@@ -372,17 +382,17 @@ def _measured(
     return record, spectrum, [note for result in results for note in result.warnings]
 
 
-def _name(item: Any, position: int) -> str:
-    file = _file(item)
+def name_of(item: Any, position: int) -> str:
+    file = file_of(item)
     return file or f"network {position + 1}"
 
 
-def _file(item: Any) -> str | None:
+def file_of(item: Any) -> str | None:
     path = item.path if isinstance(item, Checkpoint) else (None if not hasattr(item, "__fspath__") else item)
     return str(item) if isinstance(item, str) else (None if path is None else str(path))
 
 
-def _facts(item: Any) -> dict[str, Any]:
+def facts_in(item: Any) -> dict[str, Any]:
     """Return the facts in a checkpoint's info: method, seed, level, and the density of its weights."""
     if not isinstance(item, Checkpoint):
         item = load(item) if isinstance(item, str) or hasattr(item, "__fspath__") else None

@@ -53,6 +53,8 @@ RECORD = Record(
         ),
         "per_layer": LAYERS,
         "num_matvecs": count(),
+        "num_pairs": Maybe(count()),
+        "pilot_pairs": Maybe(count()),
         "data_passes": Maybe(count()),
     }
 )
@@ -84,7 +86,7 @@ def tidy_row(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None, widt
         if name != "mass":
             row[f"density_{name}_standard_error"] = checks.get(f"{name}_error")
             row[f"density_{name}_drawn"] = checks.get(f"{name}_drawn")
-    return row | {name: record.get(name) for name in ("num_matvecs", "data_passes", "status")}
+    return row | {name: record.get(name) for name in ("num_matvecs", "num_pairs", "data_passes", "status")}
 
 
 def _columns(name: str, values: Sequence[Any], width: int) -> dict[str, Any]:
@@ -124,6 +126,8 @@ def printed(
         rows += _trace(record)
     if spectrum is not None:
         rows += [(label, text) for label, text in check_texts(spectrum["checks"])]
+    if record.get("num_pairs") is not None:
+        return [*rows, ("pairs", pairs_text(record))]
     return [*rows, ("products", products_text(record))]
 
 
@@ -190,6 +194,13 @@ def products_text(record: Mapping[str, Any]) -> str:
     text = format_value(record["num_matvecs"])
     passes = record.get("data_passes")
     return f"{text}, and {passes} passes in groups of examples" if passes else text
+
+
+def pairs_text(record: Mapping[str, Any]) -> str:
+    """Return the number of pairs from which a smoothed trace is estimated, and those before them."""
+    pilot = record.get("pilot_pairs")
+    before = f", {format_value(pilot)} before them as a pilot" if pilot else ""
+    return f"{format_value(record['num_pairs'])}{before}"
 
 
 def line(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None) -> str:

@@ -116,10 +116,11 @@ def _curvature(result: Any) -> Iterator[Row]:
     for record in result.records:
         facts = {**_facts(record), "split": split, "status": record.get("status")}
         yield from ({**facts, **row} for row in _spectrum(record["eigenvalues"], record["residuals"]))
+        quantity = "smoothed trace" if getattr(result, "smoothed", False) else "trace"
         if record.get("trace"):
-            yield {**facts, "quantity": "trace", **_estimate(record["trace"])}
+            yield {**facts, "quantity": quantity, **_estimate(record["trace"])}
         for layer, found in (record.get("per_layer") or {}).items():
-            yield {**facts, "quantity": "trace", "layer": layer, **_estimate(found)}
+            yield {**facts, "quantity": quantity, "layer": layer, **_estimate(found)}
 
 
 def _spectrum(values: Any, residuals: Any) -> Iterator[Row]:

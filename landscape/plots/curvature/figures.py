@@ -36,6 +36,9 @@ _BARS = (
 )
 _LOG = "The lower panel has the sizes of the eigenvalues on a log axis."
 _TRACES = "**Trace**: error bars are 95 % intervals over random probes."
+_SMOOTHED = (
+    "**Trace** of the loss smoothed by noise of radius {:.4g}; error bars are 95 % intervals over pairs."
+)
 _EXAMPLES = "The paler bar, with a grey error bar, is one standard error from the choice of examples."
 
 
@@ -60,18 +63,20 @@ def curvature_figure(result: Any) -> go.Figure:
         vertical_spacing=0 if rows == 1 else _GAP / (height - _MARGINS),
     )
     title = f"Curvature at {short_names([record['name']])[0]}"
-    style(fig, title=title, height=height, caption=_caption(record, result.spectrum(0)))
+    style(fig, title=title, height=height, caption=_caption(result))
     for row, (_, draw) in enumerate(panels, start=1):
         draw(fig, row)
     fig.update_layout(showlegend=False)
     return fig
 
 
-def _caption(record: Mapping[str, Any], spectrum: Any) -> str:
-    found = record.get("trace")
+def _caption(result: Any) -> str:
+    record, spectrum = result.records[0], result.spectrum(0)
+    found, smoothed = record.get("trace"), getattr(result, "smoothed", False)
     said = [_BARS] if len(record["eigenvalues"]) else []
     said += [] if spectrum is None else [DENSITY]
-    said += [_TRACES] if found else []
+    traces = _SMOOTHED.format(result.config.get("radius") or 0.0) if smoothed else _TRACES
+    said += [traces] if found else []
     said += [_EXAMPLES] if found and found.get("data_standard_error") is not None else []
     return " ".join(said) or "Nothing was measured."
 

@@ -20,6 +20,11 @@ _READING = (
     "that of its random probes; where only some examples were used, the error from their choice is given "
     "apart. That none was missed is evidence from a fresh random block, not proof."
 )
+_SMOOTHED = (
+    "The trace of the Hessian of the loss smoothed by noise on the parameters, from values of it alone. "
+    "A standard error is that of the random pairs; the error from the choice of examples is given apart. "
+    "Another radius is another loss: compare networks at one."
+)
 _NUMBERS = ("quantity", "value", "error", "kind of error", "low", "high", "remark")
 _SCALE = (
     "Correlation of 1/σ² with the Hessian's diagonal over the free parameters. Where the diagonal is "
@@ -30,7 +35,7 @@ _SCALE = (
 
 def add_curvature(page: Page, result: Any) -> None:
     """Add the figures and numbers of a `CurvatureTable`."""
-    page.text(_READING)
+    page.text(_SMOOTHED if getattr(result, "smoothed", False) else _READING)
     if len(result.records) == 1:
         record, spectrum = result.records[0], result.spectrum(0)
         page.figure(curvature_figure(result), "", "figure")
@@ -56,6 +61,8 @@ def _numbers(result: Any, record: Mapping[str, Any], spectrum: Any) -> list[Row]
     rows = [*_eigenvalues(record, result.which), *_trace(record)]
     if spectrum is not None:
         rows += _checks(spectrum["checks"])
+    if record.get("num_pairs") is not None:
+        return [*rows, ("pairs", record["num_pairs"], *[None] * 4, "of the answer; a pilot came before them")]
     remark = products_text(record) if record.get("data_passes") else ""
     return [*rows, ("products", record["num_matvecs"], *[None] * 4, remark)]
 
