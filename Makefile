@@ -21,7 +21,7 @@ help:
 	@echo "make quickstart   install, train sparse tickets on the built-in digits, draw the barriers (an HTML page)"
 	@echo "make check        lint, types, the tests of what has changed; SINCE=REV compares with another revision than main"
 	@echo "make test         install, lint, types, all tests"
-	@echo "make install      into $(VENV); EXTRAS=cuda13 (or cuda12, images, convert) adds what they need"
+	@echo "make install      into $(VENV); EXTRAS=cuda13 (or cuda12, images, convert, control) adds what they need"
 	@echo "make benchmarks   what everything costs on this machine; BENCHMARKS=commands measures that one alone"
 	@echo "make lint types pytest format clean"
 

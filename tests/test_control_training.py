@@ -21,10 +21,17 @@ from landscape.errors import ConfigurationError, InterruptedRunError
 from landscape.problem import problem_of
 from landscape.trees import Layout
 from trainers import open_run, train_tickets, transfer_config, transfer_table
-from trainers.config import EvolutionConfig, RunConfig, from_dict
+from trainers.config import EvolutionConfig, RunConfig, from_dict, paper_settings, resolve
 from trainers.reports import write_run_page
 from trainers.runs import Run
-from trainers.tasks import Discrete, Environment, Transition, control_task, load_task
+from trainers.tasks import (
+    Discrete,
+    Environment,
+    Transition,
+    constant_policies,
+    control_task,
+    load_task,
+)
 from trainers.training import Engine, Evolution, population_evaluator
 
 pytest.importorskip("gymnax")
@@ -51,6 +58,26 @@ def tiny(**changes: Any) -> RunConfig:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train_tickets(tiny(), tmp_path_factory.mktemp("control") / "tiny")
+
+
+@pytest.mark.parametrize("name", ["small-cartpole", "small-pendulum", "small-acrobot", "small-minatar"])
+def test_a_small_preset_has_six_levels_three_seeds_and_the_connected_control(name: str) -> None:
+    config = resolve(name)
+    assert config.name == name
+    assert len(config.pruning.schedule) >= 6
+    assert len(config.seeds) >= 3
+    assert {"es-snr", "es-magnitude", "es-random", "connected"} <= set(config.methods)
+    assert config.resolved("connected").control == "connected-random"
+
+
+def test_the_published_protocol_of_pendulum_is_a_preset() -> None:
+    config = resolve("paper-pendulum")
+    expected = paper_settings("sep-cma-es", "pendulum")
+    assert config.evolution == expected
+    assert config.evolution.population_size == 100
+    assert config.network == {"kind": "policy", "widths": [32, 32]}
+    assert config.pruning.schedule[-1] == pytest.approx(0.0144, abs=1e-4)
+    assert len(config.seeds) == 5
 
 
 def test_a_masked_search_is_the_search_of_the_smaller_policy() -> None:
@@ -182,6 +209,27 @@ def test_best_is_chosen_by_validation_episodes(run: Run) -> None:
         assert best["metrics"]["validation"]["return"] == curve.max()
 
 
+def test_a_ticket_knows_what_the_best_constant_policy_gets(run: Run) -> None:
+    entry = run.checkpoints()[0]
+    found, problem = entry.info["constant_policy"], problem_of(entry.load())
+    policies = constant_policies("pendulum", entry.load().params)
+    assert len(policies) == 3
+    scores = [problem.evaluate(policy, "validation")["return"] for policy in policies]
+    best = policies[int(np.argmax(scores))]
+    assert found == {split: problem.evaluate(best, split)["return"] for split in problem.splits}
+
+
+@pytest.mark.parametrize(("name", "actions"), [("cartpole", [0, 1]), ("swimmer", [[-1, -1], [-1, 0]])])
+def test_constant_policies_do_the_same_whatever_they_see(name: str, actions: list[Any]) -> None:
+    task = load_task(name, {"kind": "policy", "widths": [3]}, **OPTIONS)
+    observations = jax.random.normal(jax.random.key(0), (5, *task.environment.observation_shape))
+    policies = constant_policies(name, task.init(0))
+    assert len(policies) == (2 if name == "cartpole" else 9)
+    for params, action in zip(policies, actions, strict=False):
+        found = task.environment.actions.of(task.policy(params, observations))
+        np.testing.assert_allclose(found, np.broadcast_to(action, found.shape), atol=1e-6)
+
+
 def test_scores_of_few_runs_have_the_interval_of_their_episodes(run: Run) -> None:
     assert run.headline == ("test", "return")
     mean, interval = run.score("es-snr", 1) or (0.0, None)
@@ -269,6 +317,7 @@ def test_the_page_of_a_run_speaks_of_returns(run: Run, tmp_path: Path) -> None:
     assert "test return" in page.lower()
     assert "accurac" not in page.lower()
     assert "12 episodes" in page
+    assert "the best constant policy" in page
     assert list((tmp_path / "page-data").glob("*return*.csv"))
     card = page.split('<dd class="value">')[1].split("</dd>")[0]
     assert "%" not in card

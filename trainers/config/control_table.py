@@ -33,6 +33,8 @@ class ControlFacts:
         Constants of the dynamics that options may change, and their defaults.
     images : bool
         Whether observations are images [height, width, channels].
+    continuous : bool
+        Whether actions are numbers in a range.
     rewards : tuple of (float, float), optional
         Best minus worst reward of a step, and what more may come once; None where there is no bound.
     """
@@ -41,6 +43,7 @@ class ControlFacts:
     episode_length: int
     physics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     images: bool = False
+    continuous: bool = False
     rewards: tuple[float, float] | None = None
 
     def span(self, length: int) -> float | None:
@@ -61,6 +64,7 @@ CONTROL: dict[str, ControlFacts] = {
         title="Pendulum-v1",
         episode_length=200,
         physics={"mass": 1.0, "length": 1.0, "gravity": 10.0},
+        continuous=True,
         rewards=(_WORST_PENDULUM, 0.0),
     ),
     "cartpole": ControlFacts(
@@ -76,12 +80,17 @@ CONTROL: dict[str, ControlFacts] = {
         title="MountainCarContinuous-v0",
         episode_length=999,
         physics={"power": 0.0015, "gravity": 0.0025},
+        continuous=True,
         rewards=(0.1, 100.0),
     ),
     "reacher": ControlFacts(
-        title="Reacher-misc", episode_length=100, physics={"torque": 1.0}, rewards=(1.0, 0.0)
+        title="Reacher-misc",
+        episode_length=100,
+        physics={"torque": 1.0},
+        continuous=True,
+        rewards=(1.0, 0.0),
     ),
-    "swimmer": ControlFacts(title="Swimmer-misc", episode_length=500, rewards=(1.0, 0.0)),
+    "swimmer": ControlFacts(title="Swimmer-misc", episode_length=500, continuous=True, rewards=(1.0, 0.0)),
     "asterix": _game("Asterix-MinAtar"),
     "breakout": _game("Breakout-MinAtar"),
     "freeway": _game("Freeway-MinAtar"),

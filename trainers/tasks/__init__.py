@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trainers.tasks.classification import Task
     from trainers.tasks.control import (
         ControlTask as ControlTask,
+        constant_policies as constant_policies,
         control_task as control_task,
         load_control_task as load_control_task,
     )
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, _names = lazy_names(
     __name__,
     {
-        "control": ("ControlTask", "control_task", "load_control_task"),
+        "control": ("ControlTask", "constant_policies", "control_task", "load_control_task"),
         "environments": (
             "Continuous",
             "Discrete",

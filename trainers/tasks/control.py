@@ -8,6 +8,7 @@ in the loop are piecewise constant or chaotic.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ from trainers.tasks.gymnax_environments import gymnax_environment
 from trainers.tasks.networks import build, initialise, validate_network
 from trainers.tasks.policies import Policy, policy_of
 
-__all__ = ["ControlTask", "control_task", "load_control_task"]
+__all__ = ["ControlTask", "constant_policies", "control_task", "load_control_task"]
 
 PyTree = Any
 
@@ -176,6 +177,30 @@ def control_task(
         policy=policy,
         episodes=program(episodes, episodes=True),
     )
+
+
+def constant_policies(name: str, params: PyTree) -> list[PyTree]:
+    """Return policies that do the same whatever they see: what a policy has to be better than.
+
+    Parameters
+    ----------
+    name : str
+        A name of `trainers.config.CONTROL`.
+    params : pytree
+        Parameters of one of its policies.
+
+    Returns
+    -------
+    list of pytree
+        One for each discrete action; of continuous ones, one for every combination of the least, the middle
+        and the largest.
+    """
+    last = f"Dense_{max(int(layer.split('_')[1]) for layer in params if layer.startswith('Dense_'))}"
+    size = int(np.shape(params[last]["bias"])[0])
+    # tanh(20) is 1 in float32.
+    actions = itertools.product((-20.0, 0.0, 20.0), repeat=size) if CONTROL[name].continuous else np.eye(size)
+    still = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), np.float32), params)
+    return [{**still, last: {**still[last], "bias": np.asarray(action, np.float32)}} for action in actions]
 
 
 def _seeds(split: str, options: Mapping[str, Any]) -> np.ndarray:

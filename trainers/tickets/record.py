@@ -54,6 +54,7 @@ def level_checkpoint(
         **_evaluated(space, outcome.solutions[index]),
         "best": None if best is None else {"step": int(outcome.best.steps[index]), **_evaluated(space, best)},
         **_counts(outcome, index),
+        **({} if space.constant_policy is None else {"constant_policy": space.constant_policy}),
         "versions": versions(),
     }
     std = None if outcome.stds is None else outcome.stds[index]

@@ -12,7 +12,7 @@ import numpy as np
 from landscape import Problem
 from landscape.errors import ConfigurationError
 from landscape.trees import Layout, tree_digest
-from trainers.config import Method
+from trainers.config import CONTROL, Method
 from trainers.pruning import ChainLayer, Derivatives, chain_faults
 
 PyTree = Any
@@ -91,6 +91,22 @@ class Space:
         from trainers.tasks import chain
 
         return chain(network)
+
+    @cached_property
+    def constant_policy(self) -> dict[str, float] | None:
+        """Mean return on every split of the policy that always does the same, the best on validation.
+
+        None for other problems than the control tasks of this package.
+        """
+        name, problem = (self.problem.task or {}).get("name"), self.problem
+        if name not in CONTROL or "validation" not in problem.splits:
+            return None
+        from trainers.tasks import constant_policies
+
+        best = max(
+            constant_policies(name, self.like), key=lambda one: problem.evaluate(one, "validation")["return"]
+        )
+        return {split: problem.evaluate(best, split)["return"] for split in problem.splits}
 
     def derivatives(self, num_examples: int, seed: int) -> Derivatives:
         """Return what data-dependent scores need; compiled once for each choice of examples."""
