@@ -40,6 +40,7 @@ def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["curvature", "a.h5", "b.h5", "--density"], "density"),
         (["curvature", "a.h5", "--scale"], "diagonal"),
         (["barrier", "a.h5", "b.h5"], "losses, train"),
+        (["align", "a.h5", "b.h5", "--method", "barrier"], "100 steps"),
     ],
 )
 def test_row_39_a_dry_run_prints_the_estimate_and_ends(command: list[str], part: str, capsys: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -23,6 +24,16 @@ PROBLEM = Problem(
     lambda params, batch: ((batch @ params["w"]) ** 2 - 1) ** 2, train=np.eye(3, dtype=np.float32)
 )
 NETWORKS = [{"w": np.array(w, np.float32)} for w in ([1, 0, 2], [0, 1, 1], [3, 1, 0])]
+
+
+TANH = Problem(
+    lambda params, batch: (jnp.tanh(batch @ params["w"]) @ params["v"]) ** 2,
+    train=np.eye(3, dtype=np.float32),
+)
+UNITS = [
+    {"w": np.arange(6.0, dtype=np.float32).reshape(3, 2)[:, order], "v": np.ones(2, np.float32)}
+    for order in ([0, 1], [1, 0])
+]
 
 
 class Terminal(io.StringIO):
@@ -64,6 +75,7 @@ class Told:
 
 
 ANALYSES: dict[str, Callable[..., Any]] = {
+    "align": lambda **k: landscape.align(TANH, *UNITS, restarts=0, **k),
     "barrier": lambda **k: landscape.loss_barrier(PROBLEM, *NETWORKS[:2], num_points=3, **k),
     "barrier matrix": lambda **k: landscape.barrier_matrix(PROBLEM, NETWORKS, num_points=3, **k),
     "curve": lambda **k: landscape.connect(PROBLEM, *NETWORKS[:2], steps=4, num_points=3, **k),
@@ -112,6 +124,13 @@ def test_a_curvature_bar_moves_by_products_to_its_end_within_one_network() -> No
     assert told.totals[0] is not None
     assert told.totals[0] > 800
     assert told.done == told.totals[0]
+
+
+def test_the_bar_of_an_alignment_that_lowers_the_barrier_moves_by_its_steps() -> None:
+    told = Told()
+    landscape.align(TANH, *UNITS, method="barrier", steps=3, restarts=0, progress=told)
+    assert told.totals == [2 + 3]
+    assert told.done == 2 + 3
 
 
 def test_a_share_never_moves_the_bar_by_more_than_was_planned() -> None:

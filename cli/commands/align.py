@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 @option.plotlyjs
 @option.device
 @option.force
+@option.dry_run
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -64,6 +65,7 @@ def command(
     plotlyjs: str,
     device: str,
     force: bool,
+    dry_run: bool,
     **options: Any,
 ) -> Outcome:
     """Permute and rescale the units of the second network so that they match those of the first.
@@ -79,17 +81,24 @@ def command(
 
     first, second = (load(path) for path in checkpoints)
     session.detail(f"device: {devices.require(device)}")
+    problem = own_problem.load(options["problem"])
+    how = {key: options[key] for key in ("method", "split", "batch_size")}
+    if dry_run:
+        from landscape.alignment import align_cost
+
+        estimate = align_cost(problem, first, second, **how)
+        return Outcome(text=str(estimate), data=estimate.to_dict())
     result: Aligned = align(
-        own_problem.load(options["problem"]),
+        problem,
         first,
         second,
-        method=options["method"],
         symmetry=options["symmetry"] or ("permutation",),
-        split=options["split"],
         seed=options["seed"],
-        batch_size=options["batch_size"],
         names=[str(path) for path in checkpoints],
+        progress=session.progress(),
+        **how,
     )
+    session.shown.stop()
     result = stored.recorded(result, "align", checkpoints, options)
     written = [file for path in outputs for file in _written(result, path, plotlyjs=plotlyjs, force=force)]
     return measuring.outcome_of(result, written)

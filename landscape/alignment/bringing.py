@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.alignment.aligned import Aligned
+from landscape.alignment.cost import bar, reached
 from landscape.alignment.matchers import ACTIVATIONS, BARRIER, METHODS, WEIGHTS, Matcher
 from landscape.alignment.matching import Permutations, objective
 from landscape.alignment.refining import Refinement, measured_barrier
@@ -23,6 +24,7 @@ from landscape.alignment.symmetries import (
     symmetries_of,
 )
 from landscape.alignment.travelling import travelled
+from landscape.compute import SILENT, Progress, shown
 from landscape.connectivity import make_ends, names_of, read
 from landscape.errors import InputError
 from landscape.files import Checkpoint
@@ -58,6 +60,7 @@ def align(  # noqa: PLR0913  one keyword per setting
     split: str = "train",
     batch_size: int | None = None,
     names: Sequence[str] | None = None,
+    progress: Progress | None = None,
 ) -> Aligned:
     """Bring one network to another by symmetries: its units in the other's order, and on its scale.
 
@@ -94,6 +97,8 @@ def align(  # noqa: PLR0913  one keyword per setting
         Examples per batch in the check.
     names : pair of str, optional
         What to call the networks.
+    progress : Progress, optional
+        Is told of every step; by default a bar where standard error is a terminal.
 
     Returns
     -------
@@ -145,8 +150,11 @@ def align(  # noqa: PLR0913  one keyword per setting
     settings = {"method": method, "symmetry": list(classes), "seed": int(seed), "restarts": int(restarts)}
     if method == BARRIER:
         settings["steps"] = int(steps)
-    work = Bringing(problem, split=split, batch_size=batch_size, classes=classes, stated=structure)
-    return work.aligned(ends[0], ends[1], settings)
+    how: dict[str, Any] = {"split": split, "batch_size": batch_size}
+    told = shown(progress)
+    work = Bringing(problem, classes=classes, stated=structure, progress=told, **how)
+    with bar(told, problem, [point_of(end) for end in ends], method=method, steps=int(steps), **how):
+        return work.aligned(ends[0], ends[1], settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +173,8 @@ class Bringing:
         Symmetries that may be used.
     stated : mapping or None
         The groups of units, if the user gives them.
+    progress : Progress
+        Is told of stages and steps.
     """
 
     problem: Problem
@@ -172,6 +182,7 @@ class Bringing:
     batch_size: int | None
     classes: Sequence[str]
     stated: Mapping[str, Sequence[tuple[str, int]]] | None = None
+    progress: Progress = SILENT
 
     def symmetries(self, end: Endpoint) -> Symmetries:
         """Return what can be changed without changing the loss."""
@@ -189,11 +200,13 @@ class Bringing:
     def aligned(self, a: Endpoint, b: Endpoint, settings: Mapping[str, Any]) -> Aligned:
         """Return the second network brought to the first."""
         symmetries = self.symmetries(b)
+        reached(self.progress, "matching")
         matcher = Matcher(self.problem, symmetries, point_of(b), self.split)
         first, second = (symmetries.side(leaves_of(end)) for end in (a, b))
         if settings["method"] == BARRIER:
             return self._refined((a, b), (first, second), matcher, settings)
         permutations = self.matched(matcher, (first, second), settings)
+        reached(self.progress, "checking on data")
         return self.result(a, b, symmetries.change(permutations, first, second), settings)
 
     def matched(
@@ -221,10 +234,12 @@ class Bringing:
             split=self.split,
             steps=settings["steps"],
             batch_size=self.batch_size,
+            progress=self.progress,
         )
         starts = [symmetries.identity(), self.matched(matcher, sides, settings)]
         if matcher.observes:
             starts.append(matcher.by_activations(*sides))
+        reached(self.progress, "lowering the barrier")
         found = refinement.best(*sides, starts, seed=settings["seed"])
         change = symmetries.change(found, *sides)
         heights = [

@@ -28,7 +28,7 @@ import optax
 
 from landscape.alignment.matching import Permutations, ascend
 from landscape.alignment.symmetries import Side, Symmetries
-from landscape.compute import SILENT, program
+from landscape.compute import SILENT, Progress, program
 from landscape.connectivity import loss_barrier
 from landscape.errors import ProblemError
 from landscape.network import differentiable
@@ -38,16 +38,16 @@ from landscape.trees import fill, opened, sealed
 if TYPE_CHECKING:
     from landscape.problem import Problem
 
-__all__ = ["GRID", "Refinement", "measured_barrier"]
+__all__ = ["EXAMPLES", "GRID", "MEASURED", "Refinement", "measured_barrier"]
 
 PyTree = Any
 Leaves = Mapping[str, np.ndarray]
 
 GRID = 25  # points of the path on which barriers are measured, as in `loss_barrier`
 _RATE = 0.05  # of an array's root mean square, per step
-_BATCH = 256
+EXAMPLES = 256  # of a step
 _PROBED = 2048  # examples on which midpoints are compared
-_MEASURED = 4  # permutations whose barriers are measured at the end
+MEASURED = 4  # permutations whose barriers are measured at the end
 _FEWEST_RESAMPLES = 20  # the interval of a barrier is not used here
 
 
@@ -69,6 +69,8 @@ class Refinement:
         Steps of the estimator.
     batch_size : int or None
         Examples per batch of measured barriers.
+    progress : Progress
+        Is told of every step.
     """
 
     problem: Problem
@@ -77,6 +79,7 @@ class Refinement:
     split: str
     steps: int
     batch_size: int | None
+    progress: Progress = SILENT
 
     def best(self, first: Side, second: Side, starts: Sequence[Permutations], *, seed: int) -> Permutations:
         """Return the permutations with the lowest measured barrier.
@@ -124,8 +127,9 @@ class Refinement:
                 if key not in losses:
                     loss, _ = slope(middle, probe)
                     losses[key] = (float(loss), present)
+                self.progress.advance(1, loss=float(loss))
         ranked = sorted(losses.values(), key=lambda pair: pair[0])
-        return [permutations for loss, permutations in ranked[:_MEASURED] if np.isfinite(loss)]
+        return [permutations for loss, permutations in ranked[:MEASURED] if np.isfinite(loss)]
 
     def _programs(self) -> tuple[Any, Any]:
         """Return the programs of one gradient and one step."""
@@ -160,7 +164,7 @@ class Refinement:
         count = int(jax.tree.leaves(arrays)[0].shape[0])
         taken = functools.partial(_rows, arrays)
         probe = taken(np.sort(rng.permutation(count)[:_PROBED]))
-        size = min(_BATCH, count)
+        size = min(EXAMPLES, count)
         return probe, (taken(rng.integers(0, count, size)) for _ in iter(int, 1))
 
 
