@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from stored_samples import samples
 
+from cli.shared.text import keyed
 from landscape.flatness.results import FlatnessMeasure
 from landscape.results import Result, with_error
 from landscape.results.result import _MODULES
@@ -75,3 +76,9 @@ def test_nothing_two_sided_stands_beside_a_lower_bound() -> None:
     assert "keskar subspace  ≥ 2 (best that was found)" in str(found)
     assert "±" not in str(found)
     assert "[" not in str(found)
+
+
+def test_lines_of_training_commands_say_once_what_brackets_are() -> None:
+    rows = [("es-snr, test accuracy", "0.2292 [0.1887, 0.2753] at 100 %"), ("page", "x.html")]
+    assert keyed(rows) == [*rows, ("errors", "[low, high] 95 % interval")]
+    assert keyed(rows[1:]) == rows[1:]

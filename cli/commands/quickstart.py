@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cli.shared import devices, option
 from cli.shared.frame import Outcome, Session
-from cli.shared.text import aligned, strict
+from cli.shared.text import aligned, keyed, strict
 
 
 @option.command(
@@ -48,4 +48,4 @@ def command(
             plotlyjs=plotlyjs,
         )
     session.shown.stop()
-    return Outcome(text=aligned(story.rows()), data=strict(story.to_dict()), outputs=[story.page])
+    return Outcome(text=aligned(keyed(story.rows())), data=strict(story.to_dict()), outputs=[story.page])

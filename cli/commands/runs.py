@@ -9,7 +9,7 @@ import click
 
 from cli.shared import option
 from cli.shared.frame import Outcome, Session
-from cli.shared.text import aligned, cell, strict
+from cli.shared.text import aligned, cell, keyed, strict
 
 if TYPE_CHECKING:
     from trainers.reports import RunSummary
@@ -53,4 +53,4 @@ def _block(summary: RunSummary) -> str:
         )
         done = f"{method.num_finished} of {method.num_checkpoints} checkpoints"
         lines.append((method.name, f"{done}; {summary.metric} {ends}" if ends else done))
-    return aligned(lines)
+    return aligned(keyed(lines))

@@ -9,7 +9,7 @@ import click
 
 from cli.shared import devices, option, training
 from cli.shared.frame import Outcome, Session
-from cli.shared.text import aligned, strict
+from cli.shared.text import aligned, keyed, strict
 from landscape.errors import RunError
 
 if TYPE_CHECKING:
@@ -113,4 +113,4 @@ def _train(
     run = training.trained(session, config, folder, code=code, resume=resume)
     rows = run.summary_rows()
     data = {"summary": strict(dict(rows)), "run": str(folder)}
-    return training.finished(run, text=aligned(rows), data=data)
+    return training.finished(run, text=aligned(keyed(rows)), data=data)

@@ -10,7 +10,7 @@ import click
 
 from cli.shared import devices, option, training
 from cli.shared.frame import Outcome, Session
-from cli.shared.text import aligned, strict
+from cli.shared.text import aligned, keyed, strict
 
 if TYPE_CHECKING:
     from trainers.config import RunConfig
@@ -95,7 +95,7 @@ def _train(
     cells = transfer_table(run, metric=metric, split=split)
     data = {"cells": [strict({**vars(cell), "mean": cell.mean}) for cell in cells], "run": str(folder)}
     data |= {"metric": metric, "split": split}
-    return training.finished(run, text=aligned(_rows(cells)), data=data)
+    return training.finished(run, text=aligned(keyed(_rows(cells))), data=data)
 
 
 def _rows(cells: list[TransferCell]) -> list[tuple[str, str]]:

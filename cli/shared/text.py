@@ -33,6 +33,15 @@ def aligned(rows: Iterable[tuple[object, object]], indent: int = 0) -> str:
     return "\n".join(f"{' ' * indent}{label:<{width}}  {value}".rstrip() for label, value in cells)
 
 
+def keyed(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return rows with a last one that says what brackets and ± in them are, where they stand."""
+    from landscape.results import error_key
+
+    listed = list(rows)
+    key = error_key(value for _, value in listed)
+    return [*listed, ("errors", key)] if key else listed
+
+
 def table(headers: Sequence[object], rows: Iterable[Sequence[object]], indent: int = 0) -> str:
     """Return a table; columns of numbers stand to the right."""
     body = [list(row) for row in rows]

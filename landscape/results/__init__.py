@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         wilson_interval as wilson_interval,
     )
     from landscape.results.notation import (
+        error_key as error_key,
         format_value as format_value,
         with_error as with_error,
     )
@@ -80,7 +81,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "mean_interval",
             "wilson_interval",
         ),
-        "notation": ("format_value", "with_error"),
+        "notation": ("error_key", "format_value", "with_error"),
         "origin": (
             "provenance",
             "read_from",
