@@ -286,7 +286,10 @@ class Bringing:
             endpoints=(a.name, b.name),
             warnings=(*_warnings(change.symmetries), *checked.notes, *notes),
             config={"split": self.split, **settings},
-            stats={"num_examples": self.problem.num_examples(self.split)},
+            stats={
+                "num_examples": self.problem.num_examples(self.split),
+                **self.problem.weighting(self.split).facts,
+            },
             provenance=provenance(
                 seed=settings["seed"],
                 dtype="float32",
@@ -329,7 +332,8 @@ class Bringing:
         losses = functools.partial(
             self.problem.per_example, split=self.split, batch_size=self.batch_size, dtype=dtype
         )
-        first, second = (losses(point)["loss"].astype(np.float64) for point in (before, after))
+        counted = self.problem.weighting(self.split).counted
+        first, second = (counted(losses(point)["loss"]).astype(np.float64) for point in (before, after))
         size = float(np.sqrt(np.mean(np.square(first))))
         largest = float(np.max(np.abs(first - second)))
         return largest / size if size > 0 else largest

@@ -32,7 +32,7 @@ from landscape.compute import SILENT, Progress, program
 from landscape.connectivity import loss_barrier
 from landscape.errors import ProblemError
 from landscape.network import differentiable
-from landscape.problem import require_gradient
+from landscape.problem import require_gradient, subset_of
 from landscape.trees import fill, opened, sealed
 
 if TYPE_CHECKING:
@@ -134,12 +134,13 @@ class Refinement:
     def _programs(self) -> tuple[Any, Any]:
         """Return the programs of one gradient and one step."""
         problem, whole = self.problem, sealed(self.like)
+        per_example = problem.weighed_loss(self.split, counted=True, loss=problem.plain_loss)
 
         def mean(moving: dict[str, jax.Array], still: dict[str, jax.Array], batch: PyTree) -> jax.Array:
             point = opened(fill(whole, {**still, **moving}))
             if problem.update_stats is not None:  # as in training: the statistics of the minibatch
                 point = (point[0], problem.update_stats(point, batch))
-            return jnp.mean(problem.plain_loss(point, batch))
+            return jnp.mean(per_example(point, batch))
 
         def slope(leaves: dict[str, jax.Array], batch: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
             moving = {path: leaf for path, leaf in leaves.items() if _moves(leaf)}
@@ -160,7 +161,8 @@ class Refinement:
         if self.problem.is_stream(self.split):
             arrays = self.problem.head(min(count, _PROBED), self.split)
         else:
-            arrays = self.problem.arrays(self.split)
+            numbers = self.problem.weighting(self.split).numbers
+            arrays = subset_of(self.problem.arrays(self.split), numbers, self.split)
         count = int(jax.tree.leaves(arrays)[0].shape[0])
         taken = functools.partial(_rows, arrays)
         probe = taken(np.sort(rng.permutation(count)[:_PROBED]))

@@ -172,8 +172,7 @@ class Barrier(Result):
         return rows
 
     def _set(self) -> str:
-        count = self.stats.get("num_examples")
-        return self.split + (f", {format_value(count)} examples" if count else "")
+        return self.split + (f", {self.counted()}" if self.stats.get("num_examples") else "")
 
     def _row(self, definition: str) -> str:
         value = getattr(self, f"barrier_{definition}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -24,6 +24,7 @@ DEFINITIONS = (ABOVE_CHORD, ABOVE_MEAN)
 _BLOCK = 2**21
 _MIN_ROWS = 8
 _FLOAT64_ENTRIES = 2**26
+_STUDENTISED, _LEAST_SHARE = 2**14, 1e-3  # weighted examples up to which resamples have errors of their own
 _KEPT_COUNTS = 2**25  # of two bytes, kept for the next barrier on the same examples
 
 
@@ -73,6 +74,7 @@ def bands(
     values: np.ndarray,
     alphas: np.ndarray,
     *,
+    weights: np.ndarray | None = None,
     seed: int = 0,
     num_resamples: int = 1000,
     confidence: float = 0.95,
@@ -85,12 +87,21 @@ def bands(
     barrier of zero far too often; this interval is conservative. Points with se = 0, the endpoints
     of the chord among them, carry no band.
 
+    A weighted mean is a ratio of means over examples: se is that of the delta method, and the loss of an
+    example is resampled together with its weight. Its deviations are skewed where losses go with weights, so
+    that, up to 16,384 examples, every resample is divided by its own standard error (bootstrap-t [1]_); with
+    more both agree. Simulated coverage of .95, with 80 and 400 examples: .95 to .998 with the weights of
+    sequences of 1 to 64 tokens (.918 at worst without), but .80 with log-normal weights where the excess is
+    proportional to them.
+
     Parameters
     ----------
     values : numpy.ndarray [T, N]
         Loss of each of N ≥ 2 examples at each point; finite.
     alphas : numpy.ndarray [T]
         The points, from 0 to 1.
+    weights : numpy.ndarray [N], optional
+        Positive weights of the examples, of mean 1; equal ones unless given.
     seed : int
         Seed of the resampling.
     num_resamples : int
@@ -100,32 +111,45 @@ def bands(
 
     Notes
     -----
-    Costs ``4·R·N·T`` floating-point operations, as matrix products in blocks of resamples.
+    Costs ``4·R·N·T`` floating-point operations, as matrix products in blocks of resamples; with weights up to
+    ``12·R·N·T``.
+
+    References
+    ----------
+    .. [1] Efron and Tibshirani, 1993. An introduction to the bootstrap, section 12.5.
     """
-    centred, means = _centred(values)
+    centred, means = _centred(values, weights)
     bases = {name: _excess_matrix(alphas, name) for name in DEFINITIONS}
     # Rounding of the sums: below it a standard error is zero and a ratio to it would mean nothing.
-    floor = 16 * float(np.finfo(centred.dtype).eps) * float(np.max(np.abs(values), initial=0))
+    largest = float(np.max(np.abs(values if weights is None else weights * values), initial=0))
+    floor = 16 * float(np.finfo(centred.dtype).eps) * largest
     errors = {name: _standard_errors(centred, base, floor) for name, base in bases.items()}
     hats = {name: excess(means, alphas, name) for name in DEFINITIONS}
+    own = {name: _own_error(centred, base, weights, errors[name]) for name, base in bases.items()}
     found: dict[str, list[np.ndarray]] = {name: [] for name in DEFINITIONS}
-    for deviation in _resampled_deviations(centred, num_resamples, seed):
+    for drawn, deviation in _resampled_deviations(centred, weights, num_resamples, seed):
         for name in DEFINITIONS:
             moved = deviation @ bases[name]
-            found[name].append(np.stack([_largest_ratio(moved, errors[name]), _maxima(hats[name], moved)]))
+            ratios = _largest_ratio(moved, errors[name], own[name](drawn, moved))
+            found[name].append(np.stack([ratios, _maxima(hats[name], moved)]))
     return {
         name: _band(hats[name], errors[name], np.concatenate(found[name], axis=1), confidence)
         for name in DEFINITIONS
     }
 
 
-def _centred(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the [N, T] deviations of the examples from their mean, and the means."""
+def _centred(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the [N, T] deviations of the examples from their mean, times their weights, and the means."""
     dtype = np.float64 if values.size <= _FLOAT64_ENTRIES else np.float32
-    means = np.array([np.mean(row, dtype=np.float64) for row in values])
+    means = np.empty(len(values))
     centred = np.empty(values.shape[::-1], dtype)
     for t, row in enumerate(values):
-        centred[:, t] = row.astype(np.float64) - means[t]
+        if weights is None:
+            means[t] = np.mean(row, dtype=np.float64)
+            centred[:, t] = row.astype(np.float64) - means[t]
+        else:
+            means[t] = np.sum(weights * row.astype(np.float64)) / weights.sum()
+            centred[:, t] = weights * (row.astype(np.float64) - means[t])
     return centred, means
 
 
@@ -150,13 +174,22 @@ def _standard_errors(centred: np.ndarray, base: np.ndarray, floor: float) -> np.
     return np.where(errors * np.sqrt(count) <= floor, 0.0, errors)
 
 
-def _resampled_deviations(centred: np.ndarray, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield [rows, T] deviations of resampled mean losses from the mean, block by block."""
+def _resampled_deviations(
+    centred: np.ndarray, weights: np.ndarray | None, num_resamples: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield how often each example is drawn [rows, N], and what the mean losses deviate then [rows, T].
+
+    Block by block; of weighted ones Σ c w (ℓ − L) / Σ c w with c how often each is drawn.
+    """
     count = len(centred)
     kept = count * num_resamples <= _KEPT_COUNTS
     blocks = _kept_counts(count, num_resamples, seed, _BLOCK) if kept else _counts(count, num_resamples, seed)
     for counts in blocks:
-        yield (counts.astype(centred.dtype) @ centred).astype(np.float64) / count
+        drawn = counts.astype(centred.dtype)
+        total = (
+            count if weights is None else (drawn @ weights.astype(centred.dtype)).astype(np.float64)[:, None]
+        )
+        yield drawn, (drawn @ centred).astype(np.float64) / total
 
 
 def _counts(count: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -176,11 +209,36 @@ def _kept_counts(count: int, num_resamples: int, seed: int, block: int) -> tuple
     return tuple(counts.astype(np.uint16) for counts in _counts(count, num_resamples, seed))
 
 
-def _largest_ratio(moved: np.ndarray, errors: np.ndarray) -> np.ndarray:
+def _own_error(
+    centred: np.ndarray, base: np.ndarray, weights: np.ndarray | None, errors: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return the function that gives the standard errors in resamples, from counts [rows, N] and shifts.
+
+    In a resample whose mean excess has moved by δ, the terms w (d − d̂) of the standard error are
+    w (d − d̂) − w δ. Of equal weights, and of very many examples, it is always that of the sample.
+    """
+    count = len(centred)
+    if weights is None or count > _STUDENTISED:
+        return lambda *_: errors
+    away = centred.astype(np.float64) @ base
+    squares, crossed = np.square(away), away * weights[:, None]
+
+    def own(drawn: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        within = drawn @ squares - 2 * moved * (drawn @ crossed)
+        within += moved**2 * (drawn @ np.square(weights))[:, None]
+        found = np.sqrt(np.maximum(within, 0) * count / (count - 1)) / (drawn @ weights)[:, None]
+        # A resample of copies of one example has no error of its own.
+        bounded: np.ndarray = np.maximum(found, _LEAST_SHARE * errors)
+        return bounded
+
+    return own
+
+
+def _largest_ratio(moved: np.ndarray, errors: np.ndarray, own: np.ndarray) -> np.ndarray:
     banded = errors > 0
     if not banded.any():
         return np.zeros(len(moved))
-    largest: np.ndarray = np.max(np.abs(moved[:, banded]) / errors[banded], axis=1)
+    largest: np.ndarray = np.max(np.abs(moved[:, banded]) / own[..., banded], axis=1)
     return largest
 
 

@@ -41,6 +41,7 @@ from landscape.connectivity.curve_form import BEZIER, NEB
 from landscape.errors import ProblemError
 from landscape.files import Pieces
 from landscape.network import Network, differentiable
+from landscape.problem import subset_of
 
 __all__ = ["Trained", "Training", "train"]
 
@@ -188,7 +189,9 @@ def train(  # noqa: PLR0913  one keyword per part of a training
     start = (1 - straight) * ends[0] + straight * ends[1]
     first, last = (on_device(end, dtype) for end in ends)
     moving = on_device(np.ones(layout.size, bool) if free is None else free)
-    fixed = _Fixed(network, first, last, moving, problem.arrays("train", dtype=dtype))
+    # Examples of weight 0 are never drawn: they would enter the statistics of a minibatch.
+    arrays = subset_of(problem.arrays("train", dtype=dtype), problem.weighting("train").numbers, "train")
+    fixed = _Fixed(network, first, last, moving, arrays)
     bends = on_device(np.asarray(start), dtype)
     state = _State(bends, settings.optimizer().init(bends))
     run = program(functools.partial(_run, _step_of(problem, settings, layout)))
@@ -199,7 +202,7 @@ def train(  # noqa: PLR0913  one keyword per part of a training
 
 def _step_of(problem: Any, settings: Training, layout: Any) -> Callable[..., Any]:
     """Return the function of one step: (fixed, state, number) → (state, loss)."""
-    optimizer = settings.optimizer()
+    optimizer, per_example = settings.optimizer(), problem.weighed_loss("train", counted=True)
     mean_gradient = functools.partial(_mean_gradient, settings.curve)
     gradient = _band_gradient if settings.curve == NEB else mean_gradient
 
@@ -212,7 +215,7 @@ def _step_of(problem: Any, settings: Training, layout: Any) -> Callable[..., Any
         if problem.update_stats is not None:  # as in training: the statistics of the minibatch
             params, stats = point
             point = (params, problem.update_stats((params, stats), batch))
-        return jnp.mean(problem.loss(point, batch))
+        return jnp.mean(per_example(point, batch))
 
     def step(fixed: _Fixed, state: _State, number: jax.Array) -> tuple[_State, jax.Array]:
         key_batch, key_times = jax.random.split(jax.random.fold_in(jax.random.key(settings.seed), number))

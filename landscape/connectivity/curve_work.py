@@ -142,6 +142,7 @@ class CurveWork:
                 "evaluations": len(self.plan.alphas) * len(self.plan.splits) + straight.evaluations,
                 "steps": self.training.steps,
                 "seconds": seconds,
+                **self.problem.weighting(self.plan.split).facts,
             },
             "provenance": self._provenance(),
         }
@@ -161,7 +162,7 @@ class CurveWork:
                 for split in plan.splits:
                     found = problem.per_example(point, split, batch_size=plan.batch_size, dtype=plan.dtype)
                     for key, value in found.items():
-                        means[split].setdefault(key, []).append(line.mean_of(value))
+                        means[split].setdefault(key, []).append(problem.weighting(split).mean(value))
                     if split == plan.split:
                         values.append(found["loss"])
                 progress.advance(1, loss=means[plan.split]["loss"][-1])
@@ -221,11 +222,13 @@ class CurveWork:
         heights = {name: float(excess(loss, self.plan.alphas, name).max()) for name in DEFINITIONS}
         if len(values) < len(loss):  # one network: nothing was resampled
             return {name: (heights[name], (0.0, 0.0)) for name in DEFINITIONS}
-        if values.shape[1] < 2:
+        weighting = self.problem.weighting(self.plan.split)
+        if weighting.count < 2:
             return {name: (heights[name], None) for name in DEFINITIONS}
         found = bands(
-            values,
+            weighting.counted(values),
             self.plan.alphas,
+            weights=weighting.weights,
             seed=self.training.seed,
             num_resamples=self.num_resamples,
             confidence=self.confidence,
@@ -267,7 +270,7 @@ class CurveWork:
             "batch_size": {name: problem.resolve_batch_size(name, plan.batch_size) for name in plan.splits},
             "dtype": plan.dtype,
             "batch_stats": line.treatment(problem, self.pair.a, plan.batch_stats),
-            "problem": {"name": problem.name, "task": problem.task},
+            "problem": problem.described,
             "higher_is_better": {key: metric.higher_is_better for key, metric in problem.metrics.items()},
         }
 

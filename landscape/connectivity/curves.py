@@ -204,7 +204,7 @@ class ConnectingCurve(Result):
         highest, mean, by_length = map(format_value, (self.maximum, self.mean, self.arc_mean))
         return [
             ("curve", f"{self.curve} with {len(self.bends)} bends, " + " → ".join(self.endpoints)),
-            ("loss on", f"{self.split}, {format_value(self.stats.get('num_examples'))} examples"),
+            ("loss on", f"{self.split}, {self.counted()}"),
             ("loss along the curve", f"at most {highest}, mean {mean}, by arc length {by_length}"),
             ("barrier above chord", _with_interval(self.barrier_above_chord, self.interval_above_chord)),
             ("barrier above mean", _with_interval(self.barrier_above_mean, self.interval_above_mean)),

@@ -201,7 +201,8 @@ class _Evaluator:
         if self.stats is None or self.treatment != RECOMPUTE:
             return {}
         ends = [(self.line(alpha), self.stats(alpha)) for alpha in (0.0, 1.0)]
-        losses = [mean_of(self.per_example(end, self.plan.split)["loss"]) for end in ends]
+        weighting = self.problem.weighting(self.plan.split)
+        losses = [weighting.mean(self.per_example(end, self.plan.split)["loss"]) for end in ends]
         return {"endpoint_losses_with_stored_statistics": losses}
 
     def dtypes(self) -> str:
@@ -331,12 +332,13 @@ def _grid(
 ) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
     """Return the mean of every metric on every split, and the split's losses example by example."""
     means: dict[str, dict[str, list[float]]] = {split: {} for split in run.plan.splits}
+    weightings = {split: run.problem.weighting(split) for split in run.plan.splits}
     values: np.ndarray | None = None
     for t, alpha in enumerate(alphas):
         at_point = run.values(float(alpha))
         for split, found in at_point.items():
             for key, value in found.items():
-                means[split].setdefault(key, []).append(mean_of(value))
+                means[split].setdefault(key, []).append(weightings[split].mean(value))
             if split == run.plan.split:
                 if values is None:
                     values = np.empty((len(alphas), len(found["loss"])), found["loss"].dtype)
@@ -346,19 +348,14 @@ def _grid(
     return losses, np.empty((0, 0)) if values is None else values
 
 
-def mean_of(values: np.ndarray) -> float:
-    """Return the mean of the examples in float64; infinities and NaN stay what they are."""
-    with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs; marked later
-        return float(np.mean(values, dtype=np.float64))
-
-
 def _refine(run: _Evaluator, losses: np.ndarray, progress: Progress) -> dict[float, float]:
     """Return losses at further points: golden sections around the grid's maximum of each definition."""
     found: dict[float, float] = {}
+    weighting = run.problem.weighting(run.plan.split)
 
     def loss(alpha: float) -> float:
         if alpha not in found:
-            found[alpha] = mean_of(run.per_example(run.point(alpha), run.plan.split)["loss"])
+            found[alpha] = weighting.mean(run.per_example(run.point(alpha), run.plan.split)["loss"])
         progress.advance(1, loss=found[alpha])
         return found[alpha]
 

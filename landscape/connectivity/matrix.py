@@ -185,7 +185,7 @@ class BarrierMatrix(Result):
         """Return the printed lines: the pairs, and by relation and method the barriers and their range."""
         rows = [
             ("networks", f"{len(self.records)}, {len(self.pairs)} pairs"),
-            ("loss on", f"{self.split}, {format_value(self.stats.get('num_examples'))} examples"),
+            ("loss on", f"{self.split}, {self.counted()}"),
         ]
         values = self.barriers[self.split]["loss"][ABOVE_CHORD]
         for (name, methods), places in self.groups().items():

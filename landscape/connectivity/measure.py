@@ -103,14 +103,16 @@ class Measurement:
         if self.pair.identical:
             flat = np.zeros(points)
             return dict.fromkeys(DEFINITIONS, Band(flat, flat, 0.0, (0.0, 0.0), 0.0))
-        if self.curve.values.shape[1] < 2:
+        weighting = self.problem.weighting(self.plan.split)
+        if weighting.count < 2:
             self.warnings.append(f"{self.plan.split} has a single example: no interval")
             return None
         if num_resamples * (1 - confidence) < _FEW_BEYOND:
             self.warnings.append(f"only {num_resamples} resamples: the interval's ends are uncertain")
         return bands(
-            self.curve.values,
+            weighting.counted(self.curve.values),
             self.plan.alphas,
+            weights=weighting.weights,
             seed=seed,
             num_resamples=num_resamples,
             confidence=confidence,
@@ -168,7 +170,7 @@ class Measurement:
             "repair": plan.repair,
             "allow_nonfinite": plan.allow_nonfinite,
             "checkpoints": [file_of(self.pair.a), file_of(self.pair.b)],
-            "problem": {"name": problem.name, "task": problem.task},
+            "problem": problem.described,
             "higher_is_better": {key: metric.higher_is_better for key, metric in problem.metrics.items()},
         }
 
@@ -183,6 +185,7 @@ class Measurement:
             "seconds": seconds,
             **self.curve.stored,
             **({"renormalised": self.curve.renormalised} if self.plan.repair else {}),
+            **self.problem.weighting(self.plan.split).facts,
         }
 
     def provenance(self, seed: int) -> dict[str, Any]:

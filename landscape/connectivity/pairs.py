@@ -178,6 +178,7 @@ class Pairs:
                 "evaluations": counts["evaluations"],
                 "seconds": {"compile": counts["compile"], "run": counts["run"]},
                 **({"renormalised": counts["renormalised"]} if self.plan.repair else {}),
+                **self.problem.weighting(self.plan.split).facts,
             },
             provenance=self._provenance(digests),
         )
@@ -194,7 +195,7 @@ class Pairs:
             "dtype": plan.dtype,
             "batch_stats": plan.batch_stats,
             "repair": plan.repair,
-            "problem": {"name": problem.name, "task": problem.task},
+            "problem": problem.described,
             "higher_is_better": {key: metric.higher_is_better for key, metric in problem.metrics.items()},
             **self.settings,
         }

@@ -15,7 +15,7 @@ from landscape.curvature.products import Gradient, Programs, Resident, Streamed,
 from landscape.curvature.symmetric import SymmetricOperator
 from landscape.errors import ProblemError
 from landscape.network import Network, Subject, differentiable, network_of, nudged, used_inputs
-from landscape.problem import Problem, stated, subset_of
+from landscape.problem import Problem, Weighting, stated, subset_of
 from landscape.results import read_from
 from landscape.trees import arrays_by_path, check_same_architecture, map_arrays
 
@@ -70,17 +70,29 @@ class CurvatureOperator(SymmetricOperator):
                 )
             size = self.problem.resolve_batch_size(self.split, batch_size)
             return Streamed(programs, network, self.problem, self.split, size=size, dtype=self.dtype)
-        arrays = subset_of(self.problem.arrays(self.split, dtype=self.dtype), self._subset, self.split)
+        weighting = self.weighting
+        arrays = subset_of(self.problem.arrays(self.split, dtype=self.dtype), weighting.numbers, self.split)
         form = self.problem.form
-        hidden = 0.0 if form is None else form.example_bytes
-        layout = self.subject.layout
-        return Resident(programs, network, arrays, layout, batch_size=batch_size, hidden=hidden)
+        return Resident(
+            programs,
+            network,
+            arrays,
+            self.subject.layout,
+            batch_size=batch_size,
+            shares=weighting.shares,
+            hidden=0.0 if form is None else form.example_bytes,
+        )
 
     def _most_at_once(self) -> int:
         """Return the examples of a batch whose size is not chosen yet: all, or those of a stream's batch."""
         if self.problem.is_stream(self.split):
             return self.problem.resolve_batch_size(self.split)
         return self.problem.num_examples(self.split) if self._subset is None else len(self._subset)
+
+    @functools.cached_property
+    def weighting(self) -> Weighting:
+        """The examples that count, and how much each of them does."""
+        return self.problem.weighting(self.split).of(self._subset, self.split)
 
     @contextlib.contextmanager
     def _computing(self, batch_size: int | None = None) -> Iterator[None]:
@@ -188,6 +200,7 @@ class CurvatureOperator(SymmetricOperator):
             "num_matvecs": self.num_matvecs,
             "compile_seconds": self._compiling,
             **({} if self.problem.form is None else {"derivatives": dict(self.problem.form.derivatives)}),
+            **self.weighting.facts,
         }
 
     @property
@@ -198,7 +211,7 @@ class CurvatureOperator(SymmetricOperator):
         return {
             "matrix": self.kind,
             "checkpoint": str(path.absolute()) if path else None,
-            "problem": {"name": self.problem.name, "task": self.problem.task},
+            "problem": self.problem.described,
             "split": self.split,
             "num_examples": self.num_examples,
             "subset": stated(self._subset),
@@ -220,7 +233,8 @@ class CurvatureOperator(SymmetricOperator):
         """
         if isinstance(self._data, Streamed) or count > self.num_examples:
             return []
-        numbers = np.arange(self.num_examples) if self._subset is None else self._subset
+        numbers = self.weighting.numbers
+        numbers = np.arange(self.num_examples) if numbers is None else numbers
         return [
             CurvatureOperator(
                 self.problem,
@@ -231,6 +245,11 @@ class CurvatureOperator(SymmetricOperator):
             )
             for first in range(count)
         ]
+
+    def group_shares(self, count: int) -> np.ndarray | None:
+        """Return the share [count] of each of these groups in the weights of all; None if all are equal."""
+        shares = self.weighting.shares
+        return None if shares is None else np.array([shares[first::count].sum() for first in range(count)])
 
     def digests(self) -> dict[str, Any]:
         """Return the digests of parameters and data, and the file of another tool they are from."""

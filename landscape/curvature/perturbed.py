@@ -26,7 +26,7 @@ from jax import lax
 from landscape.compute import compile_seconds, device_memory, on_device, precision, program
 from landscape.errors import ProblemError
 from landscape.network import Network, Subject, make_subject, network_of
-from landscape.problem import Problem, example_numbers, problem_for, stated, subset_of
+from landscape.problem import Problem, Weighting, example_numbers, problem_for, stated, subset_of
 from landscape.results import check_choice, check_real, check_seed, read_from
 from landscape.trees import Layout, arrays_by_path
 
@@ -149,7 +149,9 @@ class Perturbed:
     form : {"gaussian", "sphere"}
         Distribution of the pairs.
     count : int
-        Examples.
+        Examples that count.
+    weighting : Weighting
+        How much each of them does.
     """
 
     def __init__(  # noqa: PLR0913  one keyword per setting
@@ -178,7 +180,8 @@ class Perturbed:
         self.split, self.dtype = split, np.dtype(dtype or "float32")
         self.dim = self.subject.dim
         self._subset = example_numbers(subset)
-        self.count = self._examples()
+        self.weighting = self._examples()
+        self.count = self.weighting.count
         self.batch_size = min(self.problem.resolve_batch_size(split, batch_size), self.count)
         self.num_evaluations = 0
         self.compile_seconds = 0.0
@@ -190,16 +193,14 @@ class Perturbed:
             self.problem.check(self.subject.point)
             self.ball = self._ball()
 
-    def _examples(self) -> int:
-        total = self.problem.num_examples(self.split)  # refuses a split that is not there
-        if self._subset is None:
-            return total
-        if self.problem.is_stream(self.split):
+    def _examples(self) -> Weighting:
+        """Return the examples that count, and how much each of them does."""
+        every = self.problem.weighting(self.split)  # refuses a split that is not there
+        if self._subset is not None and self.problem.is_stream(self.split):
             raise ProblemError(
                 f"{self.split}: a stream has no subsets", hint="Give arrays, or a shorter stream."
             )
-        subset_of(np.empty((total, 1)), self._subset, self.split)
-        return len(self._subset)
+        return every.of(self._subset, self.split)
 
     def _ball(self) -> Ball:
         layout, free = self.subject.layout, np.ones(self.subject.layout.size, bool)
@@ -231,7 +232,8 @@ class Perturbed:
     def _batches(self) -> Iterator[tuple[PyTree, jax.Array, int]]:
         """Yield (batch of equal sizes, its losses at the network, real examples); the others are copies."""
         if self.problem.is_stream(self.split):
-            for batch, real in self.problem.stream_batches(self.split, self.batch_size, dtype=self.dtype):
+            size, dtype = self.batch_size, self.dtype
+            for batch, real in self.problem.stream_batches(self.split, size, dtype=dtype, counted=True):
                 yield batch, self.programs.base(self.ball, batch), real
             return
         if self._kept is None:
@@ -239,7 +241,8 @@ class Perturbed:
         yield from self._kept
 
     def _cut(self) -> Iterator[tuple[PyTree, jax.Array, int]]:
-        arrays = subset_of(self.problem.arrays(self.split, dtype=self.dtype), self._subset, self.split)
+        arrays = self.problem.arrays(self.split, dtype=self.dtype)
+        arrays = subset_of(arrays, self.weighting.numbers, self.split)
         for start in range(0, self.count, self.batch_size):
             index = np.minimum(np.arange(start, start + self.batch_size), self.count - 1)
             whole = self.batch_size == self.count
@@ -251,7 +254,7 @@ class Perturbed:
         """Return the mean loss at the network itself."""
         with self.computing():
             parts = [np.asarray(base)[:real] for _, base, real in self._batches()]
-        return float(np.mean(np.concatenate(parts), dtype=np.float64))
+        return float(self.weighting.over(np.concatenate(parts)))
 
     def affordable(self, count: int) -> int:
         """Return how many of these pairs one call should take."""
@@ -330,7 +333,7 @@ class Perturbed:
             "radius": self.radius,
             "form": self.form,
             "checkpoint": str(path.absolute()) if path else None,
-            "problem": {"name": self.problem.name, "task": self.problem.task},
+            "problem": self.problem.described,
             "split": self.split,
             "num_examples": self.count,
             "subset": stated(self._subset),
@@ -350,6 +353,7 @@ class Perturbed:
             "num_matvecs": 0,
             "compile_seconds": self.compile_seconds,
             "seconds": time.perf_counter() - self.started,
+            **self.weighting.facts,
         }
 
     def digests(self) -> dict[str, Any]:

@@ -234,13 +234,16 @@ class Programs:
     ) -> PyTree:
         """Prepare the batch of examples from `first` on; the last one reaches back to be full.
 
-        The examples that an earlier batch has counted already have weight 0.
+        The examples that an earlier batch has counted already have weight 0. `scale` is the weight of each
+        example, or the weights [N] of all.
         """
         count = jax.tree.leaves(arrays)[0].shape[0]
         if size == count:
             return self._prepare_batch(network, arrays, jnp.broadcast_to(scale, (size,)))
         start = jnp.minimum(first, count - size)
         batch = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), arrays)
+        if scale.ndim:
+            scale = jax.lax.dynamic_slice_in_dim(scale, start, size)
         weights = jnp.where(start + jnp.arange(size) >= first, scale, 0)
         return self._prepare_batch(network, batch, weights)
 
@@ -303,6 +306,7 @@ class Resident(_Batches):
         layout: Layout,
         *,
         batch_size: int | None,
+        shares: np.ndarray | None,
         hidden: float = 0.0,
     ) -> None:
         self.programs = programs
@@ -320,7 +324,7 @@ class Resident(_Batches):
         self.num_batches = -(-self.count // min(limit, self.count))
         self.size = limit if batch_size else -(-self.count // self.num_batches)
         self.size = min(self.size, self.count)
-        self.scale = on_device(1 / self.count, leaf.dtype)
+        self.scale = on_device(1 / self.count if shares is None else shares, leaf.dtype)
         kept = constant * self.num_batches + each * self.count
         self.kept = [] if kept <= _KEPT_BYTES else None
 
@@ -350,16 +354,21 @@ class Streamed(_Batches):
         self.problem = problem
         self.split = split
         self.dtype = dtype
-        self.count = problem.num_examples(split)
-        self.size = size
+        weighting = problem.weighting(split)
+        self.count, shares = weighting.count, weighting.shares
+        self.size = min(size, self.count)
         self.num_batches = 0
-        self.scale = np.asarray(1 / self.count, jax.tree.leaves(network.leaves)[0].dtype)
+        dtype = jax.tree.leaves(network.leaves)[0].dtype
+        self.scale = np.asarray(1 / self.count if shares is None else shares, dtype)
 
     def prepared(self) -> Iterator[PyTree]:
         """Yield what the products on each batch need, prepared anew at every pass."""
         self.num_batches = 0
-        for batch, real in self.problem.stream_batches(self.split, self.size, dtype=self.dtype):
-            weights = np.where(np.arange(self.size) < real, self.scale, 0).astype(self.scale.dtype)
+        batches = self.problem.stream_batches(self.split, self.size, dtype=self.dtype, counted=True)
+        for batch, real in batches:
+            weights = np.zeros(self.size, self.scale.dtype)
+            first = self.num_batches * self.size
+            weights[:real] = self.scale[first : first + real] if self.scale.ndim else self.scale
             self.num_batches += 1
             with differentiable():
                 one = self.programs.prepare_batch(self.network, batch, weights)

@@ -71,7 +71,7 @@ class Pairs:
                 self.examples[2] += off @ second / len(off)
         self.squares = np.concatenate([self.squares, squares])
         self.stretch = np.concatenate([self.stretch, stretch])
-        self.rises = np.concatenate([self.rises, found.mean(axis=3)])
+        self.rises = np.concatenate([self.rises, self.around.weighting.over(found)])
 
     def _stretched(self, offs: np.ndarray) -> np.ndarray:
         """Return the lengths of pairs with ``‖z‖² − n`` [m]: 1, and where there are two the mirrored one."""

@@ -226,7 +226,7 @@ class SmoothedRun:
             total = float(np.sum(np.mean(square * whole[:, None] - self.around.dim, axis=1)))
             baseline = pilot / self.pilot if self.pilot else 0.0
             each = (products - baseline * total) / (2 * self.square * self.count)
-        return float(np.std(each, ddof=1)) / math.sqrt(self.around.count)
+        return self.around.weighting.error_over(each)
 
     # -- entries -----------------------------------------------------------------------------------
 

@@ -144,6 +144,10 @@ class SymmetricOperator:
         """Return the matrices of disjoint groups of the examples; none where there are no examples."""
         return []
 
+    def group_shares(self, count: int) -> np.ndarray | None:  # noqa: ARG002
+        """Return the share of each of these groups in the whole matrix; None for equal ones."""
+        return None
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Return warnings about the matrix, for every result."""

@@ -29,7 +29,6 @@ from landscape.results import (
     check_choice,
     check_whole,
     count,
-    format_value,
     provenance,
     read_from_each,
 )
@@ -144,7 +143,7 @@ class CurvatureTable(Result):
         return f"{self.matrix} (radius {format_value(radius)})" if self.smoothed else self.matrix
 
     def _set(self) -> str:
-        return f"{self.config.get('split', 'train')}, {format_value(self.stats.get('num_examples'))} examples"
+        return f"{self.config.get('split', 'train')}, {self.counted()}"
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], **base: Any) -> Self:
@@ -288,7 +287,7 @@ def curvature_table(  # noqa: PLR0913  one keyword per setting
 
 def summed(stats: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
     return {
-        "num_examples": stats[0]["num_examples"],
+        **{name: stats[0][name] for name in ("num_examples", "weights") if name in stats[0]},
         "num_matvecs": sum(found["num_matvecs"] for found in stats),
         "compile_seconds": sum(found["compile_seconds"] for found in stats),
         "seconds": seconds,

@@ -346,6 +346,7 @@ def _leave_one_out(products: Callable[[np.ndarray], np.ndarray], probes: np.ndar
 def data_error(operator: SymmetricOperator, rng: np.random.Generator, num_groups: int) -> Estimate:
     """Return the standard error from the choice of examples: the same probes on groups of them.
 
+    Weighted examples make groups of different weight, and the trace a ratio of means over groups.
     What probes and groups do together (the spread of a group's values that its mean over probes
     still carries) is taken out; None, with a warning, where nothing is left.
     """
@@ -363,6 +364,10 @@ def data_error(operator: SymmetricOperator, rng: np.random.Generator, num_groups
     if not np.isfinite(values).all():
         warning = "a product with a group of the examples was not finite: no error from them"
         return Estimate(fields=unknown, warnings=(warning,), stats=spent)
+    shares = operator.group_shares(num_groups)
+    if shares is not None:
+        # Of a ratio of means, by the delta method: what each group adds to the deviation of the whole.
+        values = num_groups * shares[:, None] * (values - shares @ values)
     means = values.mean(axis=1)
     both = values - means[:, None] - values.mean(axis=0)[None] + values.mean()
     freedom = (num_groups - 1) * (_GROUP_PROBES - 1)

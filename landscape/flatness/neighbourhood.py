@@ -24,6 +24,7 @@ from landscape.flatness.evaluations import (
     plain,
     programs_of,
 )
+from landscape.flatness.examples import Examples
 from landscape.flatness.meter import Meter, Products
 from landscape.flatness.options import Options
 from landscape.network import Cost, Subject, differentiable, filter_sizes, make_subject, network_of
@@ -34,7 +35,6 @@ from landscape.problem import (
     problem_for,
     require_gradient,
     stated,
-    subset_of,
 )
 from landscape.results import check_choice, read_from
 from landscape.trees import arrays_by_path, check_same_architecture
@@ -104,24 +104,13 @@ class Neighbourhood:
             free[:] = False
             free[self.subject.free] = True
         self.free = free
-        self.count = self._examples()
+        self._data = Examples(self.problem, options.split, self._subset, self.dtype)
+        self.weighting, self.count = self._data.weighting, self._data.weighting.count
 
     def _place(self) -> Place:
         network = network_of(self.subject, self.dtype)
         flat = np.concatenate([np.asarray(network.leaves[path]).reshape(-1) for path in self.layout.paths])
         return Place(dataclasses.replace(network, leaves={}), on_device(flat), self.layout)
-
-    def _examples(self) -> int:
-        total = self.problem.num_examples(self.options.split)  # refuses a split that is not there
-        if self._subset is None:
-            return total
-        if self.stream:
-            raise ProblemError(
-                f"{self.options.split}: a stream has no subsets", hint="Give arrays, or a shorter stream."
-            )
-        with self.computing():
-            subset_of(np.empty((total, 1)), self._subset, self.options.split)
-        return len(self._subset)
 
     @property
     def stream(self) -> bool:
@@ -149,24 +138,6 @@ class Neighbourhood:
 
     # -- the data ----------------------------------------------------------------------------------
 
-    def _arrays(self) -> PyTree:
-        arrays = self.problem.arrays(self.options.split, dtype=self.dtype)
-        return subset_of(arrays, self._subset, self.options.split)
-
-    def _batches(self, programs: Programs, size: int) -> Iterator[tuple[PyTree, dict[str, jax.Array], int]]:
-        """Yield (batch of exactly `size`, values at the network, real examples); the others are copies."""
-        if self.stream:
-            for batch, real in self.problem.stream_batches(self.options.split, size, dtype=self.dtype):
-                yield batch, programs.base(self.place, batch), real
-            return
-        arrays = self._arrays()
-        if size == self.count:
-            yield arrays, programs.base(self.place, arrays), size
-            return
-        for start in range(0, self.count, size):
-            index = np.minimum(np.arange(start, start + size), self.count - 1)
-            yield *programs.cut(self.place, arrays, index), min(size, self.count - start)
-
     def parts(self, temperature: float | None = None) -> tuple[Programs, Iterator[Part]]:
         """Return the programs of a variant of the loss, and the batches with their values at the network."""
         programs = self._programs(temperature)
@@ -177,18 +148,12 @@ class Neighbourhood:
         return programs, iter(self._variants[temperature][1])
 
     def _fresh(self, programs: Programs, size: int) -> Iterator[Part]:
-        for batch, base, real in self._batches(programs, size):
-            yield batch, self._weights(size, real, self.count), base
+        for part, _ in self._data.parts(programs, self.place, size):
+            yield part
 
-    def pieces(self, size: int, temperature: float | None = None) -> Iterator[tuple[Part, int]]:
-        """Yield batches of `size` for measures of single batches: weights sum to 1 in each."""
-        programs = self._programs(temperature)
-        for batch, base, real in self._batches(programs, size):
-            yield (batch, self._weights(size, real, real), base), real
-
-    def _weights(self, size: int, real: int, total: int) -> jax.Array:
-        """Return the weights of a batch, which has `real` examples of `total`, and copies."""
-        return on_device((np.arange(size) < real).astype(self.dtype) / self.dtype.type(total))
+    def pieces(self, size: int, temperature: float | None = None) -> Iterator[tuple[Part, float]]:
+        """Yield batches of `size`, whose weights sum to 1 in each, with their shares in the whole."""
+        return self._data.parts(self._programs(temperature), self.place, size, apart=True)
 
     def stacked(self, temperature: float | None = None) -> Part:
         """Return all batches in one, along a leading axis where there are several.
@@ -234,15 +199,13 @@ class Neighbourhood:
     @functools.cached_property
     def base(self) -> dict[str, float]:
         """The mean of the loss and of every metric at the network itself."""
+        values: dict[str, list[np.ndarray]] = {}
         with self.computing():
-            totals: dict[str, float] = {}
-            for _, weights, values in self.parts()[1]:
-                real = np.asarray(weights) > 0
-                for name, value in values.items():
-                    total = np.sum(np.asarray(value)[real], dtype=np.float64)
-                    totals[name] = totals.get(name, 0.0) + float(total)
+            for _, _, found in self.parts()[1]:
+                for name, value in found.items():
+                    values.setdefault(name, []).append(np.asarray(value))
         self.worked(passes=1)
-        return {name: total / self.count for name, total in totals.items()}
+        return {name: self._data.mean(parts) for name, parts in values.items()}
 
     def rises(
         self, direction: jax.Array, steps: Sequence[float], temperature: float | None = None
@@ -351,7 +314,7 @@ class Neighbourhood:
         path = checkpoint.path if checkpoint is not None else None
         return {
             "checkpoint": str(path.absolute()) if path else None,
-            "problem": {"name": self.problem.name, "task": self.problem.task},
+            "problem": self.problem.described,
             "higher_is_better": {
                 name: metric.higher_is_better for name, metric in self.problem.metrics.items()
             },
@@ -373,6 +336,7 @@ class Neighbourhood:
             "num_evaluations": self.num_evaluations,
             "compile_seconds": self.compile_seconds,
             "seconds": time.perf_counter() - self.started,
+            **self.weighting.facts,
         }
 
     def digests(self) -> dict[str, Any]:

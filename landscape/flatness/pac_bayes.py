@@ -306,13 +306,17 @@ def chosen_metric(around: Neighbourhood, metric: str | None, span: float | None)
 
 
 def _bounds(around: Neighbourhood, sigma: float, *, epsilon: float | None) -> dict[str, Any]:
-    """Return the complexities and bounds with the origin and with the initialisation as the prior's mean."""
+    """Return the complexities and bounds with the origin and with the initialisation as the prior's mean.
+
+    N is the effective number of weighted examples: with shares s in a mean, Hoeffding's lemma has Σ s² where
+    it has 1/N of equal ones.
+    """
     checkpoint = around.subject.checkpoint
     centres = {"origin": np.zeros(around.size)}
     if checkpoint is not None and checkpoint.init is not None:
         centres["init"] = around.flatten(checkpoint.init)
     found: dict[str, Any] = {}
-    count = around.count
+    count = around.weighting.effective
     for name, centre in centres.items():
         moved = (around.weights - centre)[around.free]
         square = float(moved @ moved)

@@ -117,7 +117,7 @@ class Rows:
         bad = [record["status"] for record in self.records if record["status"] not in answers]
         notes = self._left_out()
         params = [found["params"] for found in self.digests]
-        digest = params[0] if len(params) == 1 else text_digest("".join(params))
+        digest, first = params[0] if len(params) == 1 else text_digest("".join(params)), self.stats[0]
         return Flatness(
             records=self.records,
             networks=self.networks,
@@ -137,7 +137,7 @@ class Rows:
                 "checkpoints": list(dict.fromkeys(self.files)),
             },
             stats={
-                "num_examples": self.stats[0]["num_examples"],
+                **{name: first[name] for name in ("num_examples", "weights") if name in first},
                 "num_evaluations": sum(found["num_evaluations"] for found in self.stats),
                 "compile_seconds": sum(found["compile_seconds"] for found in self.stats),
                 "seconds": seconds,

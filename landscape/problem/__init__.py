@@ -56,6 +56,9 @@ if TYPE_CHECKING:
         problem_of as problem_of,
         task_names as task_names,
     )
+    from landscape.problem.weighting import (
+        Weighting as Weighting,
+    )
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -94,5 +97,6 @@ __getattr__, __dir__, __all__ = lazy_names(
             "problem_of",
             "task_names",
         ),
+        "weighting": ("Weighting",),
     },
 )

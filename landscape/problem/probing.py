@@ -31,7 +31,12 @@ _RELATIVE = 1e-3
 
 
 @contextlib.contextmanager
-def users_errors(hint: str | None = None) -> Iterator[None]:
+def users_errors(
+    hint: str | None = None,
+    *,
+    what: str = "the problem's loss or a metric",
+    expected: str = "loss(params, batch) -> [B] for these parameters and these data",
+) -> Iterator[None]:
     """Turn what the user's functions raise into an error that says whose it is, with a likely reason."""
     try:
         yield
@@ -41,8 +46,8 @@ def users_errors(hint: str | None = None) -> Iterator[None]:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         text = (str(error).strip().splitlines() or [""])[0]
         raise ProblemError(
-            f"the problem's loss or a metric raised {type(error).__name__}: {text}".removesuffix(": "),
-            expected="loss(params, batch) -> [B] for these parameters and these data",
+            f"{what} raised {type(error).__name__}: {text}".removesuffix(": "),
+            expected=expected,
             got=f"the error at {Path(frame.filename).name}:{frame.lineno}",
             hint=hint
             or "Are the parameters those of this problem? The traceback says where it began (--debug).",

@@ -3,13 +3,13 @@
 Everything the package measures is measured on a `Problem`. It evaluates exact means over examples
 with one compiled program, whatever the number of examples and the batch size: a ragged last batch
 is padded with copies of a real example, whose values are dropped. A loss that is not a function of
-the parameters and one example is refused at the first use.
+the parameters and one example is refused at the first use. With weights of examples all means are weighted.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,15 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape.compute import device_memory, on_device, precision, program
-from landscape.errors import ConfigurationError, ProblemError, did_you_mean
+from landscape.errors import ProblemError
+from landscape.problem.data import Data
 from landscape.problem.episodes import check_distinct
 from landscape.problem.form import Form
 from landscape.problem.metric import Metric, MetricFunction, as_metric, not_a_function
 from landscape.problem.outputs import Outputs
 from landscape.problem.probing import probe, users_errors, what_it_holds
 from landscape.problem.recomputing import program_of, recomputed
-from landscape.problem.splits import STREAM_HINT, Split, Stream, make_split, resembles_batches
+from landscape.problem.splits import Stream
 from landscape.problem.values import one_value_each
+from landscape.problem.weighting import check_weights, weighed_loss
 from landscape.trees import opened, sealed
 
 __all__ = ["Metric", "Outputs", "Problem", "Stream"]
@@ -33,12 +35,8 @@ __all__ = ["Metric", "Outputs", "Problem", "Stream"]
 PyTree = Any
 PerExample = Callable[[PyTree, PyTree], jax.Array]
 
-# Splits up to this many examples are evaluated in one batch, larger ones in batches of this size:
-# large enough for the matrix products to dominate, small enough for activations of common networks.
-DEFAULT_BATCH_SIZE = 2_048
 
-
-class Problem:
+class Problem(Data):
     """A per-example loss over one or more splits of data.
 
     Parameters
@@ -52,6 +50,10 @@ class Problem:
     metrics : mapping of str to Metric or callable, optional
         Further per-example quantities. Of a bare callable lower values are better, unless its name ends in
         ``accuracy`` or ``return``.
+    weights : callable, optional
+        ``weights(batch) -> [B]``, from 0 on: the mean of loss and metrics over examples is Σ w ℓ / Σ w, in
+        every analysis. For a mean over the valid tokens of sequences ℓ is the mean over those of one
+        sequence and w their number. An example of weight 0 is left out, whatever its loss.
     update_stats : callable, optional
         ``update_stats((params, batch_stats), batch) -> batch_stats``: the statistics of one batch, whatever
         the statistics that came in; `flax_statistics` makes one that is exact over all batches.
@@ -98,7 +100,8 @@ class Problem:
     ------
     ProblemError
         If a split is empty or ragged, seeds of episodes are not distinct, or the loss is not
-        deterministic, mixes the examples of a batch, or does not return one value per example.
+        deterministic, mixes the examples of a batch, or does not return one value per example. At the
+        first use of a split, if weights are negative, not finite or all 0.
     """
 
     def __init__(  # noqa: PLR0913  the ways in are many and all keyword-only
@@ -123,15 +126,13 @@ class Problem:
         statistics_are_weights: bool = False,
         differentiable: bool = True,
         form: Form | None = None,
+        weights: Callable[[PyTree], jax.Array] | None = None,
     ) -> None:
         if not callable(loss):
             raise not_a_function("loss: not a function", "loss(params, batch) -> [B]", loss)
+        check_weights(weights, population_loss, batched_loss)
         given = {"train": train, "validation": validation, "test": test}
-        self._splits: dict[str, Split] = {
-            split: make_split(data, split) for split, data in given.items() if data is not None
-        }
-        if "train" not in self._splits:
-            raise ProblemError("train: no data", hint="Give train=(inputs, targets).")
+        super().__init__(given, weights=weights, batch_size=batch_size)
         self.differentiable = bool(differentiable)
         if not self.differentiable:
             check_distinct(self._splits)
@@ -148,91 +149,39 @@ class Problem:
         self.form = form
         self.name = name
         self.task = None if task is None else dict(task)
-        self._batch_size = None if batch_size is None else _positive(batch_size)
-        self._device_arrays: dict[tuple[str, str, str], PyTree] = {}
-        self._digests: dict[str, str] = {}
         self._checked = self._stats_checked = False
         if check is not None:
             self.check(check)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{split}: {data.num_examples:,}" for split, data in self._splits.items())
-        return f"Problem({self.name}; {sizes}; metrics: {', '.join(self.metrics) or 'none'})"
+        weighted = "" if self.weights is None else f"; weights: {self.described['weights']}"
+        return f"Problem({self.name}; {sizes}; metrics: {', '.join(self.metrics) or 'none'}{weighted})"
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        """Names of the splits that hold data."""
-        return tuple(self._splits)
-
-    def num_examples(self, split: str) -> int:
-        """Return the number of examples of `split`."""
-        return self._split(split).num_examples
-
-    def splits_with(self, split: str, splits: Iterable[str] | None) -> tuple[str, ...]:
-        """Return the splits to evaluate, all by default, and `split` among them.
-
-        Raises
-        ------
-        ProblemError
-            If the problem has no such split.
-        """
-        chosen = self.splits if splits is None else tuple(splits)
-        chosen = chosen if split in chosen else (split, *chosen)
-        for name in chosen:
-            self._split(name)
-        return chosen
+    def described(self) -> dict[str, Any]:
+        """What the settings of results say of the problem: name, task, and its weights if it has some."""
+        named = getattr(self.weights, "__qualname__", type(self.weights).__name__)
+        more = {} if self.weights is None else {"weights": named}
+        return {"name": self.name, "task": self.task, **more}
 
     def output_axis(self, path: str) -> int:
         """Return the axis of a kernel that counts its output units: the last, as jax's libraries have it."""
         return -1 if self.form is None else self.form.output_axis(path)
 
-    def is_stream(self, split: str) -> bool:
-        """Return whether the split is read batch by batch."""
-        return self._split(split).stream
+    def weighed_loss(
+        self, split: str = "train", *, counted: bool = False, loss: PerExample | None = None
+    ) -> PerExample:
+        """Return the per-example loss whose plain mean over a random minibatch has the split's mean.
 
-    def head(self, count: int, split: str = "train") -> PyTree:
-        """Return the first examples of a split, on the host."""
-        return self._split(split).head(count)
-
-    def stream_batches(self, split: str, size: int, *, dtype: Any = None) -> Iterator[tuple[PyTree, int]]:
-        """Yield (batch of exactly `size` on the device, real examples); the rest are copies of one."""
-        for batch, count in self._split(split).padded_batches(size):
-            yield jax.tree.map(lambda x: on_device(x, dtype), batch), count
-
-    def batches(self, split: str, size: int) -> Iterator[tuple[PyTree, int]]:
-        """Yield (batch on the host, examples): `size` of them, fewer in a ragged last batch."""
-        return self._split(split).batches(size)
-
-    def data_digest(self, split: str) -> str:
-        """Return the BLAKE2b-128 digest of the split's arrays (paths, shapes, dtypes, bytes)."""
-        if split not in self._digests:
-            self._digests[split] = self._split(split).digest()
-        return self._digests[split]
-
-    def arrays(self, split: str, *, dtype: Any = None) -> PyTree:
-        """Return the split's arrays on the device, floats as `dtype`; kept there for later calls.
-
-        Raises
-        ------
-        ProblemError
-            If the split is a stream, which is never held as a whole.
+        Of all examples, or of those of positive weight alone if `counted`; `loss` may be another form of the
+        problem's. Call it outside of any program.
         """
-        data = self._split(split)
-        if data.stream:
-            raise ProblemError(
-                f"{split}: a stream has no arrays on the device",
-                hint="Training needs a split of arrays; streams are for evaluation.",
-            )
-        # Without a dtype floats keep theirs, which is float64 only where jax is told to have it.
-        key = (split, "own" if dtype is None else np.dtype(dtype).name, jnp.result_type(float).name)
-        if key not in self._device_arrays:
-            self._device_arrays[key] = jax.tree.map(lambda x: on_device(x, dtype), data.tree)
-        return self._device_arrays[key]
-
-    def resolve_batch_size(self, split: str, batch_size: int | None = None) -> int:
-        """Return the batch size that an evaluation of `split` uses."""
-        size = self._batch_size if batch_size is None else _positive(batch_size)
-        return min(self._split(split).num_examples, size or DEFAULT_BATCH_SIZE)
+        chosen, known = loss or self.loss, self.weighting(split)
+        if self.weights is None or known.plain:
+            return chosen
+        mean = known.scale * known.total / known.count if counted else known.scale
+        return weighed_loss(chosen, self.weights, mean, self.head(1, split))
 
     def check(self, params: PyTree) -> None:
         """Probe once that the loss and the metrics are deterministic functions of single examples.
@@ -248,7 +197,7 @@ class Problem:
         """
         if not self._checked:
             # Values that are not finite prove nothing; the next parameters are probed again.
-            few, episodes = self._split("train").head(4), not self.differentiable
+            few, episodes = self.head(4), not self.differentiable
             with users_errors(self._hint(params)):
                 self._checked = probe(self._values, sealed(params), few, episodes=episodes)
 
@@ -295,7 +244,7 @@ class Problem:
     ) -> dict[str, float]:
         """Return the exact means over the split of the loss and every metric, summed in float64."""
         values = self.per_example(params, split, batch_size=batch_size, dtype=dtype)
-        return {key: float(np.mean(value, dtype=np.float64)) for key, value in values.items()}
+        return {key: self.weighting(split).mean(value) for key, value in values.items()}
 
     def recompute_stats(
         self, params: PyTree, batch_stats: PyTree, *, batch_size: int | None = None
@@ -305,6 +254,8 @@ class Problem:
         Exact over all examples where `update_stats` is made by `flax_statistics`. Otherwise the mean over
         batches of ``update_stats((params, batch_stats), batch)``, weighted by the number of examples (as in
         Garipov et al. 2018, who recompute them at every point of a path), which moves with the batch size.
+        They are moments of activations, which need not have an axis of examples: every example of positive
+        weight counts once, as in training, where a layer does not know the weights of the loss.
 
         Raises
         ------
@@ -324,16 +275,6 @@ class Problem:
             checked=self._stats_checked,
         )
         return found
-
-    def _split(self, split: str) -> Split:
-        if split not in self._splits:
-            raise ProblemError(
-                f"split {split!r}: the problem has no such data",
-                expected="one of " + ", ".join(self._splits),
-                hint=did_you_mean(split, self._splits)
-                or "Choose another --split, or give the problem that data.",
-            )
-        return self._splits[split]
 
     @functools.cached_property  # not before it is needed: asking for the device would start it
     def _program(self) -> Any:
@@ -359,9 +300,7 @@ class Problem:
 
     def _hint(self, params: PyTree) -> str:
         """Return the likely reason why a loss raises an error."""
-        train = self._split("train")
-        in_a_row = not train.stream and resembles_batches(train.tree)
-        return STREAM_HINT if in_a_row else what_it_holds(params)
+        return self._split("train").hint or what_it_holds(params)
 
     def _gather_and_evaluate(
         self, params: PyTree, arrays: PyTree, start: jax.Array, *, batch_size: int
@@ -382,11 +321,3 @@ class Problem:
         for start in range(0, data.num_examples, size):
             values = self._gathered(params, arrays, np.int32(start), batch_size=size)
             yield values, min(size, data.num_examples - start)
-
-
-def _positive(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ConfigurationError(
-            "batch_size: not a positive whole number", expected="1 or more", got=repr(value)
-        )
-    return int(value)

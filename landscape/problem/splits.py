@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from landscape.errors import ProblemError
+from landscape.errors import ConfigurationError, ProblemError
 from landscape.trees import leaves_with_paths, text_digest, tree_digest
 
 PyTree = Any
@@ -67,8 +67,15 @@ class Split:
     name: str = "data"
     digests: list[str] = dataclasses.field(default_factory=list, compare=False)
 
-    def head(self, count: int) -> PyTree:
-        """Return the first `count` examples, or as many as there are."""
+    @property
+    def hint(self) -> str | None:
+        """What to do where a loss cannot read the arrays, if they look like batches in a row."""
+        return STREAM_HINT if not self.stream and resembles_batches(self.tree) else None
+
+    def head(self, count: int, numbers: np.ndarray | None = None) -> PyTree:
+        """Return the first `count` of some examples, or as many as there are; of a stream, of its batch."""
+        if numbers is not None:
+            return next(self.batches(min(count, len(numbers)), numbers))[0]
         tree = self.tree if not self.stream else next(iter(self.tree))
         return jax.tree.map(lambda x: np.asarray(x)[:count], tree)
 
@@ -108,14 +115,16 @@ class Split:
             )
         self.digests[:] = seen
 
-    def batches(self, size: int) -> Iterator[tuple[PyTree, int]]:
+    def batches(self, size: int, numbers: np.ndarray | None = None) -> Iterator[tuple[PyTree, int]]:
         """Yield (batch, examples): `size` of them, fewer in the last where N is no multiple of it.
 
-        The batches of a stream are cut and joined to that size.
+        The batches of a stream are cut and joined to that size. With ascending `numbers` of examples, only
+        these are there.
         """
         held: list[PyTree] = []
         count = 0
-        for part in self.read() if self.stream else (self.tree,):
+        parts: Iterable[PyTree] = self.read() if self.stream else (self.tree,)
+        for part in parts if numbers is None else self._chosen(parts, numbers):
             held.append(jax.tree.map(np.asarray, part))
             count += leading_axis(part, self.name)
             if count < size:
@@ -129,9 +138,20 @@ class Split:
         if held:
             yield jax.tree.map(lambda *x: np.concatenate(x), *held), count
 
-    def padded_batches(self, size: int) -> Iterator[tuple[PyTree, int]]:
+    def _chosen(self, parts: Iterable[PyTree], numbers: np.ndarray) -> Iterator[PyTree]:
+        """Yield of each part the examples with these numbers, where it has any."""
+        start = 0
+        for part in parts:
+            count = leading_axis(part, self.name)
+            first, last = np.searchsorted(numbers, (start, start + count))
+            rows = numbers[first:last] - start
+            if len(rows):
+                yield jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], part)
+            start += count
+
+    def padded_batches(self, size: int, numbers: np.ndarray | None = None) -> Iterator[tuple[PyTree, int]]:
         """Yield (batch of exactly `size`, real examples): the rest are copies of a real example."""
-        for batch, count in self.batches(size):
+        for batch, count in self.batches(size, numbers):
             index = np.minimum(np.arange(size), count - 1)
             yield (batch if count == size else jax.tree.map(lambda x, i=index: x[i], batch)), count
 
@@ -185,6 +205,20 @@ def _iterable(batches: Any, name: str) -> Iterable[PyTree]:
         got=type(batches).__name__,
         hint="Give Stream(loader), or Stream(function) with a function that yields the batches.",
     )
+
+
+def checked_size(value: int) -> int:
+    """Return a number of examples per batch.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not a positive whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        what = "batch_size: not a positive whole number"
+        raise ConfigurationError(what, expected="1 or more", got=repr(value))
+    return int(value)
 
 
 def resembles_batches(tree: PyTree) -> bool:

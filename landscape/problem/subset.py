@@ -30,7 +30,18 @@ def subset_of(arrays: PyTree, subset: np.ndarray | None, split: str) -> PyTree:
     """Return those examples of arrays that lie on the device."""
     if subset is None:
         return arrays
-    count = jax.tree.leaves(arrays)[0].shape[0]
+    check_subset(subset, jax.tree.leaves(arrays)[0].shape[0], split)
+    return jax.tree.map(lambda x: x[subset], arrays)
+
+
+def check_subset(subset: np.ndarray, count: int, split: str) -> None:
+    """Refuse numbers that are not those of examples of a split with `count` of them.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the range.
+    """
     if not subset.size or int(subset.max()) >= count or int(subset.min()) < 0:
         raise ConfigurationError(
             "subset: not examples of the split",
@@ -38,7 +49,6 @@ def subset_of(arrays: PyTree, subset: np.ndarray | None, split: str) -> PyTree:
             got=f"{subset.size:,} of {split}",
             hint="Ask for fewer (--examples), or leave it out for all.",
         )
-    return jax.tree.map(lambda x: x[subset], arrays)
 
 
 def stated(subset: np.ndarray | None) -> int | list[int] | None:

@@ -25,7 +25,8 @@ def one_value_each(name: str, values: Any, count: int) -> jax.Array:
             expected=f"an array of shape ({count},) for a batch of {count}",
             got=f"a {type(values).__name__} of {len(values)}",
             hint="For a function that returns (loss, aux) give lambda params, batch: function(params, "
-            "batch)[0]. What aux holds per example can be a metric.",
+            "batch)[0]. What aux holds per example can be a metric. For one that returns (numerator, "
+            "denominator) give their quotient, and Problem(weights=…) for the denominator.",
         )
     shape = tuple(jnp.shape(values))
     if shape != (count,):

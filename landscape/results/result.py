@@ -72,7 +72,14 @@ _STORED = Record(
     {
         "status": Text(),
         "warnings": Items(Text()),
-        "stats": Record({"num_examples": Maybe(count())}),
+        "stats": Record(
+            {
+                "num_examples": Maybe(count()),
+                "weights": Maybe(
+                    Record({"examples": count(), "effective_examples": Numbers(finite=True, least=0)})
+                ),
+            }
+        ),
         "provenance": Table(Anything()),
         "fields": Table(Anything()),
     }
@@ -166,6 +173,14 @@ class Result:
         """Return the coverage of the intervals."""
         stated = getattr(self, "confidence", None) or self.config.get("confidence")
         return float(stated) if isinstance(stated, (int, float)) else 0.95
+
+    def counted(self) -> str:
+        """Return how many examples the numbers are means over; of weighted ones also the effective number."""
+        text = f"{format_value(self.stats.get('num_examples'))} examples"
+        weights = self.stats.get("weights")
+        if not weights:
+            return text
+        return f"{text}, weighted (effective number {format_value(float(weights['effective_examples']))})"
 
     def plot(self) -> Any:
         """Return a Plotly figure of the result."""

@@ -150,7 +150,7 @@ def measure(
     """
     plan, total = points.plan, len(coordinates)
     size = points.problem.resolve_batch_size(plan.split, plan.batch_size)
-    table = _Table(plan, total, pieces, prefix)
+    table = _Table(points, total, pieces, prefix)
     progress.start(label, total=total)
     if table.done.any():
         progress.advance(int(table.done.sum()))
@@ -176,8 +176,9 @@ def measure(
 class _Table:
     """The means that have been measured, and which of them are not kept yet."""
 
-    def __init__(self, plan: Plan, total: int, pieces: Pieces, prefix: str) -> None:
-        self._plan, self._pieces, self._prefix = plan, pieces, prefix
+    def __init__(self, points: Points, total: int, pieces: Pieces, prefix: str) -> None:
+        self._plan, self._pieces, self._prefix = points.plan, pieces, prefix
+        self._weightings = {split: points.problem.weighting(split) for split in points.plan.splits}
         self._means: dict[str, np.ndarray] = {}
         self.errors = np.full(total, np.nan)
         self.done = np.zeros(total, bool)
@@ -202,8 +203,10 @@ class _Table:
         """Take in the values of a point and return its mean loss on the plan's split."""
         for split, metrics in found.items():
             for metric, values in metrics.items():
-                self._column(f"{split}/{metric}")[index] = _mean(values)
-        self.errors[index] = _paired_error(found[self._plan.split]["loss"], centre)
+                self._column(f"{split}/{metric}")[index] = self._weightings[split].mean(values)
+        with np.errstate(invalid="ignore", over="ignore"):
+            difference = found[self._plan.split]["loss"].astype(np.float64) - centre
+        self.errors[index] = self._weightings[self._plan.split].standard_error(difference)
         self.done[index] = True
         self._unkept.append(index)
         if time.monotonic() - self._last > _SECONDS_PER_PIECE:
@@ -226,17 +229,3 @@ class _Table:
             split, metric = key.split("/", 1)
             found.setdefault(split, {})[metric] = column
         return found
-
-
-def _mean(values: np.ndarray) -> float:
-    with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs; marked in the result
-        return float(np.mean(values, dtype=np.float64))
-
-
-def _paired_error(values: np.ndarray, centre: np.ndarray) -> float:
-    """Return the standard error of the mean difference of paired examples; NaN where it is not finite."""
-    if len(values) < 2:
-        return float("nan")
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = values.astype(np.float64) - centre
-        return float(np.std(difference, ddof=1) / np.sqrt(len(difference)))

@@ -104,7 +104,7 @@ class LossLine(Result):
         centre = self.anchors[self.origin]["loss"]
         rows = [
             ("lines", f"{len(loss)} through {self.origin}: {self.directions}"),
-            ("loss on", f"{self.split}, {format_value(self.stats.get('num_examples'))} examples"),
+            ("loss on", f"{self.split}, {self.counted()}"),
             ("loss at the origin", format_value(centre)),
         ]
         for side, name in ((0, self.x[0]), (-1, self.x[-1])):

@@ -130,7 +130,7 @@ class Surface(Result):
         rows = [
             ("plane", " × ".join(self.direction_names)),
             ("through", ", ".join(self.anchors)),
-            ("loss on", f"{self.split}, {format_value(self.stats.get('num_examples'))} examples"),
+            ("loss on", f"{self.split}, {self.counted()}"),
             ("loss at the origin", format_value(self.anchors[self.origin]["loss"])),
         ]
         if len(finite):

@@ -139,7 +139,7 @@ class Trajectory(Result):
                 f"{format_value(float(self.losses[worst]))}, its projection "
                 f"{format_value(float(self.plane_losses[worst]))}",
             ),
-            ("loss on", f"{self.split}, {format_value(self.stats.get('num_examples'))} examples"),
+            ("loss on", f"{self.split}, {self.counted()}"),
             ("grid", f"{len(self.x)} × {len(self.y)} points"),
         ]
 

@@ -161,8 +161,7 @@ class Work:
             return self._loss(Points(self.problem, [origin], self.frames[0], plan).values(zero))
 
     def _loss(self, values: Mapping[str, Mapping[str, np.ndarray]]) -> float:
-        with np.errstate(invalid="ignore", over="ignore"):
-            return float(np.mean(values[self.plan.split]["loss"], dtype=np.float64))
+        return self.problem.weighting(self.plan.split).mean(values[self.plan.split]["loss"])
 
     @contextlib.contextmanager
     def _computing(self) -> Iterator[None]:
@@ -199,6 +198,7 @@ class Work:
                 "num_examples": self.problem.num_examples(self.plan.split),
                 "evaluations": sum(found.evaluations for found in measured),
                 "seconds": {key: sum(found.seconds[key] for found in measured) for key in ("compile", "run")},
+                **self.problem.weighting(self.plan.split).facts,
             },
             "provenance": self._provenance(seed),
         }
@@ -216,7 +216,7 @@ class Work:
             "batch_size": {name: problem.resolve_batch_size(name, plan.batch_size) for name in plan.splits},
             "dtype": plan.dtype,
             "batch_stats": self.points().treatment,
-            "problem": {"name": problem.name, "task": problem.task},
+            "problem": problem.described,
             "higher_is_better": {key: metric.higher_is_better for key, metric in problem.metrics.items()},
         }
 

@@ -47,8 +47,10 @@ def loss_derivatives(
     index = np.random.default_rng([seed, 0xDA7A]).permutation(total)[:num_examples]
     batch = jax.tree.map(lambda x: _wide(x[np.sort(index)]), host)
 
+    per_example = problem.weighed_loss()
+
     def loss(vector: jax.Array, batch: PyTree) -> jax.Array:
-        return jnp.mean(problem.loss(layout.unflatten(vector, like), batch))
+        return jnp.mean(per_example(layout.unflatten(vector, like), batch))
 
     gradient = program(jax.grad(loss))
     product = program(lambda v, d, batch: jax.jvp(lambda x: jax.grad(loss)(x, batch), (v,), (d,))[1])

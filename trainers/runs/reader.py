@@ -207,9 +207,13 @@ class Run:
         return mean - half, mean + half
 
     def num_examples(self, split: str) -> int:
-        """Return the number of examples behind the scores of a split; 0 where checkpoints do not say."""
+        """Return the number of examples behind the scores of a split; 0 where checkpoints do not say.
+
+        Of weighted examples it is the effective number, rounded down.
+        """
         info = next(iter(self.infos.values()), {})
-        return int(info.get("num_examples", {}).get(split, 0))
+        counts = info.get("effective_examples") or info.get("num_examples", {})
+        return int(counts.get(split, 0))
 
     def troubles(self) -> list[str]:
         """Return the reasons not to trust a level, one line each; an empty list if there are none."""

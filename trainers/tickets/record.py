@@ -129,8 +129,17 @@ def _description(space: Space, ticket: Ticket, replicate: tuple[Method, SeedsCon
         "level": level,
         **densities(ticket.mask, space.prunable(method), space.layout, space.chain),
         "num_examples": {split: space.problem.num_examples(split) for split in space.problem.splits},
+        **_effective(space),
         "seeds": _seeds(seeds),
     }
+
+
+def _effective(space: Space) -> dict[str, dict[str, float]]:
+    """Return the effective number of weighted examples by split; nothing where all count the same."""
+    known = {split: space.problem.weighting(split) for split in space.problem.splits}
+    if all(weighting.plain for weighting in known.values()):
+        return {}
+    return {"effective_examples": {split: weighting.effective for split, weighting in known.items()}}
 
 
 def _counts(outcome: Outcome, index: int) -> dict[str, float]:

@@ -43,8 +43,12 @@ def map_replicates(function: Callable[..., PyTree], *arguments: PyTree) -> PyTre
 
 
 def mean_loss(problem: Problem, layout: Layout, like: PyTree) -> Callable[[jax.Array, PyTree], jax.Array]:
-    """Return ``loss(vector [n], batch) -> scalar``, the mean of the problem's loss over a batch."""
-    return lambda vector, batch: jnp.mean(problem.loss(layout.unflatten(vector, like), batch))
+    """Return ``loss(vector [n], batch) -> scalar``, the mean of the problem's loss over a batch.
+
+    With weights of examples it is an unbiased estimate of the weighted mean over the training split.
+    """
+    per_example = problem.weighed_loss()
+    return lambda vector, batch: jnp.mean(per_example(layout.unflatten(vector, like), batch))
 
 
 def chosen_form(form: str) -> str:
@@ -98,9 +102,10 @@ def population_evaluator(
 
 def _forms(problem: Problem, evaluation: Evaluation) -> Callable[[PyTree, PyTree], jax.Array]:
     """Return ``loss(stacked params, batch) -> [P]`` in the chosen form."""
+    per_example = problem.weighed_loss()
 
     def single(params: PyTree, batch: PyTree) -> jax.Array:
-        return jnp.mean(_at_least_float32(problem.loss(params, batch)))
+        return jnp.mean(_at_least_float32(per_example(params, batch)))
 
     def mapped(params: PyTree, batch: PyTree) -> jax.Array:
         losses: jax.Array = jax.lax.map(lambda member: single(member, batch), params)
