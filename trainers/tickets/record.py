@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from landscape import Checkpoint
+from landscape.problem import Problem, Weighting
 from landscape.results import versions
 from trainers.config import Method, SeedsConfig, score_name
 from trainers.pruning import densities
@@ -164,17 +165,18 @@ def _evaluated(space: Space, vector: np.ndarray) -> dict[str, Any]:
         return {"metrics": {split: problem.evaluate(params, split) for split in problem.splits}}
     values = {split: problem.per_example(params, split) for split in problem.splits}
     return {
-        "metrics": _of_each(values, lambda x: np.mean(x, dtype=np.float64)),
-        "standard_errors": _of_each(values, lambda x: np.std(x, ddof=1, dtype=np.float64) / np.sqrt(x.size)),
+        "metrics": _of_each(problem, values, Weighting.mean),
+        "standard_errors": _of_each(problem, values, Weighting.standard_error),
     }
 
 
 def _of_each(
-    values: Mapping[str, Mapping[str, np.ndarray]], statistic: Callable[[np.ndarray], Any]
+    problem: Problem,
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    statistic: Callable[[Weighting, np.ndarray], float],
 ) -> dict[str, dict[str, float]]:
     """Return a statistic of every quantity of every split; a single episode has no standard error."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            split: {name: float(statistic(found)) for name, found in every.items()}
-            for split, every in values.items()
-        }
+    return {
+        split: {name: statistic(problem.weighting(split), found) for name, found in every.items()}
+        for split, every in values.items()
+    }
