@@ -29,6 +29,7 @@ from landscape.results import (
     check_choice,
     check_whole,
     count,
+    format_value,
     provenance,
     read_from_each,
 )
