@@ -52,9 +52,16 @@ def _of_paths() -> dict[str, Result]:
     small: dict[str, Any] = {"num_points": 3, "num_resamples": 20}
     grid = {"x": (-1, 1, 3), "y": (-1, 1, 4)}
     scalars = {"w": np.float32(-1)}, {"w": np.float32(1)}
+    first = tanh_params()
+    second = {name: {key: 1 - leaf for key, leaf in leaves.items()} for name, leaves in first.items()}
+    brought: dict[str, Any] = {**small, "align": "weights"}
     return {
         "barrier": landscape.loss_barrier(bowl, *ends[:2], **small),
         "barrier, incomplete": landscape.loss_barrier(peak, *scalars, **small),
+        "barrier, aligned": landscape.loss_barrier(tanh_problem(), first, second, **brought),
+        "barrier_matrix, aligned": landscape.barrier_matrix(
+            tanh_problem(), [first, second, first], names=["a", "b", "c"], **brought
+        ),
         "barrier_matrix": landscape.barrier_matrix(bowl, ends[:3], names=["a", "b", "c"], **small),
         "connecting_curve": landscape.connect(bowl, *ends[:2], steps=2, **small),
         "aligned": landscape.align(tanh_problem(), tanh_params(), tanh_params(), restarts=0),

@@ -90,6 +90,7 @@ def test_options_reach_the_library(calls: Calls) -> None:
         "allow_nonfinite": False,
         "batch_stats": "keep",
         "repair": False,
+        "align": None,
         "names": ("a.h5", "b.h5"),
     }
 

@@ -30,13 +30,7 @@ if TYPE_CHECKING:
     default="weights",
     help="Match units by their weights or by what they do on examples, or lower the barrier itself.",
 )
-@click.option(
-    "--symmetry",
-    type=click.Choice(["permutation", "scale"]),
-    multiple=True,
-    show_default="permutation",
-    help="What may be changed: the order of units, the scale of rectifiers; repeatable.",
-)
+@option.symmetry
 @option.split
 @option.seed
 @option.batch_size

@@ -30,6 +30,7 @@ OPTIONS = {theirs: ours for ours, theirs in NAMES.items()}
     examples=(
         "landscape barrier a.h5 b.h5",
         "landscape barrier a.h5 b.h5 --split test -o barrier.html -o barrier.h5",
+        "landscape barrier a.h5 b.h5 --align weights -o barrier.html",
         "landscape barrier run --pairs levels --pairs two-inits -o matrix.html",
     ),
     exit_codes=measuring.RESUMABLE,
@@ -50,6 +51,14 @@ OPTIONS = {theirs: ours for ours, theirs in NAMES.items()}
 @option.confidence
 @option.batch_stats
 @option.repair
+@click.option(
+    "--align",
+    type=click.Choice(["weights", "activations", "barrier"]),
+    default=None,
+    show_default="networks as they are",
+    help="Bring the other networks to the first, matching units so, and measure before and after.",
+)
+@option.symmetry
 @option.evaluation
 @option.results
 @click.pass_context
@@ -127,7 +136,10 @@ def _matrix(
 
 
 def _settings(options: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, Any]:
-    return {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
+    found = {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
+    if not found.get("symmetry", True):
+        del found["symmetry"]
+    return found
 
 
 def _pairs(options: Mapping[str, Any]) -> list[str]:
@@ -136,12 +148,14 @@ def _pairs(options: Mapping[str, Any]) -> list[str]:
 
 def _matrix_forecast(options: Mapping[str, Any]) -> measuring.Forecast:
     """Return what estimates a matrix with these options."""
-    settings = _settings(options, ("problem", "pairs", "refine", "resamples", "confidence", "seed"))
+    left_out = ("problem", "pairs", "refine", "resamples", "confidence", "seed", "align", "symmetry")
+    settings = _settings(options, left_out)
 
     def forecast(problem: Any, networks: list[Checkpoint]) -> Estimate:
         from landscape.connectivity import matrix_cost
 
-        return matrix_cost(problem, networks, pairs=_pairs(options), **settings)
+        once = matrix_cost(problem, networks, pairs=_pairs(options), **settings)
+        return _twice(once) if options["align"] else once
 
     return forecast
 
@@ -155,9 +169,16 @@ def _forecast(options: Mapping[str, Any]) -> measuring.Forecast:
         from landscape.connectivity import barrier_cost
 
         a, b = networks
-        return barrier_cost(problem, a, b, **settings)
+        once = barrier_cost(problem, a, b, **settings)
+        return _twice(once) if options["align"] else once
 
     return forecast
+
+
+def _twice(once: Estimate) -> Estimate:
+    """Return the cost of paths before and after an alignment; that of the alignment itself is not known."""
+    parts = {f"{name}, {when}": cost for when in ("before", "after") for name, cost in once.parts.items()}
+    return dataclasses.replace(once, parts=parts)
 
 
 def _digests(path: Path) -> Mapping[str, Any]:
@@ -185,7 +206,9 @@ def _of_program(result: Result) -> Mapping[str, Any] | None:
     if result.kind != "barrier":
         return None
     config = {OPTIONS.get(key, key): value for key, value in result.config.items()}
-    options = {key: value for key, value in config.items() if isinstance(value, (int, float, str))}
+    options: dict[str, Any] = {k: v for k, v in config.items() if isinstance(v, (int, float, str))}
+    if config.get("symmetry"):
+        options["symmetry"] = tuple(config["symmetry"])
     if options.get("batch_stats") == "none":  # the networks have none; not a choice of the option
         del options["batch_stats"]
     return {"checkpoints": result.config.get("checkpoints") or (), "options": options}

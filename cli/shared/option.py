@@ -114,6 +114,13 @@ repair = click.option(
     default=False,
     help="Renormalise the hidden units of the networks inside the path (Jordan et al. 2022).",
 )
+symmetry = click.option(
+    "--symmetry",
+    type=click.Choice(["permutation", "scale"]),
+    multiple=True,
+    show_default="permutation",
+    help="What an alignment may change: the order of units, the scale of rectifiers; repeatable.",
+)
 seed = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of everything that is random."
 )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from landscape.connectivity.aligning import ALIGNED_PATH, moved_rows
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
 from landscape.files import dump_json
 from landscape.results import (
@@ -74,6 +75,9 @@ class Barrier(Result):
         Points at which a loss or metric is NaN or infinite.
     densities : tuple, or None
         Fraction of kernel weights that each mask leaves, if one has a mask.
+    aligned : dict or None
+        If the second network was brought to the first: ``method``, ``symmetry``, the share of ``moved`` units
+        and the ``units`` by group, and what the losses and barriers were ``before``.
     """
 
     kind: ClassVar[str] = "barrier"
@@ -111,6 +115,7 @@ class Barrier(Result):
             "endpoints": Items(Text(), 2),
             "non_finite": Numbers("bad", least=0, most=1),
             "densities": Maybe(Numbers(2, finite=True, least=0, most=1)),
+            "aligned": ALIGNED_PATH,
         },
         (
             KeysIn("split", "losses"),
@@ -139,6 +144,7 @@ class Barrier(Result):
     endpoints: tuple[str, str]
     non_finite: np.ndarray
     densities: tuple[float, float] | None = None
+    aligned: Mapping[str, Any] | None = None
 
     __hash__ = None  # type: ignore[assignment]  # holds arrays
 
@@ -163,6 +169,8 @@ class Barrier(Result):
         rows += [(f"barriers on {name}", self._worst(name)) for name in _first(self.split, self.barriers)]
         if self.barrier_refined is not None and len(self.refined_alphas):
             rows.append(("refined", self._refined()))
+        if self.aligned is not None:
+            rows += moved_rows(self.aligned, _before(self.aligned["before"]))
         if self.config.get("repair"):
             rows.append(("renormalised", "each hidden unit inside the path (REPAIR)"))
         spacing = format_value(1 / (self.num_points - 1))
@@ -216,6 +224,14 @@ class Barrier(Result):
         }
         mended["alpha_max"] = _complete(fields.get("alpha_max", {}))
         return super().from_fields(mended, **base)
+
+
+def _before(path: Mapping[str, Any]) -> str:
+    value, ends = path.get("barrier_above_chord"), path.get("interval_above_chord")
+    if value is None:
+        return "not available: a point of the path is not finite"
+    text = "" if ends is None else f" [{format_value(ends[0])}, {format_value(ends[1])}]"
+    return f"{format_value(value)}{text} above chord"
 
 
 def _complete(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,13 @@ import numpy as np
 
 from landscape.compute import Progress, shown
 from landscape.connectivity import barrier_interval, endpoints
+from landscape.connectivity.aligning import (
+    ALIGNED_MATRIX,
+    HowAligned,
+    aligned_matrix,
+    median_text,
+    moved_rows,
+)
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, DEFINITIONS
 from landscape.connectivity.pairs import Pairs
 from landscape.connectivity.relations import ALL, chosen_pairs, record_of
@@ -81,6 +88,9 @@ class BarrierMatrix(Result):
         The split of the intervals.
     num_points : int
         Points of the grid.
+    aligned : dict or None
+        If the networks were brought to one alignment: ``method``, ``symmetry``, ``units`` by group, the share
+        of ``moved`` units by group [n], and what losses, barriers and distances were ``before``.
     """
 
     kind: ClassVar[str] = "barrier_matrix"
@@ -105,6 +115,7 @@ class BarrierMatrix(Result):
             "identical": flag("P"),
             "split": Text(),
             "num_points": count(equals="T"),
+            "aligned": ALIGNED_MATRIX,
         },
         (
             KeysIn("split", "losses"),
@@ -128,6 +139,7 @@ class BarrierMatrix(Result):
     identical: np.ndarray
     split: str
     num_points: int
+    aligned: Mapping[str, Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -181,6 +193,13 @@ class BarrierMatrix(Result):
             found.setdefault((name, " and ".join(methods)), []).append(position)
         return found
 
+    def unaligned(self) -> BarrierMatrix:
+        """Return the matrix as it was before the alignment; an InputError says that there was none."""
+        if self.aligned is None:
+            raise InputError("matrix: its networks were not aligned")
+        same = np.zeros(len(self.pairs), bool)
+        return dataclasses.replace(self, **self.aligned["before"], identical=same, aligned=None)
+
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines: the pairs, and by relation and method the barriers and their range."""
         rows = [
@@ -198,6 +217,9 @@ class BarrierMatrix(Result):
             rows.append((f"above chord, {name}, {methods}", text))
         above = int(np.sum(self.intervals[ABOVE_CHORD][:, 0] > 0))
         rows.append(("interval above 0", f"{above} of {len(self.pairs)} pairs"))
+        if self.aligned is not None:
+            heights = self.aligned["before"]["barriers"][self.split]["loss"][ABOVE_CHORD]
+            rows += moved_rows(self.aligned, median_text(heights))
         if self.config.get("repair"):
             rows.append(("renormalised", "each hidden unit inside the paths (REPAIR)"))
         spacing = format_value(1 / (self.num_points - 1))
@@ -248,6 +270,8 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
     dtype: str | None = None,
     batch_stats: str = "recompute",
     repair: bool = False,
+    align: str | None = None,
+    symmetry: str | Sequence[str] = "permutation",
     allow_nonfinite: bool = False,
     names: Sequence[str] | None = None,
     resume: str | Path | None = None,
@@ -269,6 +293,9 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
     num_points, split, splits, seed, num_resamples, confidence, batch_size, dtype, batch_stats,
     repair, allow_nonfinite
         As in `landscape.loss_barrier`. All pairs are resampled alike.
+    align, symmetry : str, str or sequence of str
+        Bring all networks to one common alignment first, as `landscape.align_all` does by this method on
+        `split`; what the barriers were before is in the result as well.
     names : sequence of str, optional
         What to call the networks; by default their files.
     resume : path, optional
@@ -329,6 +356,15 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
         record_of(end.name, end.checkpoint.info if end.checkpoint else None, end.density) for end in ends
     ]
     chosen = chosen_pairs(pairs, records)
+    if align is not None:
+        how = HowAligned(method=align, symmetry=symmetry, seed=seed, split=split, batch_size=batch_size)
+        same: dict[str, Any] = {"num_points": num_points, "split": split, "splits": splits, "seed": seed}
+        same |= {"num_resamples": num_resamples, "confidence": confidence, "batch_size": batch_size}
+        same |= {"dtype": dtype, "batch_stats": batch_stats, "repair": repair}
+        same |= {"allow_nonfinite": allow_nonfinite, "resume": resume, "progress": progress}
+        return aligned_matrix(
+            barrier_matrix, problem, given, how, names=called, pairs=chosen, asked=pairs, **same
+        )
     from landscape.connectivity.cost import matrix_cost
     from landscape.connectivity.line import Plan
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landscape.compute import Progress, shown
 from landscape.connectivity import barrier_interval, endpoints, measure
+from landscape.connectivity.aligning import HowAligned, aligned_barrier
 from landscape.connectivity.barrier import Barrier
 from landscape.network import bar_label
 from landscape.problem import problem_for
@@ -36,6 +37,8 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
     dtype: str | None = None,
     batch_stats: str = "recompute",
     repair: bool = False,
+    align: str | None = None,
+    symmetry: str | Sequence[str] = "permutation",
     allow_nonfinite: bool = False,
     names: tuple[str, str] | None = None,
     progress: Progress | None = None,
@@ -83,6 +86,11 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
         standard deviation of its pre-activations over the training data that lie between those of the ends at
         α. Units under normalisation layers get them by the recomputed statistics, all others by a scale
         and a shift in their kernel and bias. The ends stay as they are.
+    align : {"weights", "activations", "barrier"}, optional
+        Bring the second network to the first, as `landscape.align` does by this method on `split`, and
+        measure the path between the two then; what the barrier was before is in the result as well.
+    symmetry : str or sequence of str
+        What `align` may use: ``"permutation"``, ``"scale"``.
     allow_nonfinite : bool
         Whether to compute with NaN or infinite weights; the status is then ``"non-finite"``.
     names : tuple of str, optional
@@ -147,6 +155,13 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
     barrier_interval.check_settings(num_resamples, confidence)
     given = (endpoints.read(a), endpoints.read(b))
     problem = problem_for(problem, *given)
+    if align is not None:
+        how = HowAligned(method=align, symmetry=symmetry, seed=seed, split=split, batch_size=batch_size)
+        same: dict[str, Any] = {"num_points": num_points, "split": split, "splits": splits, "refine": refine}
+        same |= {"seed": seed, "num_resamples": num_resamples, "confidence": confidence, "dtype": dtype}
+        same |= {"batch_size": batch_size, "batch_stats": batch_stats, "repair": repair, "names": names}
+        same |= {"allow_nonfinite": allow_nonfinite, "progress": progress}
+        return aligned_barrier(loss_barrier, problem, given, how, **same)
     pair = endpoints.make_pair(
         given,
         names=names,

@@ -81,10 +81,26 @@ def _barrier(result: Any) -> Iterator[Row]:
                 yield {**row, **bounds.get(at, {})}
     for alpha, value in zip(result.refined_alphas, result.refined_losses, strict=True):
         yield {"name": name, "split": result.split, "quantity": "loss", "x": float(alpha), "value": value}
+    yield from _before(result, name)
     for which in ("above_chord", "above_mean"):
         value, alpha = getattr(result, f"barrier_{which}"), result.alpha_max.get(which)
         row = {"name": name, "split": result.split, "quantity": f"barrier_{which}", "x": alpha}
         yield {**row, "value": value, **_ends(getattr(result, f"interval_{which}"))}
+
+
+def _before(result: Any, name: str) -> Iterator[Row]:
+    """Yield the losses and barriers of a path before its second network was aligned."""
+    if result.aligned is None:
+        return
+    found, same = result.aligned["before"], {"name": f"{name}, before alignment"}
+    for split, quantities in found["losses"].items():
+        for quantity, values in quantities.items():
+            for alpha, value in zip(result.alphas, values, strict=True):
+                yield {**same, "split": split, "quantity": quantity, "x": float(alpha), "value": value}
+    for which in ("above_chord", "above_mean"):
+        ends = _ends(found.get(f"interval_{which}"))
+        row = {**same, "split": result.split, "quantity": f"barrier_{which}"}
+        yield {**row, "value": found.get(f"barrier_{which}"), **ends}
 
 
 def _band(result: Any) -> dict[int, Row]:
@@ -102,10 +118,16 @@ def _band(result: Any) -> dict[int, Row]:
 
 
 def _barrier_matrix(result: Any) -> Iterator[Row]:
+    yield from _of_pairs(result, "")
+    if result.aligned is not None:
+        yield from _of_pairs(result.unaligned(), ", before alignment")
+
+
+def _of_pairs(result: Any, note: str) -> Iterator[Row]:
     headers, rows = result.table()
     for cells in rows:
         one = dict(zip(headers, cells, strict=True))
-        row = {"name": f"{one['name_a']} → {one['name_b']}", "split": one["split"], "x": one["alpha"]}
+        row = {"name": f"{one['name_a']} → {one['name_b']}{note}", "split": one["split"], "x": one["alpha"]}
         quantity = f"{one['metric']}, barrier_{one['definition']}"
         ends = {"low": one["low"], "high": one["high"]}
         yield {**row, "quantity": quantity, "value": one["barrier"], **ends, "label": one["relation"]}

@@ -17,7 +17,8 @@ __all__ = ["page_of", "report_page"]
 # What a kind adds to a page of its own; the others are their figure and their printed lines.
 _PARTS = {
     "aligned": ("landscape.plots.connectivity.alignment", "add_aligned"),
-    "barrier_matrix": ("landscape.plots.connectivity.matrix", "add_matrix"),
+    "barrier": ("landscape.plots.connectivity.alignment_before", "add_aligned_barrier"),
+    "barrier_matrix": ("landscape.plots.connectivity.alignment_before", "add_aligned_matrix"),
     "connecting_curve": ("landscape.plots.connectivity.curve", "add_curve"),
     "curvature": ("landscape.plots.curvature.page", "add_curvature"),
     "loss_line": ("landscape.plots.surfaces.page", "add_line"),

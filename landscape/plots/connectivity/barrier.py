@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from landscape.plots.connectivity.path_notes import barrier_text, draw_before, losses_before
 from landscape.plots.names import short_names
 from landscape.plots.series import BAND
 from landscape.plots.text import label, wrapped_label
@@ -121,6 +122,8 @@ def _caption(path: _Path, metrics: Sequence[str]) -> str:
         said.append("◆ is where the loss is highest above the chord; the stroke down to it is the barrier.")
     if numbers(getattr(path.raw, "refined_alphas", None)):
         said.append("Dots on the line are points that were added around the maximum.")
+    if losses_before(path.raw, path.split):
+        said.append("The dotted line is the path before the second network was aligned to the first.")
     if metrics:
         said.append(f"The panels below have the same path for: {', '.join(metrics)}.")
     return " ".join(said)
@@ -159,6 +162,7 @@ def _draw_loss(fig: go.Figure, path: _Path) -> None:
         legendrank=1002,
         meta={"split": path.split},
     )
+    draw_before(fig, path.raw, path.split)
     _draw_curves(fig, path, "loss", row=1)
     _draw_refined(fig, path, look)
     _draw_endpoints(fig, path, look["color"])
@@ -173,7 +177,11 @@ def _draw_loss(fig: go.Figure, path: _Path) -> None:
 
 def _drawn(path: _Path) -> list[float | None]:
     values = [value for split in path.losses for value in numbers(path.losses[split]["loss"])]
-    return [*values, *(edge for segment in _band(path) for _, low, high in segment for edge in (low, high))]
+    return [
+        *values,
+        *losses_before(path.raw, path.split),
+        *(edge for segment in _band(path) for _, low, high in segment for edge in (low, high)),
+    ]
 
 
 def _draw_curves(fig: go.Figure, path: _Path, metric: str, *, row: int) -> None:
@@ -280,7 +288,7 @@ def _draw_endpoints(fig: go.Figure, path: _Path, color: str) -> None:
 
 def _draw_maximum(fig: go.Figure, path: _Path) -> None:
     """Mark the barrier as the distance from the chord up to the curve, with its interval."""
-    text = _barrier_text(path.raw)
+    text = barrier_text(path.raw)
     value = numbers([path.raw.barrier_above_chord])[0]
     alpha = numbers([(path.raw.alpha_max or {}).get("above_chord")])[0]
     top = None if alpha is None else _at(path, alpha, path.loss)
@@ -325,18 +333,6 @@ def _note(fig: go.Figure, text: str) -> None:
     )
     room = fig.layout.height - 150
     fig.update_layout(legend_y=1 + 34 / room, margin_t=112)
-
-
-def _barrier_text(barrier: Any) -> str:
-    if barrier.identical:
-        return "identical networks: barrier exactly 0"
-    value = numbers([barrier.barrier_above_chord])[0]
-    if value is None:
-        count = len(barrier.non_finite) if barrier.non_finite is not None else 0
-        return f"barrier not available: {count} points not finite"
-    ends = [end for end in numbers(barrier.interval_above_chord) if end is not None]
-    interval = f" [{ends[0]:.3g}, {ends[1]:.3g}]" if len(ends) == 2 else ""
-    return f"barrier <b>{value:.4g}</b>{interval} above the chord"
 
 
 def _at(path: _Path, alpha: float, values: Sequence[float | None]) -> float | None:
