@@ -1,4 +1,4 @@
-"""Barriers before and after networks are brought to one another; what it did to them.
+"""Barriers before and after networks are brought to one another.
 
 The room of alignments stands above this one and is reached by name, as kinds of results are.
 """
@@ -8,73 +8,18 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from landscape.results import (
-    Items,
-    Maybe,
-    Numbers,
-    Record,
-    Table,
-    Text,
-    check_choice,
-    count,
-    format_value,
-    interval,
-    means_by_split,
-)
+from landscape.connectivity.aligned_fields import ALIGN_METHODS
+from landscape.results import check_choice
 
-if TYPE_CHECKING:
-    from landscape.connectivity.barrier import Barrier
-    from landscape.connectivity.matrix import BarrierMatrix
+__all__ = ["HowAligned", "aligned_barrier", "aligned_matrix"]
 
-__all__ = ["ALIGNED_MATRIX", "ALIGNED_PATH", "HowAligned", "aligned_barrier", "aligned_matrix", "moved_rows"]
+R = TypeVar("R")
 
 _ALIGNMENT = "landscape.alignment"
-METHODS = ("weights", "activations", "barrier")
-
-_HOW: dict[str, Any] = {
-    "method": Text(METHODS),
-    "symmetry": Items(Text()),
-    "units": Table(count(least=1)),
-}
-ALIGNED_PATH = Maybe(
-    Record(
-        {
-            **_HOW,
-            "rescaled": Table(count()),
-            "moved": Table(Numbers(finite=True, least=0, most=1)),
-            "before": Record(
-                {
-                    "losses": means_by_split(Numbers("T")),
-                    "barrier_above_chord": Maybe(Numbers(finite=True)),
-                    "barrier_above_mean": Maybe(Numbers(finite=True)),
-                    "interval_above_chord": interval(),
-                    "interval_above_mean": interval(),
-                }
-            ),
-        }
-    )
-)
-ALIGNED_MATRIX = Maybe(
-    Record(
-        {
-            **_HOW,
-            "moved": Table(Numbers("n", finite=True, least=0, most=1)),
-            "before": Record(
-                {
-                    "losses": means_by_split(Numbers("P", "T")),
-                    "barriers": Table(Table(Table(Numbers("P")))),
-                    "intervals": Table(Numbers("P", 2, ordered=True)),
-                    "alpha_max": Table(Numbers("P", least=0, most=1)),
-                    "distances": Numbers("P", least=0),
-                }
-            ),
-        }
-    )
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,7 +34,7 @@ class HowAligned:
 
     def __post_init__(self) -> None:
         """Refuse a method that does not exist."""
-        check_choice("align", self.method, METHODS)
+        check_choice("align", self.method, ALIGN_METHODS)
 
     def networks(self, problem: Any, given: Sequence[Any], names: Sequence[str]) -> Sequence[Any]:
         """Return what was done to each network, the first as it is."""
@@ -112,12 +57,12 @@ class HowAligned:
 
 
 def aligned_barrier(
-    measure: Callable[..., Barrier],
+    measure: Callable[..., R],
     problem: Any,
     given: tuple[Any, Any],
     how: HowAligned,
     **settings: Any,
-) -> Barrier:
+) -> R:
     """Return the barrier after the second network is brought to the first, with what it was before.
 
     Parameters
@@ -133,13 +78,13 @@ def aligned_barrier(
     **settings
         Of `measure`.
     """
-    before = measure(problem, *given, **settings)
+    before: Any = measure(problem, *given, **settings)
     names = before.endpoints
     _, found = how.networks(problem, given, names)
-    after = measure(problem, given[0], found.checkpoint, **{**settings, "names": names})
+    after: Any = measure(problem, given[0], found.checkpoint, **{**settings, "names": names})
     digests = dict(before.provenance["digests"])
     digests["aligned"] = after.provenance["digests"]["b"]
-    return dataclasses.replace(
+    result: R = dataclasses.replace(
         after,
         aligned={
             "method": how.method,
@@ -160,10 +105,11 @@ def aligned_barrier(
         provenance={**before.provenance, "digests": digests},
         warnings=tuple(dict.fromkeys((*before.warnings, *after.warnings, *found.warnings))),
     )
+    return result
 
 
 def aligned_matrix(
-    measure: Callable[..., BarrierMatrix],
+    measure: Callable[..., R],
     problem: Any,
     given: Sequence[Any],
     how: HowAligned,
@@ -172,7 +118,7 @@ def aligned_matrix(
     pairs: Sequence[tuple[int, int]],
     asked: Any,
     **settings: Any,
-) -> BarrierMatrix:
+) -> R:
     """Return the barriers after the networks are brought to one alignment, with what they were before.
 
     All paths are measured in one computation: those between the networks as they are, then those between the
@@ -196,7 +142,7 @@ def aligned_matrix(
     found = how.networks(problem, given, names)
     number = len(given)
     moved = [(first and number + first - 1, number + second - 1) for first, second in pairs]
-    whole = measure(
+    whole: Any = measure(
         problem,
         [*given, *(one.checkpoint for one in found[1:])],
         pairs=[*pairs, *moved],
@@ -209,7 +155,7 @@ def aligned_matrix(
     digests["aligned"] = digests["networks"][number:]
     digests["networks"] = digests["networks"][:number]
     first = [places[pair] for pair in pairs]
-    return dataclasses.replace(
+    result: R = dataclasses.replace(
         whole,
         **after,
         records=whole.records[:number],
@@ -226,9 +172,10 @@ def aligned_matrix(
         provenance={**whole.provenance, "digests": digests},
         warnings=tuple(dict.fromkeys((*whole.warnings, *(text for one in found for text in one.warnings)))),
     )
+    return result
 
 
-def _taken(whole: BarrierMatrix, places: Sequence[int]) -> dict[str, Any]:
+def _taken(whole: Any, places: Sequence[int]) -> dict[str, Any]:
     """Return what a matrix says of some of its pairs."""
 
     def some(value: Any) -> Any:
@@ -238,25 +185,3 @@ def _taken(whole: BarrierMatrix, places: Sequence[int]) -> dict[str, Any]:
 
     names = ("losses", "barriers", "intervals", "alpha_max", "distances", "identical")
     return {name: some(getattr(whole, name)) for name in names}
-
-
-def moved_rows(aligned: Mapping[str, Any], before: str) -> list[tuple[str, str]]:
-    """Return the printed lines of what an alignment did: how, the moved units by layer, what was before."""
-    classes = ", ".join(aligned["symmetry"])
-    rows = [("aligned by", f"{aligned['method']} ({classes})")]
-    for name, share in aligned["moved"].items():
-        units = int(aligned["units"][name])
-        shares = np.atleast_1d(share)
-        if np.ndim(share):
-            low, high = (format_value(round(float(s) * units)) for s in (shares[1:].min(), shares[1:].max()))
-            text = f"{low} to {high} of {units} units per network"
-        else:
-            text = f"{round(float(share) * units)} of {units} units"
-        rows.append((f"moved, {name}", text))
-    return [*rows, ("before alignment", before)]
-
-
-def median_text(heights: np.ndarray) -> str:
-    """Return the median of the barriers that are finite, in words."""
-    known = heights[np.isfinite(heights)]
-    return f"median {format_value(float(np.median(known)))} above chord" if len(known) else "not available"

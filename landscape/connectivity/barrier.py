@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.connectivity.aligning import ALIGNED_PATH, moved_rows
+from landscape.connectivity.aligned_fields import ALIGNED_PATH, moved_rows
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
 from landscape.files import dump_json
 from landscape.results import (

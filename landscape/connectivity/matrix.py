@@ -11,13 +11,8 @@ import numpy as np
 
 from landscape.compute import Progress, shown
 from landscape.connectivity import barrier_interval, endpoints
-from landscape.connectivity.aligning import (
-    ALIGNED_MATRIX,
-    HowAligned,
-    aligned_matrix,
-    median_text,
-    moved_rows,
-)
+from landscape.connectivity.aligned_fields import ALIGNED_MATRIX, median_text, moved_rows
+from landscape.connectivity.aligning import HowAligned, aligned_matrix
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, DEFINITIONS
 from landscape.connectivity.pairs import Pairs
 from landscape.connectivity.relations import ALL, chosen_pairs, record_of
