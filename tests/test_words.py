@@ -49,6 +49,8 @@ PATTERNS = {
     r"\bof ours\b": "of landscape",
     r"\bnobody\b": "say what is not done",
     r"\bfor a single one shows\b": "say what a single one does",
+    r"\bsays nothing about\b": "does not go with",
+    r"\bwhich nothing ends\b": "say where it ends",
 }
 # Files of text, with the patterns that hold there already.
 TEXTS = {

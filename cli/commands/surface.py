@@ -135,7 +135,7 @@ def _form(ctx: click.Context, request: measuring.Request) -> str:
         raise click.UsageError("at least one checkpoint is expected", ctx)
     for name in {LINE: ("y",), TRAJECTORY: ("directions", "planes", "where")}.get(form, ()):
         if chosen[name]:
-            raise click.UsageError(f"--{name} says nothing about {form}: leave it out", ctx)
+            raise click.UsageError(f"--{name} does not go with {form}: leave it out", ctx)
     if form != TRAJECTORY:
         _check_slice(ctx, form, request)
     elif count < 3:
@@ -153,7 +153,7 @@ def _check_slice(ctx: click.Context, form: str, request: measuring.Request) -> N
         raise click.UsageError(f"--directions {directions} takes one checkpoint, got {count}", ctx)
     repeated = (RANDOM, "eigenvectors") if form == LINE else (RANDOM,)
     if request.options["planes"] and directions not in repeated:
-        raise click.UsageError(f"--planes says nothing about --directions {directions}: leave it out", ctx)
+        raise click.UsageError(f"--planes does not go with --directions {directions}: leave it out", ctx)
 
 
 def _measured(

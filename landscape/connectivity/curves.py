@@ -66,7 +66,7 @@ class ConnectingCurve(Result):
         Of the loss on `split` along the curve, as in `Barrier`.
     interval_above_chord, interval_above_mean : tuple of float, or None
         For the population that the examples stand for, as in `Barrier`. The curve was trained on the
-        training split: on that split an interval says nothing about new examples.
+        training split: on that split an interval does not hold for new examples.
     line_barrier_above_chord : float or None
         Of the straight line.
     line_interval_above_chord : tuple of float, or None

@@ -13,6 +13,7 @@ from landscape.curvature.products import programs_of
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.network import Subject, make_subject
 from landscape.problem import Problem, checked_outputs, example_numbers, problem_for, require_gradient
+from landscape.results import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -202,10 +203,7 @@ def fisher(  # noqa: PLR0913
 def _operator(
     problem: Problem, subject: Subject, kind: str, make: Callable[[], products.Kind], **options: Any
 ) -> CurvatureOperator:
-    if options["dtype"] not in (None, *_DTYPES):
-        raise ConfigurationError(
-            "dtype: not a possible value", expected=" or ".join(_DTYPES), got=repr(options["dtype"])
-        )
+    check_choice("dtype", options["dtype"], (None, *_DTYPES))
     problem.num_examples(options["split"])  # refuses a split that the problem does not have
     options["subset"] = example_numbers(options["subset"])
     return CurvatureOperator(problem, subject, programs_of(problem, kind, make), kind, **options)

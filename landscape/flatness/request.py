@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from landscape.errors import ConfigurationError, nearest
+from landscape.errors import ConfigurationError, did_you_mean, nearest
 from landscape.flatness.neighbourhood import Neighbourhood
 from landscape.flatness.register import GROUPS, MEASURES, SYNONYMS, cost_of, measures_of, needs_slopes
 from landscape.flatness.results import FlatnessMeasure
@@ -158,8 +158,9 @@ def _check_known(names: Iterable[str]) -> None:
     for name in names:
         if name not in MEASURES:
             raise ConfigurationError(
-                f"measures: {name!r} is not one",
+                f"measures: there is no measure {name!r}",
                 expected=f"a group ({', '.join(GROUPS)}) or a name: " + ", ".join(MEASURES),
+                hint=did_you_mean(name, [*MEASURES, *SYNONYMS, *GROUPS]),
             )
 
 

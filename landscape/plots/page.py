@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from landscape.errors import ConfigurationError, InputError
+from landscape.errors import ConfigurationError, InputError, did_you_mean
 from landscape.plots import files
 from landscape.plots.assets import SCRIPT, SCROLL_SIGNS, STYLE
 from landscape.plots.tables import (
@@ -361,7 +361,10 @@ def check_plotlyjs(plotlyjs: str) -> None:
     """
     if plotlyjs not in PLOTLYJS:
         raise ConfigurationError(
-            "plotlyjs: unknown way to find plotly.js", expected=" or ".join(PLOTLYJS), got=repr(plotlyjs)
+            "plotlyjs: unknown way to find plotly.js",
+            expected=" or ".join(PLOTLYJS),
+            got=repr(plotlyjs),
+            hint=did_you_mean(plotlyjs, PLOTLYJS),
         )
 
 

@@ -55,7 +55,7 @@ _MAIN = (
     "Every network is a marker, lines are means over networks of a method. The first eigenvalue has large "
     "markers, the others small ones; its bar is the residual, within which an eigenvalue lies. An open "
     "marker has not converged. The trace's bar is its 95 % interval over probes; "
-    "a grey bar beside it, where only some examples were used, one standard error from their choice."
+    "where only some examples were used, a grey bar beside it is one standard error from their choice."
 )
 _LAYERS = "The trace of each layer from the same products, with its 95 % interval over probes."
 

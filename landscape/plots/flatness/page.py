@@ -19,7 +19,7 @@ _INTRODUCTION = (
     "Larger values mean a sharper loss, except for local entropy, where they mean a flatter one. "
     "Worst-case measures are **lower bounds**: the best point that a maximisation found. "
     "A raw measure depends on the scale of the weights, which a rectifier network can change without "
-    "changing its function; the last table says which measures that leaves as they are."
+    "changing its function; the last table names the measures that stay the same."
 )
 
 _READING = (
@@ -131,7 +131,7 @@ def _beyond(result: Any, measure: str, space: str) -> str:
 
 
 def _comparison(result: Any, measure: str, space: str) -> Any:
-    """Return a measure against weights remaining, or network by network where that says nothing."""
+    """Return a measure against weights remaining, or network by network where sparsity does not vary."""
     return sweep_of(result, measure, space=space) or networks_figure(result, measure, space=space)
 
 

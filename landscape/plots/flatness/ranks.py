@@ -14,7 +14,7 @@ from landscape.plots.theme import COLORS, GREY, INK, style, tint
 __all__ = ["correlation_figure"]
 
 _CAPTION = (
-    "Orange: two measures order the networks alike; blue: the other way round. Columns have the numbers of "
+    "Orange: two measures order the networks alike; blue: the other way round. Columns are numbered like "
     "the rows."
 )
 _MOST_NUMBERS = 12  # columns that are all numbered

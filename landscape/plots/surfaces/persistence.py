@@ -15,14 +15,14 @@ __all__ = ["persistence_figure"]
 _CAPTION = (
     "Each point is a minimum of the sampled surface: how low it is, and how high the loss must rise to "
     "leave its basin for a deeper one. Points near the dashed line have no depth. ★ is the lowest "
-    "minimum, which nothing ends."
+    "minimum, whose basin joins no deeper one."
 )
 
 
 def persistence_figure(surface: Any) -> go.Figure:
     """Return births against deaths of the minima.
 
-    The lowest one, which nothing ends, is drawn at the highest loss.
+    The lowest one, whose basin joins no deeper one, is drawn at the highest loss.
 
     Parameters
     ----------
