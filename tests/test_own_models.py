@@ -70,8 +70,10 @@ def test_networks_of_users_reach_every_number_by_file_and_problem(
 
 
 def loss_of(example: dict[str, Any], network: Any) -> float:
-    """Return the mean loss over the training data, by one call of the example's own function."""
-    data = example["data"](0, example["problem"]().num_examples("train"))
+    """Return the (weighted) mean loss over the training data, by one call of the example's own function."""
+    problem = example["problem"]()
+    data = example["data"](0, problem.num_examples("train"))
+    weights = None if problem.weights is None else np.asarray(problem.weights(data), np.float64)
     if isinstance(network, dict) and "batch_stats" in network:
         network = (network["params"], network["batch_stats"])
-    return float(np.mean(np.asarray(example["loss"](network, data), np.float64)))
+    return float(np.average(np.asarray(example["loss"](network, data), np.float64), weights=weights))

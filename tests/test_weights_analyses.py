@@ -164,6 +164,46 @@ def test_units_are_matched_on_the_examples_that_count() -> None:
     }
 
 
+def test_permutations_that_lower_the_barrier_are_chosen_on_the_examples_that_count() -> None:
+    hostile = X.copy()
+    hostile[REAL == 0] = np.nan
+    given = problem(REAL, train=(hostile, Y, REAL))
+    found = landscape.align(given, PARAMS, OTHER, method="barrier", steps=3)
+    before, after = (
+        landscape.loss_barrier(given, PARAMS, other, refine=False).barrier_above_chord
+        for other in (OTHER, found.params)
+    )
+    assert after <= before + 1e-6
+
+
+def test_renormalisation_measures_units_on_the_examples_that_count() -> None:
+    """As for normalisation layers: every example of positive weight once."""
+    hostile = X.copy()
+    hostile[REAL == 0] = np.nan
+    weighted = problem(REAL, train=(hostile, Y, REAL))
+    kept = problem(REAL, train=tuple(array[REAL > 0] for array in (X, Y, REAL)))
+    a, b = (
+        landscape.loss_barrier(given, PARAMS, OTHER, num_points=5, repair=True, refine=False)
+        for given in (weighted, kept)
+    )
+    np.testing.assert_allclose(a.losses["train"]["loss"], b.losses["train"]["loss"], rtol=1e-5)
+
+
+# Derivatives of the smoothed loss.
+
+
+def test_smoothed_derivatives_are_those_of_the_weighted_mean() -> None:
+    weighted, plain = problem(WHOLE, batch_size=9), repeated(WHOLE)
+    for function in (landscape.smoothed_trace, landscape.smoothed_diagonal, landscape.smoothed_gradient):
+        a, b = (
+            function(given, PARAMS, radius=0.1, num_pairs=12, seed=2, **F64) for given in (weighted, plain)
+        )
+        name = "value" if hasattr(a, "value") else "values"
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-9, atol=1e-12)
+        assert a.rise == pytest.approx(b.rise, rel=1e-9)
+        assert a.loss == pytest.approx(b.loss, rel=1e-12)
+
+
 # Statistics of normalisation layers.
 
 

@@ -1,4 +1,7 @@
-"""A causal transformer in plain JAX: an example is a whole sequence, its loss the mean over its tokens.
+"""A causal transformer in plain JAX, on sequences of different lengths that are filled up.
+
+An example is a whole sequence. Its loss is the mean over its tokens, and its weight their number, so that the
+mean over examples is the mean over all tokens, filling left out.
 
 python examples/models/transformer.py a.h5 b.h5
 landscape flatness a.h5 b.h5 --problem examples/models/transformer.py:problem -o flatness.html
@@ -17,16 +20,21 @@ import optax
 import landscape
 
 VOCABULARY, LENGTH, WIDTH, HEADS, LAYERS = 32, 33, 32, 4, 2
+FILLING = -1
 
 
 def data(seed: int, count: int) -> np.ndarray:
-    """Return sequences of tokens [count, LENGTH]: each the sum of the two before it, one in ten random."""
+    """Return sequences of 9 to LENGTH tokens, filled up [count, LENGTH].
+
+    Each token is the sum of the two before it, one in ten random.
+    """
     rng = np.random.default_rng(seed)
     tokens = rng.integers(0, VOCABULARY, (count, LENGTH))
     for place in range(2, LENGTH):
         follows = (tokens[:, place - 1] + tokens[:, place - 2]) % VOCABULARY
         tokens[:, place] = np.where(rng.uniform(size=count) < 0.9, follows, tokens[:, place])
-    return tokens.astype(np.int32)
+    lengths = rng.integers(9, LENGTH + 1, (count, 1))
+    return np.where(np.arange(LENGTH) < lengths, tokens, FILLING).astype(np.int32)
 
 
 def init(seed: int) -> Any:
@@ -68,7 +76,7 @@ def attention(weights: Any, x: jax.Array) -> jax.Array:
 
 def logits(params: Any, tokens: jax.Array) -> jax.Array:
     """Return the logits of every next token [B, LENGTH − 1, VOCABULARY]."""
-    x = params["tokens"][tokens[:, :-1]] + params["places"]
+    x = params["tokens"][jnp.maximum(tokens[:, :-1], 0)] + params["places"]
     for layer in params["layers"].values():
         x = x + attention(layer["attention"], normalised(x, layer["norm"][0]))
         hidden = jax.nn.gelu(normalised(x, layer["norm"][1]) @ layer["mlp"]["up"])
@@ -76,9 +84,22 @@ def logits(params: Any, tokens: jax.Array) -> jax.Array:
     return x @ params["head"]
 
 
+def valid_tokens(tokens: jax.Array) -> jax.Array:
+    """Return how many tokens of each sequence are foretold [B]: its weight in every mean."""
+    return jnp.sum(tokens[:, 1:] != FILLING, axis=1)
+
+
+def mean_of_valid(values: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Return the mean of values [B, LENGTH − 1] over the valid tokens of each sequence [B]."""
+    total = jnp.sum(jnp.where(tokens[:, 1:] != FILLING, values, 0), axis=1)
+    return total / jnp.maximum(valid_tokens(tokens), 1)  # one without tokens has weight 0
+
+
 def cross_entropy(outputs: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Return the loss of each sequence [B]: the mean over its tokens."""
-    return optax.softmax_cross_entropy_with_integer_labels(outputs, tokens[:, 1:]).mean(axis=1)
+    """Return the loss of each sequence [B]: the mean over its valid tokens."""
+    targets = jnp.maximum(tokens[:, 1:], 0)
+    losses = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+    return mean_of_valid(losses, tokens)
 
 
 def loss(params: Any, tokens: jax.Array) -> jax.Array:
@@ -87,8 +108,8 @@ def loss(params: Any, tokens: jax.Array) -> jax.Array:
 
 
 def accuracy(params: Any, tokens: jax.Array) -> jax.Array:
-    """Return the share of each sequence's tokens that are foretold [B]."""
-    return jnp.mean(jnp.argmax(logits(params, tokens), axis=-1) == tokens[:, 1:], axis=1)
+    """Return the share of each sequence's valid tokens that are foretold [B]."""
+    return mean_of_valid(jnp.argmax(logits(params, tokens), axis=-1) == tokens[:, 1:], tokens)
 
 
 def problem() -> landscape.Problem:
@@ -99,6 +120,7 @@ def problem() -> landscape.Problem:
         test=data(1, 200),
         metrics={"accuracy": landscape.Metric(accuracy, higher_is_better=True)},
         outputs=landscape.Outputs(logits, cross_entropy),
+        weights=valid_tokens,
         name="sums",
     )
 
@@ -109,7 +131,7 @@ def train(seed: int, steps: int = 400) -> Any:
 
     @jax.jit
     def step(params: Any, state: Any, tokens: jax.Array) -> tuple[Any, Any]:
-        gradient = jax.grad(lambda p: loss(p, tokens).mean())(params)
+        gradient = jax.grad(lambda p: jnp.average(loss(p, tokens), weights=valid_tokens(tokens)))(params)
         updates, state = adam.update(gradient, state)
         return optax.apply_updates(params, updates), state
 

@@ -124,7 +124,9 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
     all examples of `split` along the grid are held on the host. The interval is simultaneous over
     the path: with d̂(α) the mean excess over the baseline, se(α) its standard error over examples,
     and c a quantile over paired resamples of ``max_α |d*(α) − d̂(α)| / se(α)``, it is
-    ``[max_α(d̂ − c·se)₊, max_α(d̂ + c·se)]``. A finite grid bounds the supremum from below.
+    ``[max_α(d̂ − c·se)₊, max_α(d̂ + c·se)]``. A finite grid bounds the supremum from below. Of weighted
+    examples losses are weighted means, and every resample is divided by a standard error of its own
+    (bootstrap-t), since deviations of such ratios are skewed.
 
     References
     ----------

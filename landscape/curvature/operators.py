@@ -38,7 +38,8 @@ def hessian(  # noqa: PLR0913  one keyword per setting
     r"""Return the Hessian of the mean loss as an operator.
 
     :math:`H = \frac1N \sum_i \nabla^2 \ell(\theta, x_i)` over all examples of the split, restricted to
-    the free coordinates. A product is the derivative of the gradient along the vector [1]_.
+    the free coordinates. A product is the derivative of the gradient along the vector [1]_. Of weighted
+    examples, here and in the other matrices, the mean is weighted: :math:`\sum_i w_i \cdot / \sum_i w_i`.
 
     Parameters
     ----------

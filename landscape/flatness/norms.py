@@ -51,9 +51,9 @@ def relative_flatness(
     feature_std : "measured" or mapping of path to array [inputs], optional
         Standard deviations of the features that enter a layer: it is then measured as if these were
         scaled to 1 and the kernel in return, as the authors' code does. ``"measured"`` takes them from
-        the data, by ``Problem(features=…)``. A feature of deviation 0 acts as a bias, and is not part of
-        the kernel. Without deviations the measure changes under rescalings of single neurons of the
-        layer before; ``details["features"]`` says which.
+        the data, by ``Problem(features=…)``, weighted as the loss is. A feature of deviation 0 acts as a
+        bias, and is not part of the kernel. Without deviations the measure changes under
+        rescalings of single neurons of the layer before; ``details["features"]`` says which.
     seed, progress, **options
         As for `gaussian_robustness`.
 

@@ -43,9 +43,10 @@ def pac_bayes_flatness(  # noqa: PLR0913  one keyword per setting
 
     σ is the largest standard deviation with :math:`E_{u\sim N(0,\sigma^2 I)}[\text{accuracy drop}] \le`
     `target`, or with the drop of another metric (the return of episodes) over `span`; if `magnitude`, the
-    noise is :math:`u_i\sim N(0, \sigma'^2 w_i^2 + \epsilon^2)` with ε = 1e-3. With N examples, n free
-    parameters and the initialisation w⁰ (or 0, "origin"), ``details``
-    holds :math:`\|w - w^0\|^2/4\sigma^2 + \log(N/\sigma) + 10` or, if `magnitude`,
+    noise is :math:`u_i\sim N(0, \sigma'^2 w_i^2 + \epsilon^2)` with ε = 1e-3. With N examples
+    (of weighted ones the effective number, :math:`(\sum w)^2/\sum w^2`), n free parameters and
+    the initialisation w⁰ (or 0, "origin"), ``details`` holds
+    :math:`\|w - w^0\|^2/4\sigma^2 + \log(N/\sigma) + 10` or, if `magnitude`,
     :math:`\tfrac14\sum_i\log\frac{\epsilon^2 + (\sigma'^2 + 1)\|w-w^0\|^2/n}
     {\epsilon^2 + \sigma'^2 (w_i-w_i^0)^2} + \log(N/\sigma') + 10` as ``complexity_init`` and
     ``complexity_origin``, and :math:`\sqrt{\text{complexity}/(N-1)}` as ``bound_…``: the derived bound on

@@ -53,7 +53,8 @@ def sam_sharpness(  # noqa: PLR0913  one keyword per setting
     radius : float
         ρ, in the units of the parameters.
     m : int
-        Examples per batch, in the order of the data; the last batch may be smaller and counts less.
+        Examples per batch, in the order of the data; the last batch may be smaller and counts less. Batches
+        of weighted examples count by their weight.
     ascent : bool
         Whether to maximise by projected gradient ascent instead of one first-order step.
     normalise, temperature
