@@ -334,8 +334,17 @@ class Bringing:
         )
         counted = self.problem.weighting(self.split).counted
         first, second = (counted(losses(point)["loss"]).astype(np.float64) for point in (before, after))
-        size = float(np.sqrt(np.mean(np.square(first))))
-        largest = float(np.max(np.abs(first - second)))
+        known = np.isfinite(first)
+        if not np.array_equal(known, np.isfinite(second)):
+            return np.inf
+        if not known.any():
+            raise InputError(
+                "align: no loss is finite, so nothing shows that the function stays the same",
+                expected=f"a finite loss on some example of {self.split}",
+                hint="Align on another split, or check the network.",
+            )
+        size = float(np.sqrt(np.mean(np.square(first[known]))))
+        largest = float(np.max(np.abs(first[known] - second[known])))
         return largest / size if size > 0 else largest
 
 

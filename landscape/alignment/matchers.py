@@ -17,6 +17,7 @@ from landscape.alignment.matching import (
 from landscape.alignment.observing import observer
 from landscape.alignment.structure import structure_of
 from landscape.alignment.symmetries import PERMUTATION, Side, Symmetries
+from landscape.compute import device_memory
 from landscape.errors import ConfigurationError
 from landscape.trees import fill
 
@@ -99,7 +100,8 @@ class Matcher:
         # shapes.
         again = structure_of(self.problem.plain_loss, self.like, batch)
         observe = observer(again, self.problem.plain_loss, batch)
-        return [observe(fill(self.like, side.leaves)) for side in sides]
+        with device_memory(count):
+            return [observe(fill(self.like, side.leaves)) for side in sides]
 
     @property
     def _permutes(self) -> bool:

@@ -28,7 +28,7 @@ import optax
 
 from landscape.alignment.matching import Permutations, ascend
 from landscape.alignment.symmetries import Side, Symmetries
-from landscape.compute import SILENT, Progress, program
+from landscape.compute import SILENT, Progress, device_memory, program
 from landscape.connectivity import loss_barrier
 from landscape.errors import ProblemError
 from landscape.network import differentiable
@@ -115,7 +115,7 @@ class Refinement:
         sizes = {path: float(np.sqrt(np.mean(np.square(leaf)))) or 1.0 for path, leaf in moving.items()}
         losses: dict[bytes, tuple[float, Permutations]] = {}
         probe, batches = self._examples(rng)
-        with differentiable():
+        with differentiable(), device_memory(_PROBED):
             for _ in range(self.steps):
                 loss, gradient = slope(middle, next(batches))
                 _check_gradient(gradient)
