@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.alignment.bringing import Bringing, leaves_of, point_of
+from landscape.alignment.bringing import Bringing
+from landscape.alignment.equivalence import leaves_of, point_of
 from landscape.alignment.matchers import ACTIVATIONS, BARRIER, METHODS, WEIGHTS, Matcher
 from landscape.alignment.matching import Observed, Permutations, ascend, match_activations
 from landscape.alignment.symmetries import PERMUTATION, Side, checked_classes
