@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -30,6 +31,7 @@ from trainers.strategies import STRATEGIES, Strategy
 from trainers.tasks import datasets
 
 ROOT = Path(__file__).parent.parent
+TORCH = importlib.util.find_spec("torch") is not None
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
@@ -45,10 +47,12 @@ CONFORMANCE = {
 
 
 def modules(package: str) -> Iterator[ModuleType]:
-    """Every module below a package."""
+    """Every module below a package, but for those that need PyTorch where it is not installed."""
     found = importlib.import_module(package)
     for info in pkgutil.walk_packages(found.__path__, f"{package}."):
-        if not info.name.endswith("__main__"):
+        if not info.name.endswith("__main__") and (
+            TORCH or not info.name.startswith("landscape.torch_bridge.")
+        ):
             yield importlib.import_module(info.name)
 
 
