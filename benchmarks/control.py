@@ -7,8 +7,8 @@ policy acts in gymnax's own step to the time limit, with a mask after the end. "
 fixed action for each member. A generation (SNES: ask, evaluate, tell, info) is measured as part of a chunk of
 several, from the initial policy with standard deviation 0.1, of which the members of "steps" are drawn too.
 Our loop ends when all episodes of a tile of members have ended, which is why a generation can be cheaper than
-the steps. Rounds are interleaved, figures are medians, ratios are taken round by round: of seconds on the wall
-and of seconds of the processor, which are those to look at where other work shares the cores.
+the steps. Rounds are interleaved, figures are medians, ratios are taken round by round: of seconds on the
+wall and of seconds of the processor, which are those to look at where other work shares the cores.
 """
 
 from __future__ import annotations
