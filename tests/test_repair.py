@@ -62,7 +62,7 @@ def networks_at(problem: Problem, a: Any, b: Any, alphas: Any, **settings: Any) 
         split="train", splits=("train",), alphas=np.array([0.0, 1.0]), refine=False, allow_nonfinite=False,
         repair=True, **chosen,
     )  # fmt: skip
-    pair = make_pair((a, b), names=None, with_stats=problem.update_stats is not None, allow_nonfinite=False)
+    pair = make_pair((a, b), names=None, problem=problem, allow_nonfinite=False)
     maker = Renormaliser(
         problem, pair.a.params, pair.a.batch_stats, batch_size=chosen["batch_size"], dtype=chosen["dtype"]
     )

@@ -134,7 +134,7 @@ class Refinement:
     def _programs(self) -> tuple[Any, Any]:
         """Return the programs of one gradient and one step."""
         problem, whole = self.problem, sealed(self.like)
-        per_example = problem.weighed_loss(self.split, counted=True, loss=problem.plain_loss)
+        per_example = problem.weighed_loss(self.split, counted=True)
 
         def mean(moving: dict[str, jax.Array], still: dict[str, jax.Array], batch: PyTree) -> jax.Array:
             point = opened(fill(whole, {**still, **moving}))

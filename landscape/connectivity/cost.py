@@ -7,7 +7,7 @@ from typing import Any
 
 from landscape.connectivity import endpoints
 from landscape.connectivity.curve_form import DEFAULT_BENDS, NEB, STRAIGHT
-from landscape.connectivity.line import REFINEMENTS
+from landscape.connectivity.refinement import REFINEMENTS
 from landscape.connectivity.relations import ALL, chosen_pairs, record_of
 from landscape.connectivity.renormalisation import layers_of
 from landscape.network import Cost, Estimate, Subject, make_subject, measure_pace

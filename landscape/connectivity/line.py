@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape.compute import compile_seconds, device_memory, on_device, precision
-from landscape.connectivity.barrier_interval import DEFINITIONS, baseline, excess
+from landscape.connectivity.refinement import REFINEMENTS, refine
 from landscape.connectivity.renormalisation import Renormaliser, between
 from landscape.errors import ConfigurationError, ProblemError
 from landscape.network import refuse_statistics, statistics_in
+from landscape.problem import per_example_along
 from landscape.trees import sealed
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ PyTree = Any
 Ends = dict[Any, dict[str, dict[str, np.ndarray]]]
 
 RECOMPUTE, KEEP, NONE = "recompute", "keep", "none"
-
-# Evaluations spent in the two grid cells beside a maximum: golden sections narrow them 29-fold.
-REFINEMENTS = 8
-_GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +98,10 @@ def _between(a: PyTree, b: PyTree, alpha: np.ndarray) -> PyTree:
         return (u + alpha * (v - u)).astype(x.dtype)
 
     return jax.tree.map(point, a, b)
+
+
+def _on_line(ends: tuple[PyTree, PyTree], alpha: jax.Array) -> PyTree:
+    return _between(*ends, alpha)
 
 
 class Line:
@@ -178,6 +179,36 @@ class _Evaluator:
             self.renormaliser.end(self._keys[end], self.line(end), found)
             for end, found in zip((0.0, 1.0), stats, strict=True)
         ]
+
+    def along(self, alphas: np.ndarray) -> Iterator[dict[str, dict[str, np.ndarray]]]:
+        """Yield the values at points, those inside the path several per program where that is faster.
+
+        The first is an end: the loss is checked there.
+        """
+        several: Iterator[dict[str, dict[str, np.ndarray]]] | None = None
+        for number, alpha in enumerate(alphas):
+            if number == 1:
+                several = self._several(alphas)
+            if several is None or alpha in (0, 1):
+                yield self.values(float(alpha))
+                continue
+            self.evaluations += len(self.plan.splits)
+            self.examples += sum(map(self.problem.num_examples, self.plan.splits))
+            yield next(several)
+
+    def _several(self, alphas: np.ndarray) -> Iterator[dict[str, dict[str, np.ndarray]]] | None:
+        """Return the values inside the path, several points per program; None where that helps nothing."""
+        if self.renormaliser is not None or self.stats is not None:
+            return None
+        return per_example_along(
+            self.problem,
+            _on_line,
+            (self.line.a, self.line.b),
+            np.array([alpha for alpha in alphas if 0 < alpha < 1], jnp.result_type(float)),
+            splits=self.plan.splits,
+            batch_size=self.plan.batch_size,
+            dtype=self.plan.dtype,
+        )
 
     def values(self, alpha: float) -> dict[str, dict[str, np.ndarray]]:
         """Return ``[split][metric]`` to the values of every example; an end's are kept for other pairs."""
@@ -285,7 +316,7 @@ def evaluate(
             losses, values = _grid(run, alphas, progress)
             extra: dict[float, float] = {}
             if refined and np.isfinite(losses[plan.split]["loss"]).all():
-                extra = _refine(run, losses[plan.split]["loss"], progress)
+                extra = _refined(run, losses[plan.split]["loss"], progress)
             stored = run.stored_losses()
     finally:
         progress.stop()
@@ -334,8 +365,7 @@ def _grid(
     means: dict[str, dict[str, list[float]]] = {split: {} for split in run.plan.splits}
     weightings = {split: run.problem.weighting(split) for split in run.plan.splits}
     values: np.ndarray | None = None
-    for t, alpha in enumerate(alphas):
-        at_point = run.values(float(alpha))
+    for t, at_point in enumerate(run.along(alphas)):
         for split, found in at_point.items():
             for key, value in found.items():
                 means[split].setdefault(key, []).append(weightings[split].mean(value))
@@ -348,8 +378,8 @@ def _grid(
     return losses, np.empty((0, 0)) if values is None else values
 
 
-def _refine(run: _Evaluator, losses: np.ndarray, progress: Progress) -> dict[float, float]:
-    """Return losses at further points: golden sections around the grid's maximum of each definition."""
+def _refined(run: _Evaluator, losses: np.ndarray, progress: Progress) -> dict[float, float]:
+    """Return losses at further points around the grid's maxima."""
     found: dict[float, float] = {}
     weighting = run.problem.weighting(run.plan.split)
 
@@ -359,28 +389,5 @@ def _refine(run: _Evaluator, losses: np.ndarray, progress: Progress) -> dict[flo
         progress.advance(1, loss=found[alpha])
         return found[alpha]
 
-    for definition in DEFINITIONS:
-        top = int(np.argmax(excess(losses, run.plan.alphas, definition)))
-        low, high = (run.plan.alphas[np.clip(top + step, 0, len(losses) - 1)] for step in (-1, 1))
-
-        def height(alpha: float, definition: str = definition) -> float:
-            base = baseline(np.array(alpha), losses[0], losses[-1], definition)
-            return loss(alpha) - float(base)
-
-        _golden_section(height, float(low), float(high))
+    refine(loss, run.plan.alphas, losses)
     return found
-
-
-def _golden_section(height: Callable[[float], float], low: float, high: float) -> None:
-    """Evaluate `height` at `REFINEMENTS` points that close in on a maximum between `low` and `high`."""
-    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = height(left), height(right)
-    for _ in range(REFINEMENTS - 2):
-        if at_left >= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - _GOLDEN * (high - low)
-            at_left = height(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + _GOLDEN * (high - low)
-            at_right = height(right)

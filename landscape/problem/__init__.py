@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         load_allowed_function as load_allowed_function,
         load_function as load_function,
     )
+    from landscape.problem.many_points import per_example_along as per_example_along
     from landscape.problem.metric import (
         Metric as Metric,
     )
@@ -77,6 +78,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "load_function",
         ),
         "metric": ("Metric",),
+        "many_points": ("per_example_along",),
         "output_check": ("checked_outputs", "require_outputs"),
         "outputs": ("Outputs",),
         "probing": ("users_errors",),

@@ -21,6 +21,7 @@ from landscape.errors import ProblemError
 from landscape.problem.data import Data
 from landscape.problem.episodes import check_distinct
 from landscape.problem.form import Form
+from landscape.problem.many_points import PointsProgram
 from landscape.problem.metric import Metric, MetricFunction, as_metric, not_a_function
 from landscape.problem.outputs import Outputs
 from landscape.problem.probing import probe, users_errors, what_it_holds
@@ -149,7 +150,8 @@ class Problem(Data):
         self.form = form
         self.name = name
         self.task = None if task is None else dict(task)
-        self._checked = self._stats_checked = False
+        self._paths: dict[Callable[..., PyTree], PointsProgram] = {}
+        self.checked = self._stats_checked = False
         if check is not None:
             self.check(check)
 
@@ -195,11 +197,11 @@ class Problem(Data):
             If two calls differ, an example's value depends on its batch mates or its position, or a
             function raises an error of its own.
         """
-        if not self._checked:
+        if not self.checked:
             # Values that are not finite prove nothing; the next parameters are probed again.
             few, episodes = self.head(4), not self.differentiable
             with users_errors(self._hint(params)):
-                self._checked = probe(self._values, sealed(params), few, episodes=episodes)
+                self.checked = probe(self._values, sealed(params), few, episodes=episodes)
 
     def per_example(
         self, params: PyTree, split: str = "train", *, batch_size: int | None = None, dtype: Any = None
@@ -238,6 +240,10 @@ class Problem(Data):
             pending = [(values, count) for values, count in self._evaluate_batches(cast, split, size, dtype)]
             host = [{key: np.asarray(v)[:count] for key, v in values.items()} for values, count in pending]
         return {key: np.concatenate([part[key] for part in host]) for key in host[0]}
+
+    def points_program(self, path: Callable[[PyTree, jax.Array], PyTree]) -> PointsProgram:
+        """Return what evaluates several points of a path per call; see `per_example_along`."""
+        return self._paths.setdefault(path, PointsProgram(self._values, path))
 
     def evaluate(
         self, params: PyTree, split: str = "train", *, batch_size: int | None = None, dtype: Any = None

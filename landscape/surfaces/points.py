@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,8 +14,8 @@ import numpy as np
 from landscape.compute import Progress, compile_seconds, device_memory, on_device, precision
 from landscape.connectivity import RECOMPUTE, treatment
 from landscape.files import Pieces
-from landscape.network import network_of
-from landscape.problem import Problem
+from landscape.network import Network, network_of
+from landscape.problem import Problem, per_example_along
 from landscape.surfaces.frames import Frame, Origin
 
 __all__ = ["Measured", "Plan", "Points", "measure"]
@@ -74,6 +74,11 @@ def _moved(
     return {path: moved(leaf, directions[path]) for path, leaf in leaves.items()}
 
 
+def _on_frame(given: tuple[Network, Mapping[str, jax.Array]], coefficients: jax.Array) -> PyTree:
+    network, directions = given
+    return network.point(_moved(network.leaves, directions, coefficients))
+
+
 class Points:
     """Evaluates points of a frame, and counts what it costs.
 
@@ -106,6 +111,31 @@ class Points:
             params, stats = point
             return params, self.problem.recompute_stats(params, stats, batch_size=self.plan.batch_size)
         return point
+
+    def along(self, coordinates: np.ndarray) -> Iterator[dict[str, dict[str, np.ndarray]]]:
+        """Yield the values at coordinates [P, k], several per program where that is faster.
+
+        The origin has been evaluated before: the loss is checked there.
+        """
+        places = [tuple(float(value) for value in row) for row in coordinates]
+        others = [place for place in places if place not in self._networks]
+        several = None
+        if self.treatment != RECOMPUTE:
+            several = per_example_along(
+                self.problem,
+                _on_frame,
+                (self._origin, self._directions),
+                np.array(others, jnp.result_type(float)),
+                splits=self.plan.splits,
+                batch_size=self.plan.batch_size,
+                dtype=self.plan.dtype,
+            )
+        for place in places:
+            if several is None or place in self._networks:
+                yield self.values(place)
+                continue
+            self.evaluations += len(self.plan.splits)
+            yield next(several)
 
     def values(self, coefficients: tuple[float, ...]) -> dict[str, dict[str, np.ndarray]]:
         """Return ``[split][metric]`` to the values of every example at a point."""
@@ -159,8 +189,8 @@ def measure(
     try:
         with precision(plan.dtype), device_memory(size), compile_seconds() as compiling:
             centre = points.values((0.0,) * coordinates.shape[1])
-            for index in np.flatnonzero(~table.done):
-                found = points.values(tuple(float(value) for value in coordinates[index]))
+            left = np.flatnonzero(~table.done)
+            for index, found in zip(left, points.along(coordinates[left]), strict=True):
                 loss = table.add(int(index), found, centre[plan.split]["loss"])
                 progress.advance(1, loss=loss)
     finally:
