@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from landscape import Metric, Problem, Stream, loss_barrier, loss_line
-from landscape.problem import many_points, per_example_along
+from landscape.problem import along, per_example_along
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(37, 4)).astype(np.float32)
@@ -70,7 +70,7 @@ def test_what_gains_nothing_is_left_to_single_calls(monkeypatch: pytest.MonkeyPa
     assert per_example_along(Problem(loss, train=X), on_line, ENDS, ALPHAS, **ask) is None  # not probed yet
     streamed = Problem(loss, train=Stream([X[:20], X[20:]]), check=network(0))
     assert per_example_along(streamed, on_line, ENDS, ALPHAS, **ask) is None
-    monkeypatch.setattr(many_points, "_MOST_WORK", 24)
+    monkeypatch.setattr(along, "_MOST_WORK", 24)
     assert per_example_along(checked(), on_line, ENDS, ALPHAS, **ask) is None
 
 
@@ -82,7 +82,7 @@ def test_paths_and_lines_agree_with_single_calls_and_ends_to_the_bit(monkeypatch
         return [np.ravel(found.losses["train"]["loss"]) for found in (path, line)]
 
     several = measured()
-    monkeypatch.setattr(many_points, "_MOST_WORK", 0)
+    monkeypatch.setattr(along, "_MOST_WORK", 0)
     single = measured()
     for ours, theirs in zip(several, single, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)

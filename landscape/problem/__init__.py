@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from landscape.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from landscape.problem.along import per_example_along as per_example_along
     from landscape.problem.batch_statistics import (
         flax_statistics as flax_statistics,
     )
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
         load_allowed_function as load_allowed_function,
         load_function as load_function,
     )
-    from landscape.problem.many_points import per_example_along as per_example_along
     from landscape.problem.metric import (
         Metric as Metric,
     )
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "along": ("per_example_along",),
         "batch_statistics": ("flax_statistics",),
         "derivatives": ("require_gradient",),
         "feature_moments": (
@@ -78,7 +79,6 @@ __getattr__, __dir__, __all__ = lazy_names(
             "load_function",
         ),
         "metric": ("Metric",),
-        "many_points": ("per_example_along",),
         "output_check": ("checked_outputs", "require_outputs"),
         "outputs": ("Outputs",),
         "probing": ("users_errors",),

@@ -1,10 +1,10 @@
-"""Many points of a path or plane in one program: a small network costs more to hand over than to evaluate."""
+"""The program that evaluates several points of a path or plane per call."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,7 @@ import numpy as np
 
 from landscape.compute import program
 
-if TYPE_CHECKING:
-    from landscape.problem.problem import Problem
-
-__all__ = ["PointsProgram", "per_example_along"]
+__all__ = ["Path", "PointsProgram", "Values"]
 
 PyTree = Any
 Path = Callable[[PyTree, jax.Array], PyTree]
@@ -24,9 +21,6 @@ Values = dict[str, np.ndarray]
 # Points per call. Always so many: the last call repeats a point, so that the program, and with it every bit
 # of a point's values, does not depend on which points are asked for together.
 _POINTS = 8
-# Parameters times examples of an evaluation that takes about ten milliseconds. Above it, what a call costs by
-# itself no longer counts, and a stop would be heard late.
-_MOST_WORK = 2**27
 
 
 class PointsProgram:
@@ -85,40 +79,3 @@ class PointsProgram:
             }
             for row in range(min(_POINTS, len(coefficients) - first)):
                 yield {key: value[row] for key, value in host.items()}
-
-
-def per_example_along(
-    problem: Problem,
-    path: Path,
-    given: PyTree,
-    coefficients: np.ndarray,
-    *,
-    splits: Iterable[str],
-    batch_size: int | None = None,
-    dtype: Any = None,
-) -> Iterator[dict[str, Values]] | None:
-    """Yield ``[split][metric]`` to the values of every example at points ``path(given, coefficients[p])``.
-
-    Several points share a program. The values are those of `Problem.per_example` but for rounding. None where
-    a call per point is as good: no points, large networks or data, streams, episodes, or a loss that no
-    finite value has shown to be one of single examples. The caller sets the precision.
-    """
-    splits = tuple(splits)
-    streamed = any(map(problem.is_stream, splits))
-    if not len(coefficients) or not problem.checked or not problem.differentiable or streamed:
-        return None
-    point = jax.eval_shape(path, given, coefficients[0])
-    size = sum(leaf.size for leaf in jax.tree.leaves(point))
-    if size * max(problem.num_examples(split) for split in splits) > _MOST_WORK:
-        return None
-    run = problem.points_program(path)
-    rows = [
-        run.along(
-            given,
-            coefficients,
-            problem.arrays(split, dtype=dtype),
-            problem.resolve_batch_size(split, batch_size),
-        )
-        for split in splits
-    ]
-    return (dict(zip(splits, values, strict=True)) for values in zip(*rows, strict=True))
