@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     metavar="ALGORITHM",
-    help=("What trains the tickets: es, gd, a strategy or an optimiser; repeatable."),
+    help=("What trains the tickets: es, gd, ppo, a strategy or an optimiser; repeatable."),
 )
 @click.option(
     "--task", show_default="that of the first run", help="Task to train on, of the same input shape."

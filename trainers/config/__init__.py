@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         modernised as modernised,
     )
     from trainers.config.methods import (
+        SECTIONS as SECTIONS,
         TRAINERS as TRAINERS,
         Evaluation as Evaluation,
         Method as Method,
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from trainers.config.optimisation import (
         EvolutionConfig as EvolutionConfig,
         GradientConfig as GradientConfig,
+    )
+    from trainers.config.policy_gradient import (
+        PAPER_PPO_TASKS as PAPER_PPO_TASKS,
+        PPOConfig as PPOConfig,
+        paper_ppo as paper_ppo,
     )
     from trainers.config.published import (
         paper_settings as paper_settings,
@@ -82,10 +88,12 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Evaluation",
             "Method",
             "Source",
+            "SECTIONS",
             "TRAINERS",
             "snr_denominator",
         ),
         "optimisation": ("EvolutionConfig", "GradientConfig"),
+        "policy_gradient": ("PAPER_PPO_TASKS", "PPOConfig", "paper_ppo"),
         "published": ("paper_settings",),
         "run_config": (
             "RunConfig",

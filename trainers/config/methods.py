@@ -1,8 +1,8 @@
 """What a method is: a trainer with its settings, and where its tickets come from. No jax.
 
 A method has a name. ``<algorithm>-<score>`` is enough where the defaults hold: the
-algorithm is ``es`` or ``gd`` (what ``evolution`` and ``gradient`` describe), a strategy or an
-optimiser; the score decides what is pruned. A table ``[method.NAME]`` gives what a name cannot: settings
+algorithm is ``es``, ``gd`` or ``ppo`` (what ``evolution``, ``gradient`` and ``ppo`` describe), a strategy or
+an optimiser; the score decides what is pruned. A table ``[method.NAME]`` gives what a name cannot: settings
 of its own, another scope, a control, or tickets taken from another method or run.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 from landscape.errors import nearest
 from trainers.config import validate as check
 from trainers.config.optimisation import OPTIMIZERS, EvolutionConfig, GradientConfig, without_snr
+from trainers.config.policy_gradient import PPOConfig
 from trainers.config.pruning_config import PruningConfig
 from trainers.config.sources import layered
 from trainers.config.strategy_table import FACTS, REFUSED
@@ -23,6 +24,7 @@ from trainers.config.strategy_table import FACTS, REFUSED
 __all__ = [
     "CONTROLS",
     "SCORES",
+    "SECTIONS",
     "TRAINERS",
     "Evaluation",
     "Method",
@@ -42,7 +44,16 @@ CONTROLS = (
     "layer-random",
     "connected-random",
 )
-TRAINERS = {"es": "es", "gd": "gd", **dict.fromkeys(FACTS, "es"), **dict.fromkeys(OPTIMIZERS, "gd")}
+TRAINERS = {
+    "es": "es",
+    "gd": "gd",
+    "ppo": "ppo",
+    **dict.fromkeys(FACTS, "es"),
+    **dict.fromkeys(OPTIMIZERS, "gd"),
+}
+
+# The section of a configuration that describes each trainer.
+SECTIONS = {"es": "evolution", "gd": "gradient", "ppo": "ppo"}
 
 
 def _score(value: Any) -> str:
@@ -59,7 +70,7 @@ class MethodTable(check.Settings):
     Attributes
     ----------
     algorithm : str, optional
-        ``es``, ``gd``, a strategy or an optimiser. Default what the name begins with.
+        ``es``, ``gd``, ``ppo``, a strategy or an optimiser. Default what the name begins with.
     score : str, optional
         What is pruned by, or ``file.py:function`` of your own. Default what the name ends with.
     source : str, optional
@@ -67,7 +78,7 @@ class MethodTable(check.Settings):
         instead of pruning. Default none.
     control : str
         What is done to a source's tickets, to see what matters in them. Default ``"none"``.
-    pruning, evolution, gradient : dict
+    pruning, evolution, gradient, ppo : dict
         Keys of those sections that differ for this method.
     note : str, optional
         Where settings come from, for the reader. Default none.
@@ -80,6 +91,7 @@ class MethodTable(check.Settings):
     pruning: Mapping[str, Any] = check.field({}, check.table)
     evolution: Mapping[str, Any] = check.field({}, check.table)
     gradient: Mapping[str, Any] = check.field({}, check.table)
+    ppo: Mapping[str, Any] = check.field({}, check.table)
     note: str | None = check.field(None, check.optional(check.text))
 
     def settle(self) -> None:
@@ -147,14 +159,14 @@ class Method:
     name : str
         Also the name of its folder.
     trainer : str
-        ``"es"`` or ``"gd"``.
+        ``"es"``, ``"gd"`` or ``"ppo"``.
     score : str or None
         What is pruned by; None where tickets come from a `source`.
     source : Source or None
         Whose tickets are trained.
     control : str
         What is done to them first.
-    pruning, evolution, gradient : settings
+    pruning, evolution, gradient, ppo : settings
         Those of the run with the method's own changes.
     evaluation : Evaluation
         How its populations are evaluated.
@@ -168,12 +180,13 @@ class Method:
     pruning: PruningConfig
     evolution: EvolutionConfig
     gradient: GradientConfig
+    ppo: PPOConfig
     evaluation: Evaluation
 
     @property
     def algorithm(self) -> str:
-        """The strategy or the optimiser."""
-        return self.evolution.strategy if self.trainer == "es" else self.gradient.optimizer
+        """The strategy, the optimiser or ``"ppo"``."""
+        return {"es": self.evolution.strategy, "gd": self.gradient.optimizer}.get(self.trainer, self.trainer)
 
     @property
     def starts_dense(self) -> bool:
@@ -185,9 +198,10 @@ class Method:
         return self.source is None or (self.source.run is None and not changes_start)
 
     @property
-    def training(self) -> EvolutionConfig | GradientConfig:
+    def training(self) -> EvolutionConfig | GradientConfig | PPOConfig:
         """The settings of its trainer; methods that share them share one compiled program."""
-        return self.evolution if self.trainer == "es" else self.gradient
+        settings: EvolutionConfig | GradientConfig | PPOConfig = getattr(self, SECTIONS[self.trainer])
+        return settings
 
 
 def snr_denominator(method: Method) -> str:
@@ -223,6 +237,7 @@ def resolve_method(
     pruning: PruningConfig,
     evolution: EvolutionConfig,
     gradient: GradientConfig,
+    ppo: PPOConfig | None = None,
     evaluation: Evaluation | None = None,
 ) -> Method:
     """Return the method called `name`.
@@ -243,6 +258,7 @@ def resolve_method(
         "pruning": _changed(pruning, given.pruning, "pruning"),
         "evolution": _algorithm(evolution, algorithm, given.evolution) if trainer == "es" else evolution,
         "gradient": _algorithm(gradient, algorithm, given.gradient) if trainer == "gd" else gradient,
+        "ppo": _changed(ppo or PPOConfig(), given.ppo if trainer == "ppo" else {}, "ppo"),
     }
     method = Method(
         name=check.name(name),

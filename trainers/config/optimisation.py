@@ -197,6 +197,6 @@ def without_snr(algorithm: str) -> str | None:
     """Return why a strategy or an optimiser has no signal-to-noise score, None if it has one."""
     if algorithm in FACTS:
         return no_snr(algorithm)
-    if algorithm in _WITH_MOMENTS:
+    if algorithm in (*_WITH_MOMENTS, "ppo"):  # PPO's steps are Adam's
         return None
     return f"{algorithm} keeps no second moment of the gradient; adam and adamw do"

@@ -20,6 +20,7 @@ from trainers.config.methods import (
     unresolvable,
 )
 from trainers.config.optimisation import EvolutionConfig, GradientConfig
+from trainers.config.policy_gradient import PPOConfig
 from trainers.config.pruning_config import PruningConfig, SeedsConfig, replicates
 from trainers.config.sources import (
     expanded,
@@ -36,6 +37,7 @@ from trainers.config.toml_text import dump_toml
 __all__ = [
     "EvolutionConfig",
     "GradientConfig",
+    "PPOConfig",
     "PruningConfig",
     "RunConfig",
     "RuntimeConfig",
@@ -118,7 +120,7 @@ class RunConfig(check.Settings):
     seeds : tuple of SeedsConfig
         One per replicate, with different train seeds; a number s is short for
         init = train = mask = s. Default 0 and 1.
-    pruning, evolution, gradient, runtime : settings
+    pruning, evolution, gradient, ppo, runtime : settings
         The sections.
     """
 
@@ -141,6 +143,7 @@ class RunConfig(check.Settings):
     gradient: GradientConfig = dataclasses.field(
         default_factory=GradientConfig, metadata=check.section(GradientConfig)
     )
+    ppo: PPOConfig = dataclasses.field(default_factory=PPOConfig, metadata=check.section(PPOConfig))
     runtime: RuntimeConfig = dataclasses.field(
         default_factory=RuntimeConfig, metadata=check.section(RuntimeConfig)
     )
@@ -177,6 +180,7 @@ class RunConfig(check.Settings):
             pruning=self.pruning,
             evolution=self.evolution,
             gradient=self.gradient,
+            ppo=self.ppo,
             evaluation=Evaluation(form=self.runtime.evaluation, memory_mib=self.runtime.evaluation_mib),
         )
 

@@ -106,9 +106,9 @@ def _panel(run: Run, method: str) -> str:
     trainers = [run.config.resolved(name).trainer for name in run.methods]
     if len(trainers) <= _MOST_BANDS or len(set(trainers)) < 2:
         return ""
-    return {"es": "Trained by evolution", "gd": "Trained by gradient descent"}.get(
-        run.config.resolved(method).trainer, run.config.resolved(method).trainer
-    )
+    trainer = run.config.resolved(method).trainer
+    names = {"es": "evolution", "gd": "gradient descent", "ppo": "policy gradient"}
+    return f"Trained by {names[trainer]}"
 
 
 def _label(run: Run) -> str:

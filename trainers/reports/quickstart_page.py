@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainers.config import Method, RunConfig
     from trainers.reports.story import BarrierRow, Quickstart
 
-_TRAINERS = {"es": "Evolution", "gd": "Gradient descent"}
+_TRAINERS = {"es": "Evolution", "gd": "Gradient descent", "ppo": "Policy gradient"}
 _TASKS = {
     "digits": "the 8×8 digits",
     "mnist": "MNIST",
@@ -38,7 +38,7 @@ def write_page(story: Quickstart, *, plotlyjs: str = "embed", force: bool = Fals
     """Write the page and its tables; return every file."""
     config = story.run.config
     trainers = dict.fromkeys(config.resolved(name).trainer for name in config.methods)
-    ways = {"es": "evolution strategies", "gd": "gradient descent"}
+    ways = {"es": "evolution strategies", "gd": "gradient descent", "ppo": "policy gradient"}
     page = Page(
         f"Sparse tickets on {_task(config)}, and the landscape between them",
         f"Iterative pruning by {' and by '.join(ways[name] for name in trainers)}, with loss barriers",
@@ -96,6 +96,8 @@ def _again(config: RunConfig) -> str:
 def _trainer(method: Method) -> str:
     if method.trainer == "gd":
         return f"Gradient descent ({method.algorithm}, {_count(method.gradient.epochs, 'epoch')} per level)"
+    if method.trainer == "ppo":
+        return f"Policy gradient ({method.ppo.environment_steps:,} steps of environments per level)"
     es = method.evolution
     size = f"{es.population_size} members, {_count(es.generations, 'generation')} per level"
     return f"Evolution ({method.algorithm}, {size}) never sees a gradient; it"

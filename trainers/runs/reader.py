@@ -223,8 +223,9 @@ class Run:
             losses = [values.get("loss") for values in info.get("metrics", {}).values()]
             if any(loss is None or not np.isfinite(loss) for loss in losses):
                 found.append(f"{place}: the loss is not finite; training diverged")
+            broken = "steps" if info.get("trainer") == "ppo" else "fitness values"
             for key, text in (
-                ("num_nan", "fitness values were not finite"),
+                ("num_nan", f"{broken} were not finite"),
                 ("stalled", "generations had fitness without information"),
             ):
                 if info.get(key):

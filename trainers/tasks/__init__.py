@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         reset_key as reset_key,
         step_key as step_key,
     )
-    from trainers.tasks.networks import chain as chain
+    from trainers.tasks.networks import build as build, chain as chain
+    from trainers.tasks.policies import policy_of as policy_of
 
 __getattr__, __dir__, _names = lazy_names(
     __name__,
@@ -44,7 +45,8 @@ __getattr__, __dir__, _names = lazy_names(
             "reset_key",
             "step_key",
         ),
-        "networks": ("chain",),
+        "networks": ("build", "chain"),
+        "policies": ("policy_of",),
     },
 )
 

@@ -33,11 +33,13 @@ from landscape.errors import ConfigurationError, InterruptedRunError
 from trainers.config import Method, RunConfig, SeedsConfig
 from trainers.pruning import ChainLayer, mask_overlap
 from trainers.runs import Run, RunFolder, open_run
+from trainers.tasks import Environment
 from trainers.tickets.batches import Replicate, groups, of_level, without_twins
 from trainers.tickets.dense import DenseLevels
 from trainers.tickets.record import level_checkpoint, step_checkpoint
 from trainers.tickets.ticket import Ticket, Tickets, check_scores
 from trainers.training import (
+    PPO,
     Engine,
     Evolution,
     Gradient,
@@ -45,6 +47,7 @@ from trainers.training import (
     LevelRunner,
     Outcome,
     Space,
+    make_ppo,
     map_replicates,
     mean_loss,
     population_evaluator,
@@ -67,6 +70,7 @@ def train_tickets(  # noqa: PLR0913  one keyword per setting
     init: Init | None = None,
     chain: Sequence[ChainLayer] | None = None,
     optimizer: optax.GradientTransformation | None = None,
+    environment: Environment | None = None,
     resume: bool = False,
     allow_code: Sequence[str] = (),
     progress: Progress | None = None,
@@ -89,6 +93,9 @@ def train_tickets(  # noqa: PLR0913  one keyword per setting
         Your own, for every method that trains by gradient descent, in place of the configured one:
         its learning rate and schedule are then your own too, and there are no moments for ``gd-snr``.
         The run does not know it: give the same one when you resume.
+    environment : Environment, optional
+        Your own, for methods that train by policy gradient: the one whose episodes `problem` is made of, as
+        `trainers.tasks.control_task` makes it; by default that of the built-in task which `problem` names.
     resume : bool
         Go on with a run that was stopped, or extend it by levels, seeds or methods. Finished levels
         are never trained again: new seeds train as a batch of their own. A dense level is, if a method
@@ -121,13 +128,15 @@ def train_tickets(  # noqa: PLR0913  one keyword per setting
     check_scores(config, allow_code)
     problem, init = _problem_and_init(config, problem, init)
     progress = shown(progress)
-    require_trainable(config, problem, own_optimizer=optimizer is not None)
+    own = {"own_optimizer": optimizer is not None, "own_environment": environment is not None}
+    require_trainable(config, problem, **own)
     session = _Session(
         config,
         problem,
         init,
         chain=chain,
         optimizer=optimizer,
+        environment=environment,
         allow_code=allow_code,
         progress=progress,
         should_stop=should_stop,
@@ -161,9 +170,15 @@ def _problem_and_init(config: RunConfig, problem: Problem | None, init: Init | N
 
 
 def make_trainer(
-    method: Method, space: Space, *, optimizer: optax.GradientTransformation | None = None
-) -> Evolution | Gradient:
-    """Return the evolution strategy or gradient descent of a method."""
+    method: Method,
+    space: Space,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    environment: Environment | None = None,
+) -> Evolution | Gradient | PPO:
+    """Return the evolution strategy, gradient descent or policy gradient of a method."""
+    if method.trainer == "ppo":
+        return make_ppo(method.ppo, space, environment)
     if method.trainer == "es":
         evaluate = population_evaluator(space.problem, space.layout, space.like, method.evaluation)
         return Evolution(method.evolution, space.layout.size, evaluate)
@@ -182,6 +197,7 @@ class _Session:
     _: dataclasses.KW_ONLY
     chain: Sequence[ChainLayer] | None
     optimizer: optax.GradientTransformation | None
+    environment: Environment | None
     allow_code: Sequence[str]
     progress: Progress
     should_stop: Callable[[], int | None]
@@ -204,7 +220,7 @@ class _Session:
     def runner(self, method: Method) -> LevelRunner:
         """Return the runner of a method's levels; methods with equal settings share one, compiled once."""
         if method.training not in self.runners:
-            trainer = make_trainer(method, self.space, optimizer=self.optimizer)
+            trainer = make_trainer(method, self.space, optimizer=self.optimizer, environment=self.environment)
             space = self.space
             episodes = not space.problem.differentiable
             engine = Engine(trainer, space.problem.arrays("train"), episodes=episodes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,8 +29,9 @@ class Plan:
     num_checkpoints : int
         Files it writes.
     evaluations : dict of str to int
-        Forward passes of one example, by method (a gradient step counts each example once); a dense
-        level shared between methods counts for the first of them.
+        Forward passes of one example, by method (a gradient step counts each example once, a policy
+        gradient what it plays, in episodes of full length); a dense level shared between methods counts
+        for the first of them.
     memory_bytes : int or None
         Device memory of training: the largest of the compiled programs with its data, with as many seeds
         and methods as train together. Evaluation between chunks and the runtime itself come on top. None
@@ -93,10 +95,11 @@ def plan(
     require_trainable(config, problem)
     layout, num_examples = _layout(init, config.seeds[0].init), problem.num_examples("train")
     seeds, levels = len(config.seeds), len(config.pruning.schedule)
+    length = int((problem.task or {}).get("options", {}).get("episode_length", 1))
     evaluations: dict[str, int] = {}
     seen: dict[Any, Method] = {}
     for method in map(config.resolved, config.methods):
-        per_level = seeds * _per_level(method, num_examples)
+        per_level = seeds * _per_level(method, num_examples, length)
         shared = method.starts_dense and method.training in seen
         evaluations[method.name] = per_level * (levels - shared)
         if method.starts_dense:
@@ -126,10 +129,12 @@ def _memory(config: RunConfig, problem: Problem, init: Callable[[int], Any]) -> 
     return max(_program_bytes(method, config, space, count) for method, count in _programs(config).values())
 
 
-def _per_level(method: Method, num_examples: int) -> int:
+def _per_level(method: Method, num_examples: int, episode_length: int) -> int:
     if method.trainer == "es":
         es = method.evolution
         return es.generations * es.population_size * es.batch_size
+    if method.trainer == "ppo":
+        return math.ceil(method.ppo.num_updates * method.ppo.update_steps / episode_length)
     steps = num_examples // method.gradient.batch_size
     return method.gradient.epochs * steps * method.gradient.batch_size
 

@@ -21,7 +21,7 @@ from trainers.tickets.transfer_settings import target_settings
 
 __all__ = ["TransferCell", "transfer_config", "transfer_table"]
 
-_OWN_SCORE = {"es": "snr", "gd": "magnitude"}
+_OWN_SCORE = {"es": "snr", "gd": "magnitude", "ppo": "magnitude"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,11 @@ def transfer_config(
     sources : sequence of path
         Folders of finished runs of one network and one schedule of densities.
     targets : sequence of str
-        ``es``, ``gd``, strategies or optimisers. Settings are those of the first source that trains by
-        it; of a strategy by which none trains, what the paper gives it on the task, or else its
-        defaults, for as many generations, members and examples as the sources have. Each table
-        ``[method.…]`` notes which, where it is not what the sections say anyway.
+        ``es``, ``gd``, ``ppo``, strategies or optimisers. Settings are those of the first source that
+        trains by it; of a strategy by which none trains, what the paper gives it on the task, or else its
+        defaults, for as many generations, members and examples as the sources have; of ``ppo`` those of
+        the first source's section, or what the paper gives it on the task where that section is at its
+        defaults. Each table ``[method.…]`` notes which, where it is not what the sections say anyway.
     task : str, optional
         Task to train on, of the same input shape; by default that of the first source.
     methods : sequence of str, optional
@@ -67,7 +68,7 @@ def transfer_config(
     Returns
     -------
     RunConfig
-        For each target its own tickets (by snr, of gradient descent by magnitude), random tickets, and
+        For each target its own tickets (by snr, of gradients by magnitude), random tickets, and
         one method ``<target>-from-<source>`` a source. `trainers.train_tickets` trains it.
 
     Raises

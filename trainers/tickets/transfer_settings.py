@@ -10,12 +10,16 @@ from landscape.errors import ConfigurationError
 from trainers.config import (
     AUTO,
     CONTROL,
+    PAPER_PPO_TASKS,
     PARTIAL_KEYS,
+    SECTIONS,
     TRAINERS,
     EvolutionConfig,
     Method,
+    PPOConfig,
     RunConfig,
     from_dict,
+    paper_ppo,
     paper_settings,
     to_dict,
 )
@@ -23,7 +27,6 @@ from trainers.runs import Run
 
 # What a level costs: the same for all strategies of a matrix.
 _BUDGET = ("population_size", "generations", "batch_size", "eval_every")
-_SECTIONS = {"es": "evolution", "gd": "gradient"}
 
 
 def target_settings(
@@ -42,7 +45,7 @@ def target_settings(
     changes : mapping
         Values by which the user supersedes the configuration: they win.
     """
-    section = _SECTIONS[TRAINERS[target]]
+    section = SECTIONS[TRAINERS[target]]
     wanted, note = _wanted(runs, target, task)
     before = getattr(_alone(runs[0].config, target), section)
     found, kept = dataclasses.asdict(wanted), dataclasses.asdict(before)
@@ -64,6 +67,8 @@ def _wanted(runs: Sequence[Run], target: str, task: str) -> tuple[Any, str]:
             return method.training, f"settings of {method.name} in {run.path.name}"
     if TRAINERS[target] == "gd":
         return _alone(runs[0].config, target).gradient, "settings of the first run's gradient section"
+    if target == "ppo":
+        return _of_ppo(runs[0].config, task)
     trained = [method for run in runs if (method := _training_by(run.config, "es")) is not None]
     section = trained[0].evolution if trained else runs[0].config.evolution
     if target == "es":
@@ -77,16 +82,24 @@ def _wanted(runs: Sequence[Run], target: str, task: str) -> tuple[Any, str]:
         return EvolutionConfig(strategy=target, **budget), f"defaults of {target}"
 
 
+def _of_ppo(config: RunConfig, task: str) -> tuple[PPOConfig, str]:
+    """Return the settings of ppo where no source trains by it."""
+    is_published = task in PAPER_PPO_TASKS and (task == "pendulum" or task not in CONTROL)
+    if config.ppo == PPOConfig() and is_published:
+        return paper_ppo(task), f"settings of the paper on {task}"
+    return config.ppo, "settings of the first run's ppo section"
+
+
 def _training_by(config: RunConfig, target: str) -> Method | None:
     """Return the method of a run by whose settings a target trains, if the run has it.
 
-    ``es`` and ``gd`` mean what the sections say, where a method trains by that.
+    ``es``, ``gd`` and ``ppo`` mean what the sections say, where a method trains by that.
     """
     methods = [config.resolved(name) for name in config.methods]
-    if target not in _SECTIONS:
+    if target not in SECTIONS:
         return next((method for method in methods if method.algorithm == target), None)
     found = [method for method in methods if method.trainer == target]
-    section = getattr(config, _SECTIONS[target])
+    section = getattr(config, SECTIONS[target])
     return next((method for method in found if method.training == section), found[0] if found else None)
 
 

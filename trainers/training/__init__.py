@@ -1,4 +1,4 @@
-"""Training of one level: evolution and gradient descent under one protocol, in compiled chunks."""
+"""Training of one level: evolution, gradient descent, policy gradient; one protocol, compiled chunks."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
         snapshot_step as snapshot_step,
         snapshot_tag as snapshot_tag,
     )
+    from trainers.training.policy_gradient import (
+        PPO as PPO,
+        make_ppo as make_ppo,
+    )
     from trainers.training.space import (
         Space as Space,
     )
@@ -53,6 +57,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "snapshot_step",
             "snapshot_tag",
         ),
+        "policy_gradient": ("PPO", "make_ppo"),
         "space": ("Space",),
         "trainable": ("require_trainable",),
     },

@@ -135,7 +135,9 @@ class Engine:
 
     def start(self, level: Level, mean: np.ndarray) -> Carry:
         """Return the carry before the first step, from initial vectors `mean` [S, n]."""
-        state = self.trainer.init(mean, np.asarray(level.mask), level.constants)
+        branches = np.asarray(level.branch_steps) > 0  # these begin as their trunks do
+        keys = jnp.where(branches, level.trunk_keys, level.keys) if branches.any() else level.keys
+        state = self.trainer.init(mean, np.asarray(level.mask), level.constants, keys=keys)
         shape = (self.trainer.num_steps, mean.shape[0])
         return Carry(state, {name: jnp.zeros(shape, jnp.float32) for name in self.trainer.info_names})
 

@@ -57,8 +57,11 @@ class Evolution:
         """Return the strategy's constants for `num_free` dimensions."""
         return jax.tree.map(_strong, self.strategy.constants(num_free))
 
-    def init(self, mean: np.ndarray, mask: np.ndarray, constants: PyTree) -> PyTree:
-        """Return the state of S searches from `mean` [S, n], zero where masked."""
+    def init(
+        self, mean: np.ndarray, mask: np.ndarray, constants: PyTree, *, keys: jax.Array | None = None
+    ) -> PyTree:
+        """Return the state of S searches from `mean` [S, n], zero where masked; nothing is drawn."""
+        del keys
         start = jnp.asarray(np.where(mask, mean, 0.0), jnp.float32)
         init: Callable[[jax.Array], PyTree] = jax.vmap(lambda one: self.strategy.start(one, constants))
         # evosax leaves weakly typed scalars; unmended, the first chunk would be compiled twice.

@@ -122,9 +122,11 @@ class Gradient:
         del num_free
         return ()
 
-    def init(self, mean: np.ndarray, mask: np.ndarray, constants: PyTree) -> PyTree:
-        """Return the state (vectors, optimiser states) of S descents from `mean` [S, n]."""
-        del constants
+    def init(
+        self, mean: np.ndarray, mask: np.ndarray, constants: PyTree, *, keys: jax.Array | None = None
+    ) -> PyTree:
+        """Return the state (vectors, optimiser states) of S descents from `mean` [S, n]; nothing is drawn."""
+        del constants, keys
         vector = jnp.asarray(np.where(mask, mean, 0.0), jnp.float32)
         state = (vector, jax.vmap(self.optimizer.init)(vector))
         return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), state)
@@ -163,12 +165,22 @@ class Gradient:
         """
         if not self._has_moments:
             return None
-        (adam,) = _adam_states(state[1])
-        steps = jnp.maximum(adam.count, 1)[:, None]
-        first, second = (
-            moment / (1.0 - beta**steps) for moment, beta in zip((adam.mu, adam.nu), _BETAS, strict=True)
-        )
-        return first, second
+        return unbiased_moments(state[1])
+
+
+def unbiased_moments(
+    state: PyTree, of: Callable[[PyTree], jax.Array] = lambda moment: moment
+) -> tuple[jax.Array, jax.Array]:
+    """Return Adam's moments (m̂, v̂) of S optimiser states with one Adam in each, without their bias to zero.
+
+    `of` picks the vectors [S, n] from the tree of a moment.
+    """
+    (adam,) = _adam_states(state)
+    steps = jnp.maximum(adam.count, 1)[:, None]
+    first, second = (
+        of(moment) / (1.0 - beta**steps) for moment, beta in zip((adam.mu, adam.nu), _BETAS, strict=True)
+    )
+    return first, second
 
 
 def _adam_states(state: PyTree) -> list[optax.ScaleByAdamState]:

@@ -22,6 +22,7 @@ PyTree = Any
 _SMALLER = {
     "es": "Lower evolution.population_size or evolution.batch_size, or train fewer seeds at a time.",
     "gd": "Lower gradient.batch_size, or train fewer seeds at a time.",
+    "ppo": "Lower ppo.num_environments or ppo.rollout_steps, or train fewer seeds at a time.",
 }
 
 

@@ -52,8 +52,13 @@ class Trainer(Protocol):
     def constants(self, num_free: int) -> PyTree:
         """Return what depends on the number of free dimensions, as arrays (data, not shapes)."""
 
-    def init(self, mean: np.ndarray, mask: np.ndarray, constants: PyTree) -> PyTree:
-        """Return the State of replicates that start from `mean` [S, n]."""
+    def init(
+        self, mean: np.ndarray, mask: np.ndarray, constants: PyTree, *, keys: jax.Array | None = None
+    ) -> PyTree:
+        """Return the State of replicates that start from `mean` [S, n].
+
+        What a trainer draws beside the solution comes from `keys` [S], one per replicate and level.
+        """
 
     def step(self, state: PyTree, step: Step) -> tuple[PyTree, dict[str, jax.Array]]:
         """Return the next State and the step's Info."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from landscape import Problem
-from trainers.config import Fault, Invalid, Method, RunConfig, refusal
+from trainers.config import CONTROL, SECTIONS, Fault, Invalid, Method, RunConfig, refusal
 from trainers.pruning import NEED_DERIVATIVES
 
 __all__ = ["require_trainable"]
@@ -14,7 +14,9 @@ __all__ = ["require_trainable"]
 _SAME = 1e-9  # relative difference between densities that are the same
 
 
-def require_trainable(config: RunConfig, problem: Problem, *, own_optimizer: bool = False) -> None:
+def require_trainable(
+    config: RunConfig, problem: Problem, *, own_optimizer: bool = False, own_environment: bool = False
+) -> None:
     """Refuse a configuration whose levels cannot all be trained on a problem.
 
     Parameters
@@ -25,18 +27,21 @@ def require_trainable(config: RunConfig, problem: Problem, *, own_optimizer: boo
         What it trains on.
     own_optimizer : bool
         Whether the user's optimiser stands in place of the configured one of gradient descent.
+    own_environment : bool
+        Whether the user has given the environment of the problem's episodes.
 
     Raises
     ------
     ConfigurationError
         Listing, by key: batches larger than the data, a warm-up, a rewinding or a branch beyond the
         steps of a level, levels of another density than those of the method they are taken from, and
-        scores whose inputs are missing.
+        scores whose inputs are missing, and policy gradients without an environment.
     """
     faults: list[Fault] = []
     for method in map(config.resolved, config.methods):
         faults += _derivatives(config, method, problem)
         faults += _batch(config, method, problem, own_optimizer)
+        faults += _environment(config, method, problem, own_environment)
         faults += _tickets(config, method)
         if own_optimizer and method.trainer == "gd" and method.score == "snr":
             index = config.methods.index(method.name)
@@ -52,15 +57,15 @@ def _derivatives(config: RunConfig, method: Method, problem: Problem) -> Iterato
         return
     place, episodes = f".methods[{config.methods.index(method.name)}]", f"episodes of {problem.name}"
     if method.trainer == "gd":
-        yield place, f"expected an evolution strategy ({episodes} have no gradient), got {method.name}"
+        yield place, f"expected an evolution strategy or ppo ({episodes} have no gradient), got {method.name}"
     if method.score in NEED_DERIVATIVES:
         yield place, f"expected another score ({episodes} have no gradient), got {method.score}"
 
 
 def _batch(config: RunConfig, method: Method, problem: Problem, own_optimizer: bool) -> Iterator[Fault]:
     """Yield the faults of what depends on the number of training examples."""
-    section, available = _section(method), problem.num_examples("train")
-    size = method.training.batch_size
+    section, available = SECTIONS[method.trainer], problem.num_examples("train")
+    size = 0 if method.trainer == "ppo" else getattr(method, section).batch_size
     if size > available:
         wanted = f"larger than the training data: expected at most {available:,} (examples of {problem.name})"
         yield _key(config, method, section, "batch_size"), f"{wanted}, got {size:,}"
@@ -80,6 +85,18 @@ def _batch(config: RunConfig, method: Method, problem: Problem, own_optimizer: b
             yield f".seeds[{index}].branch_step", f"{most}, got {seeds.branch_step:,}"
 
 
+def _environment(config: RunConfig, method: Method, problem: Problem, own: bool) -> Iterator[Fault]:
+    """Yield the fault of a policy gradient on a problem whose environment and policy are not known."""
+    if method.trainer != "ppo":
+        return
+    task = problem.task or {}
+    if task.get("network") is None or not (own or task.get("name") in CONTROL):
+        wanted = (
+            f"expected another algorithm ({problem.name} is not known to have an environment and a policy)"
+        )
+        yield f".methods[{config.methods.index(method.name)}]", f"{wanted}, got {method.name}"
+
+
 def _tickets(config: RunConfig, method: Method) -> Iterator[Fault]:
     """Yield the densities that the method whose tickets are taken does not have."""
     source = method.source
@@ -93,14 +110,12 @@ def _tickets(config: RunConfig, method: Method) -> Iterator[Fault]:
 
 
 def num_steps(method: Method, num_examples: int) -> int:
-    """Return the steps of a level of a method: generations, or minibatches of whole epochs."""
+    """Return the steps of a level of a method: generations, minibatches of whole epochs, or updates."""
     if method.trainer == "es":
         return method.evolution.generations
+    if method.trainer == "ppo":
+        return method.ppo.num_updates
     return method.gradient.epochs * (num_examples // method.gradient.batch_size)
-
-
-def _section(method: Method) -> str:
-    return "evolution" if method.trainer == "es" else "gradient"
 
 
 def _key(config: RunConfig, method: Method, section: str, key: str) -> str:
