@@ -30,7 +30,7 @@ from trainers.config import RunConfig, resolve
 from trainers.tasks import load_task
 from trainers.tasks.classification import Task, classification_task
 from trainers.tickets import plan
-from trainers.tickets.iterative import make_trainer
+from trainers.tickets.making import make_trainer
 from trainers.tickets.ticket import Space
 from trainers.training import Engine
 

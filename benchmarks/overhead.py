@@ -25,7 +25,7 @@ from benchmarks.population import random_images
 from benchmarks.timing import machine, median
 from trainers.config import resolve
 from trainers.tasks.classification import classification_task
-from trainers.tickets.iterative import make_trainer
+from trainers.tickets.making import make_trainer
 from trainers.tickets.ticket import Space
 from trainers.training import Engine, Hooks, LevelRunner
 from trainers.training.engine import Carry, Level

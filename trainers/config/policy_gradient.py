@@ -66,7 +66,7 @@ class PPOConfig(check.Settings):
         Of continuous actions: logarithm of the initial standard deviation, in half ranges of the action.
         Default −0.5.
     critic_widths : tuple of int
-        Hidden widths of the critic, a network of the policy's kind. Default 64, 64.
+        Hidden widths of the critic, a network of the policy's kind. Default 32, 32.
     eval_every : int
         Updates between evaluations on the validation split. Default 25.
     """
@@ -88,7 +88,7 @@ class PPOConfig(check.Settings):
     reward_scale: float = check.field(1.0, check.number(above=0.0))
     log_std_init: float = check.field(-0.5, check.number(low=-5.0, high=2.0))
     critic_widths: tuple[int, ...] = check.field(
-        (64, 64), check.each(_width, "a list of layer widths such as [64, 64]", empty=True)
+        (32, 32), check.each(_width, "a list of layer widths such as [32, 32]", empty=True)
     )
     eval_every: int = check.field(25, check.integer(low=1))
 

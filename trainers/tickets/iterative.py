@@ -36,21 +36,14 @@ from trainers.runs import Run, RunFolder, open_run
 from trainers.tasks import Environment
 from trainers.tickets.batches import Replicate, groups, of_level, without_twins
 from trainers.tickets.dense import DenseLevels
+from trainers.tickets.making import Own, make_runner
 from trainers.tickets.record import level_checkpoint, step_checkpoint
 from trainers.tickets.ticket import Ticket, Tickets, check_scores
 from trainers.training import (
-    PPO,
-    Engine,
-    Evolution,
-    Gradient,
     Hooks,
     LevelRunner,
     Outcome,
     Space,
-    make_ppo,
-    map_replicates,
-    mean_loss,
-    population_evaluator,
     require_trainable,
     snapshot_step,
     snapshot_tag,
@@ -128,15 +121,14 @@ def train_tickets(  # noqa: PLR0913  one keyword per setting
     check_scores(config, allow_code)
     problem, init = _problem_and_init(config, problem, init)
     progress = shown(progress)
-    own = {"own_optimizer": optimizer is not None, "own_environment": environment is not None}
-    require_trainable(config, problem, **own)
+    given = {"own_optimizer": optimizer is not None, "own_environment": environment is not None}
+    require_trainable(config, problem, **given)
     session = _Session(
         config,
         problem,
         init,
         chain=chain,
-        optimizer=optimizer,
-        environment=environment,
+        own=Own(optimizer=optimizer, environment=environment),
         allow_code=allow_code,
         progress=progress,
         should_stop=should_stop,
@@ -169,24 +161,6 @@ def _problem_and_init(config: RunConfig, problem: Problem | None, init: Init | N
     return task.problem, task.init
 
 
-def make_trainer(
-    method: Method,
-    space: Space,
-    *,
-    optimizer: optax.GradientTransformation | None = None,
-    environment: Environment | None = None,
-) -> Evolution | Gradient | PPO:
-    """Return the evolution strategy, gradient descent or policy gradient of a method."""
-    if method.trainer == "ppo":
-        return make_ppo(method.ppo, space, environment)
-    if method.trainer == "es":
-        evaluate = population_evaluator(space.problem, space.layout, space.like, method.evaluation)
-        return Evolution(method.evolution, space.layout.size, evaluate)
-    loss = mean_loss(space.problem, space.layout, space.like)
-    count = space.problem.num_examples("train")
-    return Gradient(method.gradient, count, loss, map_replicates, optimizer=optimizer)
-
-
 @dataclasses.dataclass
 class _Session:
     """One call of `train_tickets`: engines are built once and shared by all levels and methods."""
@@ -196,8 +170,7 @@ class _Session:
     init: Init
     _: dataclasses.KW_ONLY
     chain: Sequence[ChainLayer] | None
-    optimizer: optax.GradientTransformation | None
-    environment: Environment | None
+    own: Own
     allow_code: Sequence[str]
     progress: Progress
     should_stop: Callable[[], int | None]
@@ -220,11 +193,7 @@ class _Session:
     def runner(self, method: Method) -> LevelRunner:
         """Return the runner of a method's levels; methods with equal settings share one, compiled once."""
         if method.training not in self.runners:
-            trainer = make_trainer(method, self.space, optimizer=self.optimizer, environment=self.environment)
-            space = self.space
-            episodes = not space.problem.differentiable
-            engine = Engine(trainer, space.problem.arrays("train"), episodes=episodes)
-            self.runners[method.training] = LevelRunner(engine, space.problem, space.layout, space.like)
+            self.runners[method.training] = make_runner(method, self.space, self.own)
         return self.runners[method.training]
 
     def train(self) -> None:

@@ -14,8 +14,8 @@ from landscape import Problem
 from landscape.trees import Layout
 from trainers.config import Method, RunConfig
 from trainers.tickets.batches import groups, largest_batch
-from trainers.tickets.iterative import make_trainer
-from trainers.training import Engine, Space, require_trainable
+from trainers.tickets.making import make_engine
+from trainers.training import Space, require_trainable
 
 __all__ = ["Plan", "plan"]
 
@@ -154,8 +154,7 @@ def _program_bytes(method: Method, config: RunConfig, space: Space, count: int) 
 
     It is compiled for that, which takes seconds, and is what XLA has laid out, not a guess.
     """
-    episodes = not space.problem.differentiable
-    engine = Engine(make_trainer(method, space), space.problem.arrays("train"), episodes=episodes)
+    engine = make_engine(method, space)
     # Seeds only fill the arrays, whose shapes decide.
     seeds = [config.seeds[i % len(config.seeds)] for i in range(count)]
     level = engine.level([one.train for one in seeds], 0, np.ones((len(seeds), space.layout.size), bool))

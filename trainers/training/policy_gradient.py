@@ -310,7 +310,8 @@ class PPO:
             gradient, info = jax.grad(self.objective, has_aux=True)(weights, part)
             # Step 4, before the norm is taken and any moment gathers on pruned entries.
             gradient = gradient._replace(actor=jnp.where(mask, gradient.actor, 0.0))
-            info["gradient_norm"] = optax.global_norm(gradient)
+            squares = jax.tree.map(lambda leaf: jnp.sum(leaf**2), gradient)
+            info["gradient_norm"] = jnp.sqrt(jax.tree.reduce(jnp.add, squares))
             updates, optimizer = self.optimizer.update(gradient, optimizer, weights)
             weights = jax.tree.map(jnp.add, weights, updates)
             return (weights._replace(actor=jnp.where(mask, weights.actor, 0.0)), optimizer), info
@@ -325,7 +326,7 @@ class PPO:
         return weights, optimizer, infos
 
     def objective(self, weights: Weights, part: Lesson) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Return the loss of a minibatch, and what it is made of."""
+        """Return the loss of a minibatch, and its parts."""
         config = self.config
         outputs = self.actor(weights.actor, part.observation)
         log_probs = self.sampler.log_prob(outputs, weights.log_std, part.sample)
