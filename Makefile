@@ -21,7 +21,7 @@ help:
 	@echo "make quickstart   install, train sparse tickets on the built-in digits, draw the barriers (an HTML page)"
 	@echo "make check        lint, types, the tests of what has changed; SINCE=REV compares with another revision than main"
 	@echo "make test         install, lint, types, all tests"
-	@echo "make install      into $(VENV); EXTRAS=cuda13 (or cuda12, images, convert, control) adds what they need"
+	@echo "make install      into $(VENV); EXTRAS=cuda13 (or cuda12, images, convert, control, torch) adds what they need"
 	@echo "make benchmarks   what everything costs on this machine; BENCHMARKS=commands measures that one alone"
 	@echo "make lint types pytest format clean"
 
@@ -58,7 +58,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 pytest: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -rs -n $(JOBS) --dist worksteal
 
 benchmarks: $(VENV)/.installed-dev
 	@set -e; for name in $(BENCHMARKS); do echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name; done

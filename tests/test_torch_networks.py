@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,3 +209,44 @@ def test_relative_flatness_takes_rows_as_units() -> None:
     one = landscape.relative_flatness(ours, {"weight": kernel}, draws=16)
     two = landscape.relative_flatness(theirs, module, draws=16)
     assert np.isclose(one.value, two.value, rtol=1e-4)
+
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", ["loop.py", "lightning_callback.py"])
+def test_the_examples_run(name: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, str(ROOT / "examples" / "pytorch" / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert ("second derivatives" if name == "loop.py" else "after epoch 30") in done.stdout
+
+
+def test_the_code_of_the_page_for_newcomers_runs() -> None:
+    text = (ROOT / "docs" / "coming-from-pyhessian.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    space: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, space)  # noqa: S102  the page's own code
+    assert space["module"].load_state_dict(space["direction"], strict=True)
+    assert space["pairs"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        set(
+            re.findall(
+                r"`(?:\w+ = )?([a-z_]+)\(",
+                (ROOT / "docs" / "coming-from-pyhessian.md")
+                .read_text(encoding="utf-8")
+                .replace("landscape.", ""),
+            )
+        )
+    ),
+)
+def test_what_the_page_names_is_there(name: str) -> None:
+    theirs = {"lanczos", "deflated_power_iteration", "match_names", "get_params_grad", "load_state_dict"}
+    assert name in theirs or hasattr(landscape, name) or name == "problem"
