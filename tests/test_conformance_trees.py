@@ -314,6 +314,7 @@ def connected(kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     aligned = landscape.align(problem, params, make(reordered(weights(1))), restarts=1)
     flatness = landscape.measure_flatness(problem, params, measures=FLATNESS, settings=FEW_STEPS, draws=2)
     scale = landscape.scale_curvature(problem, Checkpoint(params=params, std=spread(params)))
+    smoothed = landscape.smoothed_trace(problem, params, radius=0.1, form="sphere", num_pairs=10)
     found = {
         "surface": surface.losses["train"]["loss"],
         "line": line.losses["train"]["loss"],
@@ -323,6 +324,7 @@ def connected(kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "matrix": matrix.losses["train"]["loss"],
         "aligned": [aligned.distance_before, aligned.distance_after, max(aligned.moved.values())],
         "flatness": [record["value"] for record in flatness.records],
+        "smoothed": [smoothed.loss, smoothed.dim, len(smoothed.per_layer)],
         "scale": [[record["rank"], record["linear"]] for record in scale.records],
     }
     returned = {"curve": half, "aligned": aligned.params}

@@ -125,7 +125,7 @@ def test_an_episode_that_rounding_changes_is_let_through() -> None:
         Problem(chaotic, train=np.arange(8)).evaluate(params)
 
 
-def test_barrier_line_plane_and_matrix_work_with_paired_intervals() -> None:
+def test_barrier_line_plane_matrix_and_trajectory_work_with_paired_intervals() -> None:
     problem = episodes.pole()
     found = landscape.loss_barrier(problem, A, B, num_points=5, num_resamples=200)
     points = [problem.evaluate(mixed(alpha))["loss"] for alpha in found.alphas]
@@ -139,6 +139,9 @@ def test_barrier_line_plane_and_matrix_work_with_paired_intervals() -> None:
     assert line.losses["train"]["loss"][0][1] == pytest.approx(problem.evaluate(A)["loss"])
     plane = landscape.loss_surface(problem, A, x=(-1, 1, 3), y=(-1, 1, 3))
     assert plane.trustworthy
+    given = [A, mixed(0.5), B, episodes.weights(4, seed=7)]
+    path = landscape.trajectory(problem, given, x=(-1, 1, 3), y=(-1, 1, 3))
+    np.testing.assert_allclose(path.losses, [problem.evaluate(one)["loss"] for one in given], rtol=1e-6)
 
 
 def mixed(alpha: float) -> Any:

@@ -34,7 +34,7 @@ SCALE_PAIRS = 400  # of the diagonals that search distributions are compared wit
         "landscape curvature run/es-snr/seed-0/level-*.h5 --json",
         "landscape curvature a.h5 --smoothed 0.1 -o smoothed.html",
     ),
-    exit_codes=measuring.RESUMABLE,
+    exit_codes={"130, 143": "stopped by Ctrl-C or SIGTERM; with --smoothed and -o, the same command goes on"},
 )
 @option.checkpoints("CKPT...")
 @click.option(

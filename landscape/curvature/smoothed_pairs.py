@@ -31,16 +31,34 @@ class Pairs:
 
     def __init__(self, around: Perturbed, pieces: Pieces, progress: Progress, *, lengths: int) -> None:
         self.around, self.pieces, self.progress = around, pieces, progress
-        leaves = len(around.subject.layout.paths)
         fresh = {
             "rises": np.empty((0, lengths, 2)),
             "stretch": np.empty((0, lengths)),
-            "squares": np.empty((0, leaves)),
+            "squares": np.empty((0, len(around.subject.layout.paths))),
             "examples": np.zeros((3, around.count)),
         }
-        kept = pieces.found.get("pairs", fresh)
-        self.rises, self.stretch = kept["rises"], kept["stretch"]
-        self.squares, self.examples = kept["squares"], kept["examples"]
+        # Replaced as a whole: what is kept when a signal stops the work must be of the same pairs throughout.
+        self._state: dict[str, np.ndarray] = pieces.found.get("pairs", fresh)
+
+    @property
+    def rises(self) -> np.ndarray:
+        """Growth of the mean loss [m, lengths, 2]."""
+        return self._state["rises"]
+
+    @property
+    def stretch(self) -> np.ndarray:
+        """Lengths [m, lengths]."""
+        return self._state["stretch"]
+
+    @property
+    def squares(self) -> np.ndarray:
+        """``Σ (z_i² − 1)`` by leaf [m, leaves]."""
+        return self._state["squares"]
+
+    @property
+    def examples(self) -> np.ndarray:
+        """Sums of each example [3, N]."""
+        return self._state["examples"]
 
     def upto(self, total: int, *, pilot: bool) -> None:
         """Evaluate pairs until there are `total`; the state is kept now and then, and when it is stopped."""
@@ -62,16 +80,20 @@ class Pairs:
         squares = self.around.squares(first, count)
         stretch = self._stretched(squares.sum(axis=1))
         found = np.stack([self.around.rises(first, count, s) for s in stretch.T], axis=1)
+        examples = self.examples.copy()
         offs = stretch**2 * (squares.sum(axis=1) + self.around.dim)[:, None] - self.around.dim
         for second, off in zip(found.sum(axis=2), offs, strict=True):  # in the order of pairs
             if pilot:
-                self.examples[0] += second.mean(axis=0)
+                examples[0] += second.mean(axis=0)
             else:
-                self.examples[1] += second.mean(axis=0)
-                self.examples[2] += off @ second / len(off)
-        self.squares = np.concatenate([self.squares, squares])
-        self.stretch = np.concatenate([self.stretch, stretch])
-        self.rises = np.concatenate([self.rises, self.around.weighting.over(found)])
+                examples[1] += second.mean(axis=0)
+                examples[2] += off @ second / len(off)
+        self._state = {
+            "rises": np.concatenate([self.rises, self.around.weighting.over(found)]),
+            "stretch": np.concatenate([self.stretch, stretch]),
+            "squares": np.concatenate([self.squares, squares]),
+            "examples": examples,
+        }
 
     def _stretched(self, offs: np.ndarray) -> np.ndarray:
         """Return the lengths of pairs with ``‖z‖² − n`` [m]: 1, and where there are two the mirrored one."""
@@ -85,5 +107,4 @@ class Pairs:
 
     def keep(self) -> None:
         """Publish the state."""
-        state = {name: getattr(self, name) for name in ("rises", "stretch", "squares", "examples")}
-        self.pieces.keep("pairs", state)
+        self.pieces.keep("pairs", self._state)

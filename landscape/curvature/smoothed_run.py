@@ -39,8 +39,8 @@ from landscape.results import (
 
 PILOT = 20
 # Pairs below which there are no intervals. Weights z² − 1 make values skewed and their tails heavy: simulated
-# on quadratics of ten spectra and 1 to 120 coordinates, stated .95 covers .93 or more from here on, and as
-# little as .90 with a third as many pairs (4,000 draws each).
+# on quadratics of 16 spectra and 1 to 120 coordinates (600 to 4,000 draws each), a stated .95 covers .93 or
+# more from here on, and as little as .89 with a third as many pairs.
 FEWEST = {"gaussian": 100, "sphere": FEWEST_PROBES, "entries": 300, "slopes": 30}
 
 
@@ -120,7 +120,7 @@ class SmoothedRun:
 
     def _foretold(self, needed: Callable[[], int]) -> int:
         """Return how many pairs the error takes, from a pilot that is large enough to know (step 1)."""
-        more = min(needed() // 10, (self.wishes.most - PILOT) // 4)
+        more = min(needed() // 10, (self.wishes.most - PILOT) // 10)
         if more > self.pilot:
             self.pairs.upto(more, pilot=True)
             self.pilot = more
@@ -129,7 +129,8 @@ class SmoothedRun:
     def _label(self, name: str) -> str:
         around = self.around
         pace = around.programs.seconds.get((around.count, around.batch_size))
-        return name if pace is None else f"{name}, about {duration_text(pace * self.count)}"
+        seconds = 0.0 if pace is None else pace * self.count * self.pairs.stretch.shape[1]
+        return f"{name}, about {duration_text(seconds)}" if seconds else name
 
     # -- trace -------------------------------------------------------------------------------------
 
