@@ -116,10 +116,10 @@ repair = click.option(
 )
 symmetry = click.option(
     "--symmetry",
-    type=click.Choice(["permutation", "scale"]),
+    type=click.Choice(["permutation", "scale", "attention"]),
     multiple=True,
     show_default="permutation",
-    help="What an alignment may change: the order of units, the scale of rectifiers; repeatable.",
+    help="What an alignment may change: order of units, scale of rectifiers, inside of heads; repeatable.",
 )
 seed = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of everything that is random."

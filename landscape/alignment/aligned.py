@@ -53,6 +53,8 @@ class Aligned(Result):
         square: rounding of sums in another order.
     objective_before, objective_after : float
         Inner product of the two networks' weights.
+    maps : dict of str to numpy.ndarray
+        By inner space of heads: the invertible map [heads, n, n] of the head at each place.
     distance_before, distance_after : float
         Between the two networks, in parameter space.
     barrier_before, barrier_after : float or None
@@ -83,6 +85,7 @@ class Aligned(Result):
             "symmetry": Later(Items(Text())),
             "scales": Later(Table(Numbers(None, finite=True, least=0))),
             "rescalings": Later(Table(Record({"group": Text(), "degrees": Table(Numbers(finite=True))}))),
+            "maps": Later(Table(Numbers(None, None, None, finite=True))),
             "barrier_before": Maybe(Numbers()),
             "barrier_after": Maybe(Numbers()),
         },
@@ -104,6 +107,7 @@ class Aligned(Result):
     symmetry: tuple[str, ...] = ("permutation",)
     scales: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     rescalings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    maps: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     barrier_before: float | None = None
     barrier_after: float | None = None
 
@@ -134,6 +138,9 @@ class Aligned(Result):
             units = int(self.groups[name]["units"])
             rows.append((f"moved, {name}", f"{round(share * units)} of {units} units"))
         rows += [(f"rescaled, {name}", _factors(values)) for name, values in self.scales.items()]
+        for name, maps in self.maps.items():
+            heads, size, _ = maps.shape
+            rows.append((f"mapped, {name}", f"{size} dimensions, heads: {heads}"))
         if self.barrier_after is not None:
             values = (format_value(self.barrier_before), format_value(self.barrier_after))
             rows.append(("barrier", f"{values[0]} before, {values[1]} after, above the chord"))

@@ -15,6 +15,7 @@ from landscape.alignment.matchers import ACTIVATIONS, BARRIER, METHODS, WEIGHTS,
 from landscape.alignment.matching import Permutations, objective
 from landscape.alignment.refining import Refinement, measured_barrier
 from landscape.alignment.symmetries import (
+    ATTENTION,
     PERMUTATION,
     SCALE,
     Change,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Bringing", "align"]
 
 PyTree = Any
-Leaves = dict[str, np.ndarray]
+Leaves = Mapping[str, np.ndarray]
 
 _TRACED = 2  # examples with which the loss is traced
 
@@ -75,9 +76,10 @@ def align(  # noqa: PLR0913  one keyword per setting
         the measured barrier itself, from these two and from no change at all, by gradients of the loss half
         way [1]_. The last needs a gradient, and never ends with a higher barrier on `split` than there was.
     symmetry : str or sequence of str
-        Classes of symmetries: ``"permutation"`` of units and ``"scale"``, positive factors for units between
-        which the network is homogeneous, as rectifiers are [3]_. Units are matched on the scale of least
-        norm of each network, and the second is given the scale of the first.
+        Classes of symmetries: ``"permutation"`` of units; ``"scale"``, positive factors for units between
+        which the network is homogeneous, as rectifiers are [3]_; ``"attention"``, invertible maps inside
+        heads that leave the products of queries and keys, and of values and outputs, as they are [4]_. Units
+        are matched in the form of least norm of each network; the second gets the form of the first.
     structure : mapping, optional
         Groups of units, where they are not to be derived: name to the (path, axis) pairs permuted alike.
     seed : int
@@ -120,6 +122,7 @@ def align(  # noqa: PLR0913  one keyword per setting
        arXiv:2209.04836.
     .. [2] Li et al., 2016. Convergent learning. arXiv:1511.07543.
     .. [3] Stock et al., 2019. Equi-normalization of neural networks. arXiv:1902.10416.
+    .. [4] Theus et al., 2025. Generalized linear mode connectivity for transformers. NeurIPS 2025.
 
     Examples
     --------
@@ -196,6 +199,7 @@ class Bringing:
             classes=self.classes,
             stated=self.stated,
             held=held,
+            same=self.equivalence.tried(end),
         )
 
     def aligned(self, a: Endpoint, b: Endpoint, settings: Mapping[str, Any]) -> Aligned:
@@ -275,6 +279,7 @@ class Bringing:
             permutations=order,
             symmetry=tuple(self.classes),
             scales=change.scales(),
+            maps=change.maps,
             rescalings={name: found.describe() for name, found in change.symmetries.rescalings.items()},
             groups=structure.describe(),
             moved={name: float(np.mean(p != none[name])) for name, p in order.items()},
@@ -309,6 +314,8 @@ def _warnings(symmetries: Symmetries) -> tuple[str, ...]:
         notes.append("no unit of this network can be permuted without changing its loss")
     if SCALE in symmetries.classes and not symmetries.rescalings:
         notes.append("no unit of this network can be rescaled without changing its loss")
+    if ATTENTION in symmetries.classes and not symmetries.spaces:
+        notes.append("no head of this network can be mapped inside without changing its loss")
     return tuple(notes)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landscape.alignment.symmetries import Change
+from landscape.compute import program
 from landscape.errors import InputError
-from landscape.trees import arrays_by_path, fill
+from landscape.trees import arrays_by_path, fill, opened, sealed
 
 if TYPE_CHECKING:
     from landscape.connectivity import Endpoint
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["EQUIVALENCE", "Checked", "Equivalence", "arrays_of", "leaves_of", "point_of"]
 
 PyTree = Any
-Leaves = dict[str, np.ndarray]
+Leaves = Mapping[str, np.ndarray]
 
 # Largest relative difference of the losses that reordered sums may make in float32.
 EQUIVALENCE = 1e-5
+_TRIED = 64  # examples on which a proposed symmetry is tried
+_LIKE = 1e-4  # of the losses' size: what float32 makes of a map that is not orthogonal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,22 @@ class Equivalence:
                 hint="A given structure is not one of this network; one that was derived is a bug to report.",
             )
         return Checked(point=moved, error=error, notes=tuple(notes))
+
+    def tried(self, b: Endpoint) -> Callable[[Leaves], bool]:
+        """Return what says whether a changed network has the losses of this one, on a few examples."""
+        count = min(_TRIED, self.problem.num_examples(self.split))
+        batch = self.problem.head(count, self.split)
+        losses = program(lambda point: self.problem.plain_loss(opened(point), batch))
+
+        def values(leaves: Leaves) -> np.ndarray:
+            return np.asarray(losses(sealed(fill(point_of(b), leaves))), np.float64)
+
+        def same(leaves: Leaves) -> bool:
+            before, after = values(leaves_of(b)), values(leaves)
+            size = float(np.sqrt(np.mean(np.square(before))))
+            return bool(np.all(np.abs(after - before) <= _LIKE * size))
+
+        return same
 
     def _difference(self, before: PyTree, after: PyTree, dtype: Any) -> float:
         losses = functools.partial(

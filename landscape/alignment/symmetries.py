@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from landscape.alignment.heads import Maps, Space, balanced, confirmed, fitted, mapped, subsumed
 from landscape.alignment.matching import Permutations
 from landscape.alignment.rescaling import Logs, Rescaling, canonical, relative, rescaled, rescalings_of
 from landscape.alignment.structure import Structure, given_structure, structure_of
 from landscape.errors import ConfigurationError
+from landscape.trees import arrays_by_path
 
 __all__ = [
     "CLASSES",
@@ -27,16 +29,19 @@ __all__ = [
 PyTree = Any
 Leaves = Mapping[str, np.ndarray]
 
-PERMUTATION, SCALE = "permutation", "scale"
-CLASSES = (PERMUTATION, SCALE)
+PERMUTATION, SCALE, ATTENTION = "permutation", "scale", "attention"
+CLASSES = (PERMUTATION, SCALE, ATTENTION)
+_MOST_ROUNDS = 100  # of scale and form in turn
+_SETTLED = 1e-9  # largest step of a logarithm
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Side:
-    """A network as it is matched: its leaves on the canonical scale, and how they came there."""
+    """A network as it is matched: its leaves in canonical form, and how they came there."""
 
     leaves: Leaves
     logs: Logs
+    maps: Maps = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,35 +56,64 @@ class Symmetries:
         Groups of units that may be permuted.
     rescalings : dict of str to Rescaling
         Positive factors per unit; none unless asked for.
+    spaces : dict of str to Space
+        Inner spaces of heads, whose dimensions are no group then; none unless asked for.
     """
 
     classes: Sequence[str]
     structure: Structure
     rescalings: Mapping[str, Rescaling]
+    spaces: Mapping[str, Space] = dataclasses.field(default_factory=dict)
 
     def identity(self) -> Permutations:
         """Return the permutations that move nothing."""
         return {name: np.arange(units.size) for name, units in self.structure.groups.items()}
 
     def side(self, leaves: Leaves) -> Side:
-        """Return a network on its canonical scale."""
+        """Return a network on its canonical scale, and with its heads in canonical form."""
+        if self.spaces:
+            return self._formed(leaves)
         logs = canonical(self.structure, self.rescalings, leaves)
         return Side(leaves=rescaled(self.structure, self.rescalings, logs, leaves), logs=logs)
+
+    def _formed(self, leaves: Leaves) -> Side:
+        """Return a network with the least sum of squares over scales and maps, each in turn."""
+        present = {path: leaf.astype(np.float64) for path, leaf in leaves.items()}
+        still = self.unchanged()
+        logs, maps = still.logs, still.maps
+        for _ in range(_MOST_ROUNDS):
+            step = canonical(self.structure, self.rescalings, present)
+            present = rescaled(self.structure, self.rescalings, step, present)
+            form = balanced(self.structure, self.spaces, present)
+            present = mapped(self.structure, self.spaces, form, present)
+            logs = {name: logs[name] + step[name] for name in logs}
+            maps = {name: form[name] @ maps[name] for name in maps}
+            if max((float(np.abs(one).max()) for one in step.values()), default=0.0) < _SETTLED:
+                break
+        own = {path: leaf.astype(leaves[path].dtype) for path, leaf in present.items()}
+        return Side(leaves=own, logs=logs, maps=maps)
 
     def change(self, permutations: Permutations, first: Side, second: Side) -> Change:
         """Return what brings the second network to the first, on the scale of the first."""
         logs = relative(self.rescalings, first.logs, second.logs, permutations)
-        return Change(symmetries=self, permutations=permutations, logs=logs)
+        names = {units: name for name, units in self.structure.groups.items()}
+        moved, maps = self.structure.apply(second.leaves, permutations) if self.spaces else {}, {}
+        for name, space in self.spaces.items():
+            order = None if space.heads is None else permutations.get(names.get(space.heads, ""))
+            theirs = second.maps[name] if order is None else second.maps[name][order]
+            maps[name] = fitted(self.structure, space, (first.leaves, moved), (first.maps[name], theirs))
+        return Change(symmetries=self, permutations=permutations, logs=logs, maps=maps)
 
     def unchanged(self) -> Change:
         """Return the change that leaves a network as it is."""
         logs = {name: np.zeros(one.units.size) for name, one in self.rescalings.items()}
-        return Change(symmetries=self, permutations=self.identity(), logs=logs)
+        maps = {name: one.identity() for name, one in self.spaces.items()}
+        return Change(symmetries=self, permutations=self.identity(), logs=logs, maps=maps)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """Units of a network permuted, then rescaled.
+    """Units of a network permuted, then rescaled, then mapped inside heads.
 
     Attributes
     ----------
@@ -89,16 +123,29 @@ class Change:
         By group; p brings unit p[i] to place i.
     logs : dict of str to numpy.ndarray
         By rescaling, the logarithm of the factor of the unit at each place.
+    maps : dict of str to numpy.ndarray
+        By space, the map [heads, n, n] of the head at each place.
     """
 
     symmetries: Symmetries
     permutations: Permutations
     logs: Logs
+    maps: Maps = dataclasses.field(default_factory=dict)
 
     @property
     def rescales(self) -> bool:
         """Whether any factor is not 1."""
         return any(np.any(logs) for logs in self.logs.values())
+
+    @property
+    def mixes(self) -> set[str]:
+        """The paths of the leaves whose entries are mixed by a map that is not the identity."""
+        return {
+            path
+            for name, maps in self.maps.items()
+            if np.any(maps != np.eye(maps.shape[1]))
+            for path, _ in self.symmetries.spaces[name].sides
+        }
 
     def scales(self) -> dict[str, np.ndarray]:
         """Return the factors by rescaling."""
@@ -108,7 +155,10 @@ class Change:
         """Return changed leaves; `power` 0 only permutes, −1 is how a gradient changes with the weights."""
         structure = self.symmetries.structure
         moved = structure.apply(leaves, self.permutations)
-        return rescaled(structure, self.symmetries.rescalings, self.logs, moved, power=power)
+        moved = rescaled(structure, self.symmetries.rescalings, self.logs, moved, power=power)
+        if power != 1:  # what goes with the squares of weights, say, is not mapped; see `travelling`
+            return moved
+        return mapped(structure, self.symmetries.spaces, self.maps, moved)
 
 
 def checked_classes(symmetry: str | Sequence[str]) -> tuple[str, ...]:
@@ -137,6 +187,7 @@ def symmetries_of(
     classes: Sequence[str],
     stated: Mapping[str, Sequence[tuple[str, int]]] | None,
     held: str | None,
+    same: Callable[[Leaves], bool],
 ) -> Symmetries:
     """Return the symmetries that the program of the loss shows, or those that the user states.
 
@@ -150,6 +201,8 @@ def symmetries_of(
         Groups of units that the user states.
     held : str, optional
         Paths that begin so are statistics, and keep their scale.
+    same : callable
+        Says whether a changed network has the losses of the given one.
 
     Raises
     ------
@@ -157,13 +210,25 @@ def symmetries_of(
         If a stated structure is none, or goes with a class that must be read off the program.
     """
     if stated is not None:
-        if SCALE in classes:
+        beyond = [name for name in classes if name != PERMUTATION]
+        if beyond:
             raise ConfigurationError(
-                "symmetry='scale': rescalings are known where the structure is read off the program",
+                f"symmetry={beyond[0]!r}: is known where the structure is read off the program",
                 expected="structure=None",
                 hint="Leave the structure out, or align by permutations alone.",
             )
         return Symmetries(classes=classes, structure=given_structure(point, stated), rescalings={})
     structure = structure_of(loss, point, batch)
-    rescalings = rescalings_of(structure, loss, point, batch, held=held) if SCALE in classes else {}
-    return Symmetries(classes=classes, structure=structure, rescalings=rescalings)
+    if not {SCALE, ATTENTION} & set(classes):
+        return Symmetries(classes=classes, structure=structure, rescalings={})
+    rescalings = rescalings_of(structure, loss, point, batch, held=held)
+    spaces = {}
+    if ATTENTION in classes:
+        leaves = {path: np.asarray(leaf) for path, leaf in arrays_by_path(point).items()}
+        spaces = confirmed(structure, rescalings, leaves, same)
+        groups = {name: units for name, units in structure.groups.items() if name not in spaces}
+        structure = dataclasses.replace(structure, groups=groups)
+    kept = {name: one for name, one in rescalings.items() if not subsumed(one, spaces)}
+    return Symmetries(
+        classes=classes, structure=structure, rescalings=kept if SCALE in classes else {}, spaces=spaces
+    )

@@ -8,6 +8,9 @@ How each tree answers when weights are multiplied by s:
   of its square (Adam's second moment) by s²;
 - masks only move with their units.
 
+- a map inside heads mixes weights: the initialisation and the best parameters are mapped, the others are left
+  out, and a mask that prunes any of these weights is refused.
+
 Adam and momentum do not commute with rescaling (a step has the learning rate's size in any scale), so
 training that goes on from a rescaled state is training from the same network, not the same training.
 """
@@ -21,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from landscape.alignment.symmetries import Change
+from landscape.errors import InputError
 from landscape.files import Checkpoint
 from landscape.trees import arrays_by_path, fill
 
@@ -58,10 +62,25 @@ def travelled(
         if path.startswith(prefix)
     }
     whole = _Whole(change, shapes, prefix)
+    mixed = {path.removeprefix(prefix) for path in change.mixes}
+    _check_mask(given, mixed)
     parts = {name: whole.tree(getattr(given, name), power) for name, power in _TREES.items()}
     state, notes = whole.state(given.state)
+    if mixed and (given.std is not None or given.state is not None):
+        parts["std"], state = None, None
+        notes = ("std and state are left out: a map inside heads mixes the weights that they go with",)
     made = dataclasses.replace(given, params=params, batch_stats=stats, state=state, path=None, **parts)
     return made, notes
+
+
+def _check_mask(given: Checkpoint, mixed: set[str]) -> None:
+    """Refuse a mask that a map would fill."""
+    for path, leaf in arrays_by_path(given.mask).items() if given.mask is not None else ():
+        if path in mixed and not np.all(leaf):
+            raise InputError(
+                f"{path}: its mask prunes single weights, and a map inside heads would fill them again",
+                hint="Align by permutation and scale, which keep masks.",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
