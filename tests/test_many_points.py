@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from landscape import Metric, Problem, Stream, loss_barrier, loss_line
+from landscape import Metric, Outputs, Problem, Stream, loss_barrier, loss_line
 from landscape.problem import along, per_example_along
 
 RNG = np.random.default_rng(3)
@@ -88,3 +88,33 @@ def test_paths_and_lines_agree_with_single_calls_and_ends_to_the_bit(monkeypatch
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
     for end, row in zip(ENDS, several[0][[0, -1]], strict=True):
         assert row == checked().evaluate(end)["loss"]
+
+
+def test_one_pass_serves_the_loss_and_metrics_of_its_outputs() -> None:
+    traced: list[int] = []
+
+    def model(params: Any, batch: Any) -> jax.Array:
+        traced.append(1)
+        return jnp.tanh(batch @ params["w"]).sum(1) - params["b"]
+
+    def squared(outputs: Any, batch: Any) -> jax.Array:
+        return outputs**2 + 0 * batch[:, 0]
+
+    def large(outputs: Any, batch: Any) -> jax.Array:
+        return (outputs > 1) | (batch[:, 0] > 9)
+
+    def problem(of_outputs: Any) -> Problem:
+        metric = Metric(lambda p, b: large(model(p, b), b), of_outputs=of_outputs)
+        outputs = Outputs(model, squared)
+        given = {"metrics": {"large": metric}, "outputs": outputs, "check": network(0)}
+        return Problem(lambda p, b: squared(model(p, b), b), train=X, **given)
+
+    counts, values = [], []
+    for of_outputs in (large, None):
+        made = problem(of_outputs)
+        traced.clear()
+        values.append(made.per_example(network(1)))
+        counts.append(len(traced))
+    assert counts == [1, 2]
+    for key in ("loss", "large"):
+        np.testing.assert_array_equal(values[0][key], values[1][key])

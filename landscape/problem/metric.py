@@ -37,6 +37,9 @@ class Metric:
     span : float, optional
         Distance between the worst and the best value, in units of the metric: 500 for the return of
         CartPole. Measures that ask how much is lost state it relative to this.
+    of_outputs : callable, optional
+        The same as ``of_outputs(outputs, batch) -> [B]``, of the outputs of the problem's `Outputs`: then one
+        pass through the network serves the loss and the metric.
 
     Raises
     ------
@@ -48,6 +51,7 @@ class Metric:
     _: dataclasses.KW_ONLY
     higher_is_better: bool = False
     span: float | None = None
+    of_outputs: MetricFunction | None = None
 
     def __post_init__(self) -> None:
         span = self.span

@@ -299,10 +299,21 @@ class Problem(Data):
 
     def _values(self, params: PyTree, batch: PyTree) -> dict[str, jax.Array]:
         count = jax.tree.leaves(batch)[0].shape[0]
-        functions = {"loss": self.loss, **{key: metric.fn for key, metric in self.metrics.items()}}
         given = opened(params)
         with users_errors(self._hint(given)):  # of any split: data may differ in shape from those of training
-            return {key: one_value_each(key, fn(given, batch), count) for key, fn in functions.items()}
+            found = self._loss_and_metrics(given, batch)
+            return {key: one_value_each(key, values, count) for key, values in found.items()}
+
+    def _loss_and_metrics(self, params: PyTree, batch: PyTree) -> dict[str, Any]:
+        """Return the loss and the metrics, of one pass where they can be taken from the outputs."""
+        from_outputs = {key: m.of_outputs for key, m in self.metrics.items() if m.of_outputs is not None}
+        apart = {key: m.fn for key, m in self.metrics.items()}
+        if self.outputs is None or not from_outputs:
+            return {"loss": self.loss(params, batch), **{k: fn(params, batch) for k, fn in apart.items()}}
+        outputs = self.outputs.model(params, batch)
+        shared = {key: fn(outputs, batch) for key, fn in from_outputs.items()}
+        others = {key: shared[key] if key in shared else fn(params, batch) for key, fn in apart.items()}
+        return {"loss": self.outputs.loss(outputs, batch), **others}
 
     def _hint(self, params: PyTree) -> str:
         """Return the likely reason why a loss raises an error."""

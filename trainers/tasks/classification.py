@@ -108,15 +108,14 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
         return _cross_entropy(apply(params, batch[0]), batch)
 
     def accuracy(params: PyTree, batch: PyTree) -> jax.Array:
-        hits: jax.Array = jnp.argmax(apply(params, batch[0]), axis=-1) == batch[1]
-        return hits
+        return _hits(apply(params, batch[0]), batch)
 
     problem = Problem(
         loss,
         train=dataset.splits["train"],
         validation=dataset.splits["validation"],
         test=dataset.splits["test"],
-        metrics={"accuracy": Metric(accuracy, higher_is_better=True)},
+        metrics={"accuracy": Metric(accuracy, higher_is_better=True, of_outputs=_hits)},
         name=dataset.name,
         plain_loss=lambda params, batch: _cross_entropy(plain(params, batch[0]), batch),
         population_loss=_population_loss(network),
@@ -151,6 +150,12 @@ def _batched_loss(network: Mapping[str, Any]) -> BatchedLoss:
     """Return the same for devices that want large batched products."""
     layers = num_dense_layers(network)
     return cnn_batched_loss if layers is None else mlp_batched_loss(layers)
+
+
+def _hits(logits: jax.Array, batch: PyTree) -> jax.Array:
+    """Return whether the largest logit is that of the label [B]."""
+    hits: jax.Array = jnp.argmax(logits, axis=-1) == batch[1]
+    return hits
 
 
 def _cross_entropy(logits: jax.Array, batch: PyTree) -> jax.Array:
