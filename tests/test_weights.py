@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -243,7 +244,7 @@ def test_a_subset_of_weight_0_is_refused() -> None:
         operator(problem(REAL), "hessian", subset=zero)
 
 
-def test_results_say_that_weights_were_used() -> None:
+def test_results_say_that_weights_were_used(tmp_path: Path) -> None:
     given = problem(REAL)
     found = landscape.loss_barrier(given, PARAMS, OTHER, num_points=3)
     assert found.config["problem"]["weights"] == "third"
@@ -251,6 +252,8 @@ def test_results_say_that_weights_were_used() -> None:
     effective = kept.sum() ** 2 / (kept**2).sum()
     assert found.stats["weights"]["effective_examples"] == pytest.approx(effective)
     assert f"weighted (effective number {effective:.4g})" in str(found)
+    found.save(tmp_path / "barrier.h5")
+    assert str(landscape.load_result(tmp_path / "barrier.h5")) == str(found)
     assert "weights: third" in repr(given)
     plain = Problem(loss, train=(X, Y, REAL))
     assert given.data_digest("train") != plain.data_digest("train")
