@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import Any
 
@@ -32,6 +33,7 @@ from trainers.tasks import (
     load_task,
     reset_key,
     step_key,
+    with_sticky_actions,
 )
 from trainers.tasks.control import ControlTask
 from trainers.tasks.episodes import population_returns
@@ -78,7 +80,7 @@ def by_hand(task: ControlTask, params: Any, seed: int) -> tuple[float, int]:
 
 @pytest.mark.parametrize("name", CONTROL)
 def test_returns_are_those_of_a_loop_by_hand(name: str) -> None:
-    task = small(name)
+    task = small(name, **({"sticky": 0.0} if CONTROL[name].images else {}))
     params = jax.tree.map(lambda x: 3 * x, task.init(0))
     seeds = task.problem.head(2)
     found = task.episodes(params, jnp.asarray(seeds))
@@ -131,6 +133,45 @@ def test_the_reward_of_the_last_step_counts_and_nothing_after_it(ends_at: int, l
     np.testing.assert_array_equal(found.lengths, [expected] * 3)
 
 
+def test_actions_stick_as_often_as_they_should() -> None:
+    """False alarm at a fixed seed: 5 standard errors of 4,000 draws."""
+
+    def reset(key: jax.Array) -> tuple[Any, jax.Array]:
+        return jnp.int32(0), jnp.zeros(2)
+
+    def step(key: jax.Array, state: Any, action: jax.Array) -> Transition:
+        return Transition(action, jnp.zeros(2), (action == 1).astype(jnp.float32), jnp.bool_(False))
+
+    plain = Environment(
+        name="noting", observation_shape=(2,), actions=Discrete(2), length=1, reset=reset, step=step
+    )
+    assert with_sticky_actions(plain, 0.0) is plain
+    sticky = with_sticky_actions(plain, 0.25)
+    keys = jax.vmap(episode_key)(jnp.arange(4000))
+
+    def play(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        state, _ = sticky.reset(reset_key(key))
+        first = sticky.step(step_key(key, 0), state, jnp.int32(1))
+        second = sticky.step(step_key(key, 1), first.state, jnp.int32(0))
+        return first.reward, second.reward
+
+    first, second = jax.jit(jax.vmap(play))(keys)
+    bound = 5 * np.sqrt(0.25 * 0.75 / 4000)
+    assert abs(1 - first.mean() - 0.25) < bound  # action 0 was done before the first step
+    assert abs(second.mean() - 0.75 * 0.25) < bound  # what was done, not what was asked for
+
+
+def test_episodes_of_a_game_differ_by_their_sticky_actions() -> None:
+    options = {"episode_length": 60, "test_episodes": 32}
+    params = small("breakout", **options).init(2)
+    without, with_half = (
+        np.unique(small("breakout", sticky=sticky, **options).episodes(params, jnp.arange(32)).returns)
+        for sticky in (0.0, 0.5)
+    )
+    assert len(without) <= 2  # the ball starts on the left or on the right
+    assert len(with_half) > len(without)
+
+
 def test_a_time_limit_is_no_termination() -> None:
     for name in ("pendulum", "cartpole", "freeway"):
         environment = small(name, episode_length=2).environment
@@ -171,6 +212,9 @@ def test_an_episode_is_the_same_whatever_stands_beside_it(name: str) -> None:
     for size in (1, 7, 80):
         parts = task.problem.per_example(params, "test", batch_size=size)
         np.testing.assert_array_equal(parts["return"], whole)
+    with jax.enable_x64(True):
+        again = small(name, episode_length=100, test_episodes=80)
+    np.testing.assert_array_equal(again.problem.per_example(params, "test")["return"], whole)
     wide = task.problem.per_example(params, "test", dtype=np.float64)
     np.testing.assert_array_equal(wide["return"], whole)
     np.testing.assert_array_equal(wide["loss"], -whole)
@@ -278,6 +322,7 @@ def test_constants_that_follow_from_options_follow() -> None:
         ("pendulum", {"kind": "mlp", "widths": [3]}, {}, "policy"),
         ("pendulum", CNN, {}, "policy"),
         ("cartpole", None, {"mass": 2.0}, "mass"),
+        ("breakout", None, {"sticky": 1.0}, "< 1"),
         ("breakout", None, {"test_episodes": 2**21}, "whole number"),
     ],
 )
@@ -290,6 +335,17 @@ def test_options_and_networks_that_a_task_does_not_have_are_refused(
     given = {"task": name, "task_options": options, **({"network": network} if network else {})}
     with pytest.raises(ConfigurationError, match=named):
         from_dict(given, own_problem=False)
+
+
+def test_nothing_of_gymnax_is_loaded_by_other_tasks() -> None:
+    code = (
+        "import sys; import trainers.tickets.iterative, trainers.tasks.control\n"
+        "from trainers.tasks import load_task\n"
+        "load_task('digits').init(0)\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('gymnax', 'gymnasium', 'matplotlib')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.faults

@@ -30,7 +30,8 @@ class ControlFacts:
     episode_length : int
         Steps after which an episode is cut off, unless the options say otherwise.
     physics : mapping
-        Constants of the dynamics that options may change, and their defaults.
+        Constants of the dynamics that options may change, and their defaults. Of games ``sticky``, the
+        probability that an action is replaced by the one before.
     images : bool
         Whether observations are images [height, width, channels].
     continuous : bool
@@ -55,8 +56,13 @@ class ControlFacts:
 _WORST_PENDULUM = math.pi**2 + 0.1 * 8.0**2 + 0.001 * 2.0**2
 
 
+# gymnax leaves out the sticky actions of MinAtar (Young & Tian 2019). Without them there is no chance in some
+# games: all episodes of Space Invaders are one, those of Breakout two, and intervals over seeds mean nothing.
+_STICKY = "sticky"
+
+
 def _game(title: str) -> ControlFacts:
-    return ControlFacts(title=title, episode_length=500, images=True)
+    return ControlFacts(title=title, episode_length=500, images=True, physics={_STICKY: 0.1})
 
 
 CONTROL: dict[str, ControlFacts] = {
@@ -106,6 +112,7 @@ def control_checks(task: str) -> dict[str, check.Check]:
         "episode_length": check.integer(low=1, high=100_000),
         **dict.fromkeys(_EPISODES, episodes),
         **dict.fromkeys(CONTROL[task].physics, check.number(above=0.0)),
+        **({_STICKY: check.number(low=0.0, below=1.0)} if CONTROL[task].images else {}),
     }
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         episode_key as episode_key,
         reset_key as reset_key,
         step_key as step_key,
+        with_sticky_actions as with_sticky_actions,
     )
     from trainers.tasks.networks import build as build, chain as chain
     from trainers.tasks.policies import policy_of as policy_of
@@ -44,6 +45,7 @@ __getattr__, __dir__, _names = lazy_names(
             "episode_key",
             "reset_key",
             "step_key",
+            "with_sticky_actions",
         ),
         "networks": ("build", "chain"),
         "policies": ("policy_of",),

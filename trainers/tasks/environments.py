@@ -54,9 +54,12 @@ __all__ = [
     "episode_key",
     "reset_key",
     "step_key",
+    "with_sticky_actions",
 ]
 
 PyTree = Any
+
+_STICKS = 0x571C4  # apart from the numbers by which an environment may split the key of a step
 
 
 class Transition(NamedTuple):
@@ -142,6 +145,37 @@ class Environment:
     length: int
     reset: Callable[[jax.Array], tuple[PyTree, jax.Array]]
     step: Callable[[jax.Array, PyTree, jax.Array], Transition]
+
+
+def with_sticky_actions(environment: Environment, probability: float) -> Environment:
+    """Return an environment that now and then does what was done before, instead of what it is told.
+
+    Parameters
+    ----------
+    environment : Environment
+        Of discrete actions. Before the first step, action 0 was done.
+    probability : float
+        From 0 (the environment as it is), below 1.
+
+    References
+    ----------
+    Machado et al. 2018, "Revisiting the Arcade Learning Environment", section 5.
+    """
+    if not probability:
+        return environment
+
+    def reset(key: jax.Array) -> tuple[PyTree, jax.Array]:
+        state, observation = environment.reset(key)
+        return (state, jnp.int32(0)), observation
+
+    def step(key: jax.Array, state: PyTree, action: jax.Array) -> Transition:
+        inner, before = state
+        sticks = jax.random.bernoulli(jax.random.fold_in(key, _STICKS), probability)
+        done = jnp.where(sticks, before, action)
+        moved = environment.step(key, inner, done)
+        return moved._replace(state=(moved.state, done))
+
+    return dataclasses.replace(environment, reset=reset, step=step)
 
 
 def episode_key(seed: Any) -> jax.Array:

@@ -1,5 +1,7 @@
 """Environments of gymnax behind our interface: its step that does not reset, its dynamics, our time limits.
 
+Games have the sticky actions that MinAtar has and gymnax leaves out.
+
 References
 ----------
 Lange 2022, gymnax (github.com/RobertTLange/gymnax); Young & Tian 2019, MinAtar, arXiv 1903.03176.
@@ -17,7 +19,13 @@ import numpy as np
 
 from landscape.errors import MissingDependencyError
 from trainers.config import CONTROL
-from trainers.tasks.environments import Continuous, Discrete, Environment, Transition
+from trainers.tasks.environments import (
+    Continuous,
+    Discrete,
+    Environment,
+    Transition,
+    with_sticky_actions,
+)
 
 __all__ = ["gymnax_environment"]
 
@@ -69,13 +77,15 @@ def gymnax_environment(name: str, *, length: int, physics: Physics) -> Environme
     MissingDependencyError
         If gymnax is not installed.
     """
-    env, defaults = _gymnax(name).make(CONTROL[name].title)
-    params = defaults.replace(**_CONSTANTS[name](physics)) if name in _CONSTANTS else defaults
-    like = jax.eval_shape(lambda key: env.reset_env(key, params)[1], jax.random.key(0))
-    action = _actions(env.action_space(params))
-    like = jax.eval_shape(
-        lambda key, state: env.step_env(key, state, _sample(action), params)[1], jax.random.key(0), like
-    )
+    gymnax = _gymnax(name)
+    with jax.enable_x64(False):  # states are of float32 and int32 whatever the precision of the moment
+        env, defaults = gymnax.make(CONTROL[name].title)
+        params = defaults.replace(**_CONSTANTS[name](physics)) if name in _CONSTANTS else defaults
+        actions = _actions(env.action_space(params))
+        like = jax.eval_shape(lambda key: env.reset_env(key, params)[1], jax.random.key(0))
+        like = jax.eval_shape(
+            lambda key, state: env.step_env(key, state, _sample(actions), params)[1], jax.random.key(0), like
+        )
 
     def reset(key: jax.Array) -> tuple[PyTree, jax.Array]:
         observation, state = env.reset_env(key, params)
@@ -88,9 +98,10 @@ def gymnax_environment(name: str, *, length: int, physics: Physics) -> Environme
         return Transition(_as(state, like), _float32(observation), _float32(reward), terminated)
 
     shape = tuple(int(n) for n in env.observation_space(params).shape)
-    return Environment(
-        name=name, observation_shape=shape, actions=action, length=length, reset=reset, step=step
+    environment = Environment(
+        name=name, observation_shape=shape, actions=actions, length=length, reset=reset, step=step
     )
+    return with_sticky_actions(environment, physics.get("sticky", 0.0))
 
 
 def _gymnax(name: str) -> Any:
