@@ -211,6 +211,26 @@ def test_class_weights_and_ignored_tokens_are_per_example() -> None:
     with torch.no_grad():
         each = F.cross_entropy(module(logits)[..., :2], targets[..., :2], reduction="none").mean(1)
     assert np.allclose(found, each, rtol=1e-5)
+    found = problem_of(F.cross_entropy, module=module, data=(logits, targets)).per_example(module)["loss"]
+    assert np.allclose(found, each, rtol=1e-5)
+
+
+def test_outputs_of_tokens_stand_with_classes_last_and_are_no_likelihood_of_an_example() -> None:
+    module = settled(lambda: nn.Conv1d(3, CLASSES, 1))
+    rng = torch.Generator().manual_seed(0)
+    data = torch.randn(6, 3, 2, generator=rng), torch.randint(0, CLASSES, (6, 2), generator=rng)
+    problem = problem_of(module=module, data=data)
+    assert problem.outputs is not None
+    assert problem.outputs.likelihood is None
+    params, _, _ = problem.form.take(module)
+    batch = tuple(x.numpy() for x in data)
+    z = problem.outputs.model(params, batch)
+    assert z.shape == (6, 2, CLASSES)
+    assert np.allclose(problem.outputs.loss(z, batch), problem.loss(params, batch), rtol=1e-6)
+    # Of a linear model the Hessian is the Gauss-Newton matrix.
+    vector = np.random.default_rng(0).standard_normal(16).astype(np.float32)
+    products = [kind(problem, module).matvec(vector) for kind in (landscape.hessian, landscape.gauss_newton)]
+    assert np.allclose(*products, atol=1e-6)
 
 
 WITHOUT = """

@@ -80,6 +80,17 @@ def metric_of(name: str, function: Any) -> Callable[[Any, Any], Any]:
     return whole
 
 
+def outputs_of(module: Any, data: Any, *, turned: bool) -> Any:
+    """Return the outputs of a module, classes last if they stand on axis 1."""
+    found = module(data[0])
+    return found.movedim(1, -1) if turned else found
+
+
+def turned_back(of_output: Callable[[Any, Any], Any], output: Any, target: Any) -> Any:
+    """Return a loss of outputs whose classes stand last."""
+    return of_output(output.movedim(-1, 1), target)
+
+
 def module_host(
     network: Network, batch: Batch, whole: Callable[[Any, Any], Any], *, name: str, tail: Shape, copies: bool
 ) -> TorchHost:

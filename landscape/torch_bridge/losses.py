@@ -31,12 +31,15 @@ class Loss:
         The distribution of labels whose negative log-likelihood it is, where that is known.
     notes : tuple of str
         What a reader should know.
+    classes_first : bool
+        Whether outputs count classes along axis 1, as PyTorch's losses of classes do, and not along the last.
     """
 
     whole: Callable[[Any, Any], Any]
     of_output: Callable[[Any, Any], Any] | None
     likelihood: str | None
     notes: tuple[str, ...]
+    classes_first: bool = False
 
 
 def loss_of(loss: Any) -> Loss:
@@ -64,8 +67,11 @@ def loss_of(loss: Any) -> Loss:
     plain = loss
     if "reduction" in names:
         plain = functools.partial(loss, reduction="none")
+    classes = loss in (nn.functional.cross_entropy, nn.functional.nll_loss)
     likelihood = "categorical" if loss is nn.functional.cross_entropy else None
-    return _of_output(plain, getattr(loss, "__name__", "loss"), likelihood, ())
+    ignored = -100 if classes else None  # PyTorch's default
+    found = _of_output(plain, getattr(loss, "__name__", "loss"), likelihood, (), ignored=ignored)
+    return dataclasses.replace(found, classes_first=classes)
 
 
 def _of_module(loss: Any) -> Loss:
@@ -80,7 +86,8 @@ def _of_module(loss: Any) -> Loss:
     categorical = type(loss) is nn.CrossEntropyLoss and getattr(loss, "weight", None) is None
     categorical = categorical and not loss.label_smoothing
     ignored = getattr(loss, "ignore_index", None)
-    return _of_output(plain, name, "categorical" if categorical else None, notes, ignored=ignored)
+    found = _of_output(plain, name, "categorical" if categorical else None, notes, ignored=ignored)
+    return dataclasses.replace(found, classes_first=isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)))
 
 
 def _of_output(

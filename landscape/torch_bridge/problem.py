@@ -22,13 +22,18 @@ from landscape.torch_bridge.functions import (
     metric_of,
     module_host,
     output_host,
+    outputs_of,
     tried,
+    turned_back,
 )
 from landscape.torch_bridge.hosting import TorchHost, untouched
 from landscape.torch_bridge.modules import Network, take_apart, with_batch_statistics
 from landscape.torch_bridge.statistics import TorchStatistics
 
 PyTree = Any
+
+# Bytes of activations of a batch that is evaluated, by what differentiation would keep of it.
+_ACTIVATIONS = 2**31
 
 
 class ModuleForm:
@@ -131,6 +136,13 @@ class TorchProblem(Problem):
     def _network(self) -> Network:
         return self._form.network
 
+    def resolve_batch_size(self, split: str, batch_size: int | None = None) -> int:
+        """Return the batch size of evaluations: by default, as many examples as there is room for."""
+        size = super().resolve_batch_size(split, batch_size)
+        if batch_size is None and self._batch_size is None:
+            size = min(size, max(1, int(_ACTIVATIONS // max(self._form.example_bytes, 1.0))))
+        return size
+
     def per_example(self, params: Any, split: str = "train", **options: Any) -> dict[str, np.ndarray]:
         """Return the loss and every metric of each example; `params` may be a module or its state dict."""
         return super().per_example(self._point(params), split, **options)
@@ -182,13 +194,19 @@ def build_problem(
         )
     outputs = None
     if found.of_output is not None and isinstance(output, torch.Tensor):
+        # Classes stand last, as measures of outputs have them.
+        turned = found.classes_first and output.ndim > 2
+        output = output.movedim(1, -1) if turned else output
         tail = tuple(output.shape[1:])
-        inner = make(lambda inside, data: inside(data[0]), name=network.name, tail=tail)
-        outer = output_host(network, batch, found.of_output, output, copies=copies)
+        inner = make(functools.partial(outputs_of, turned=turned), name=network.name, tail=tail)
+        of_output = functools.partial(turned_back, found.of_output) if turned else found.of_output
+        outer = output_host(network, batch, of_output, output, copies=copies)
+        # The mean over tokens is no likelihood of an example.
+        known = found.likelihood if output.ndim == 2 else None
         outputs = Outputs(
             function_of(network, batch, inner),
             function_of_outputs(batch, outer),
-            likelihood=likelihood or found.likelihood,
+            likelihood=likelihood or known,
         )
         hosts |= {"outputs": inner, "loss of outputs": outer}
     constant = (*network.constants, *(() if differentiate_frozen else network.frozen))
