@@ -13,6 +13,8 @@ standard deviation of each hidden unit at α to :math:`(1-\alpha) \mu_0 + \alpha
 
 Layers that are normalised by running statistics are left to these: recomputed on the path, they give each
 unit the interpolated mean and standard deviation that its own bias and scale stand for.
+
+As in batch statistics, every example of positive weight counts once.
 """
 
 from __future__ import annotations
