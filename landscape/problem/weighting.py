@@ -154,9 +154,9 @@ class Weighting:
 
 def _weighting(total: int, numbers: np.ndarray, weights: np.ndarray) -> Weighting:
     """Return the weighting of examples by their numbers: without those of weight 0, scaled."""
+    weights = weights / weights.max()  # their sum could overflow, and the least of them be 0 beside it
     positive = weights > 0
     numbers, weights = numbers[positive], weights[positive]
-    weights = weights / weights.max()  # their sum could overflow
     equal = bool((weights == weights[0]).all())
     whole = len(numbers) == total and np.array_equal(numbers, np.arange(total))
     return Weighting(
