@@ -145,10 +145,10 @@ def similarity(  # noqa: PLR0917  the two networks and how they stand
                 if twin != number and units in units_of(other):
                     index = _along(other, units, moved.shape[twin], permutations[name])
                     moved = np.take(moved, index, axis=twin)
-            first, second = (np.moveaxis(leaf, number, 0)[places] for leaf in (a[path], moved))
-            total += np.einsum(
-                "cix,cjx->ij", *(x.reshape(*places.shape, -1) for x in (first, second)), optimize=True
+            first, second = (
+                np.moveaxis(leaf, number, 0)[places.T].reshape(units.size, -1) for leaf in (a[path], moved)
             )
+            total += first @ second.T
     return total
 
 
