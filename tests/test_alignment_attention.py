@@ -108,6 +108,14 @@ def test_three_copies_come_to_one_form_and_no_barrier_is_left() -> None:
     assert found.barrier_above_chord < 1e-5
 
 
+def test_a_lowered_barrier_is_that_of_heads_turned_to_one_another() -> None:
+    problem, a = _problem()
+    found = align(problem, a, _mixed(a, 4), method="barrier", symmetry=ALL, steps=2)
+    assert found.barrier_before is not None
+    assert found.barrier_after is not None
+    assert found.barrier_after < 1e-4 < found.barrier_before
+
+
 def test_a_single_head_is_mapped_too() -> None:
     problem, a = _problem(heads=1)
     found = align(problem, a, _mixed(a, 3, heads=1), symmetry=("permutation", "attention"))

@@ -99,7 +99,7 @@ class Refinement:
 
     def height(self, first: Side, second: Side, permutations: Permutations) -> float:
         """Return the barrier between the first network and the permuted second, on their canonical scales."""
-        moved = self.symmetries.structure.apply(second.leaves, permutations)
+        moved = self.symmetries.placed(permutations, first, second)
         ends = fill(self.like, first.leaves), fill(self.like, moved)
         return measured_barrier(self.problem, *ends, split=self.split, batch_size=self.batch_size)
 
@@ -109,7 +109,7 @@ class Refinement:
         slope, update = self._programs()
         wide = {path: np.asarray(leaf, np.float64) for path, leaf in second.leaves.items()}
         present = start
-        middle = _middle(first.leaves, structure.apply(second.leaves, present))
+        middle = _middle(first.leaves, self.symmetries.placed(present, first, second))
         moving = {path: jnp.asarray(leaf) for path, leaf in first.leaves.items() if _moves(leaf)}
         target, state = moving, optax.scale_by_adam().init(moving)
         sizes = {path: float(np.sqrt(np.mean(np.square(leaf)))) or 1.0 for path, leaf in moving.items()}
@@ -122,7 +122,7 @@ class Refinement:
                 target, state = update(target, state, gradient, sizes)
                 aimed = {**middle, **{path: np.asarray(leaf) for path, leaf in target.items()}}
                 present, _ = ascend(structure, aimed, wide, present, rng)
-                middle = _middle(first.leaves, structure.apply(second.leaves, present))
+                middle = _middle(first.leaves, self.symmetries.placed(present, first, second))
                 key = b"".join(np.asarray(p).tobytes() for p in present.values())
                 if key not in losses:
                     loss, _ = slope(middle, probe)

@@ -104,6 +104,15 @@ class Symmetries:
             maps[name] = fitted(self.structure, space, (first.leaves, moved), (first.maps[name], theirs))
         return Change(symmetries=self, permutations=permutations, logs=logs, maps=maps)
 
+    def placed(self, permutations: Permutations, first: Side, second: Side) -> Leaves:
+        """Return the second network in canonical form, permuted and turned to the first's."""
+        moved = self.structure.apply(second.leaves, permutations)
+        maps = {
+            name: fitted(self.structure, one, (first.leaves, moved), (one.identity(), one.identity()))
+            for name, one in self.spaces.items()
+        }
+        return mapped(self.structure, self.spaces, maps, moved)
+
     def unchanged(self) -> Change:
         """Return the change that leaves a network as it is."""
         logs = {name: np.zeros(one.units.size) for name, one in self.rescalings.items()}
