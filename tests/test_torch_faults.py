@@ -215,6 +215,23 @@ def test_class_weights_and_ignored_tokens_are_per_example() -> None:
     assert np.allclose(found, each, rtol=1e-5)
 
 
+def test_examples_that_the_loss_ignores_as_a_whole_are_refused() -> None:
+    targets = ROWS[1].clone()
+    targets[4] = -100
+    problem = problem_of(data=(ROWS[0], targets))
+    with pytest.raises(ProblemError, match="ignores 1 examples"):
+        problem.evaluate(linear())
+
+
+def test_targets_that_are_probabilities_are_averaged_over_tokens() -> None:
+    module = settled(lambda: nn.Conv1d(CLASSES, CLASSES, 1))
+    logits, targets = torch.randn(6, CLASSES, 3), torch.rand(6, CLASSES, 3).softmax(1)
+    found = problem_of(module=module, data=(logits, targets)).per_example(module)["loss"]
+    with torch.no_grad():
+        each = F.cross_entropy(module(logits), targets, reduction="none").mean(1)
+    assert np.allclose(found, each, rtol=1e-5)
+
+
 def test_outputs_of_tokens_stand_with_classes_last_and_are_no_likelihood_of_an_example() -> None:
     module = settled(lambda: nn.Conv1d(3, CLASSES, 1))
     rng = torch.Generator().manual_seed(0)

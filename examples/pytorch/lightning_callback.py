@@ -27,7 +27,7 @@ class HessianTop(Callback):  # type: ignore[misc,unused-ignore]
 
     Parameters
     ----------
-    problem : landscape.TorchProblem
+    problem : Problem
         Made by `landscape.torch_problem` of the same module.
     count : int
         How many eigenvalues.

@@ -95,9 +95,14 @@ def _of_output(
 ) -> Loss:
     def of_output(output: Any, target: Any) -> Any:
         values = function(output, target)
-        if ignored is not None and isinstance(values, torch.Tensor) and values.ndim > 1:
-            counted = (target != ignored).flatten(1).sum(1).clamp(min=1)
-            return per_example(name, values.flatten(1).sum(1) / counted, output)
+        numbers = isinstance(values, torch.Tensor) and values.ndim and values.shape == target.shape
+        if ignored is None or not numbers:  # targets that are probabilities ignore nothing
+            return per_example(name, values, output)
+        counted = target != ignored
+        if values.ndim == 1:
+            _check_counted(name, counted, ignored)
+        else:
+            values = values.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
         return per_example(name, values, output)
 
     def whole(module: Any, batch: Any) -> Any:
@@ -105,6 +110,17 @@ def _of_output(
         return of_output(module(inputs), target)
 
     return Loss(whole, of_output, likelihood, notes)
+
+
+def _check_counted(name: str, counted: Any, ignored: int) -> None:
+    """Refuse examples that the loss ignores as a whole: the mean over examples would count them as zero."""
+    left = int((~counted).sum())
+    if left:
+        raise ProblemError(
+            f"{name}: ignores {left} examples of a batch, whose target is {ignored} (ignore_index)",
+            expected="examples that the loss counts",
+            hint="Leave them out of the data.",
+        )
 
 
 def pair(name: str, batch: Any) -> tuple[Any, Any]:
