@@ -16,7 +16,7 @@ from landscape.errors import ConfigurationError, InterruptedRunError
 from landscape.problem import problem_of
 from landscape.trees import Layout, by_path
 from trainers import open_run, train_tickets, transfer_config, transfer_table
-from trainers.config import PAPER_PPO_TASKS, PPOConfig, RunConfig, from_dict, paper_ppo, to_toml
+from trainers.config import PAPER_PPO_TASKS, PPOConfig, RunConfig, from_dict, paper_ppo, resolve, to_toml
 from trainers.runs import Run, RunFolder
 from trainers.tasks import control_task, load_task
 from trainers.tickets import plan
@@ -305,6 +305,18 @@ def test_published_settings_are_whole_updates_of_the_published_length() -> None:
     assert all(isinstance(paper_ppo(task), PPOConfig) for task in PAPER_PPO_TASKS)
     with pytest.raises(ConfigurationError, match="nothing was published for ppo on cartpole"):
         paper_ppo("cartpole")
+
+
+@pytest.mark.parametrize(
+    "name", ["small-cartpole", "small-pendulum", "small-acrobot", "small-minatar", "paper-pendulum"]
+)
+def test_presets_of_control_tasks_train_by_policy_gradient_too(name: str) -> None:
+    config = resolve(name)
+    method = config.resolved("ppo-magnitude")
+    assert (method.trainer, method.score, method.source) == ("ppo", "magnitude", None)
+    assert method.ppo.num_updates >= 3 * method.ppo.eval_every
+    if name.startswith("paper"):
+        assert method.ppo == paper_ppo("pendulum", eval_every=method.ppo.eval_every)
 
 
 def test_the_pole_is_learnt_to_be_balanced(tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ class PPO:
         playing, learning = jax.random.split(key)
         play, seen = self.play(state, playing, episodes)  # step 1
         lesson = self.lesson(state.weights, seen)  # step 2
-        weights, optimizer, infos = self._learn(state, lesson, learning, mask)  # step 3
+        weights, optimizer, infos = self.learn(state, lesson, learning, mask)  # step 3
         num_episodes = jnp.sum(seen.ended & seen.counts)
         returns = jnp.sum(jnp.where(seen.ended & seen.counts, seen.total, 0.0))
         recent = jnp.where(num_episodes > 0, returns / jnp.maximum(num_episodes, 1), state.recent)
@@ -298,7 +298,7 @@ class PPO:
         parts = (seen.observation, seen.sample, seen.log_prob, advantages, advantages + values)
         return Lesson(*map(flat, (*parts, seen.counts.astype(jnp.float32))))
 
-    def _learn(
+    def learn(
         self, state: State, lesson: Lesson, key: jax.Array, mask: jax.Array
     ) -> tuple[Weights, PyTree, dict[str, jax.Array]]:
         """Return weights and optimiser after all passes, and the infos of every minibatch."""
