@@ -23,6 +23,7 @@ COMMANDS = {
     "curvature": "Eigenvalues, trace and spectral density of checkpoints, with errors.",
     "flatness": "Sharpness and flatness of checkpoints, by every measure, with errors.",
     "surface": "Loss on planes and lines through checkpoints; training paths on a plane.",
+    "rollout": "Episodes of control policies: returns with errors, and one episode drawn.",
     "report": "Draw stored results again as one HTML page; nothing is computed.",
     "info": "Say what is in a checkpoint, a result or a run folder.",
     "diff": "Say whether two files match, and where they differ.",

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         Result as Result,
         load_result as load_result,
     )
+    from landscape.rollouts import Rollout as Rollout
     from landscape.surfaces import (
         LossLine as LossLine,
         Surface as Surface,
@@ -174,6 +175,7 @@ __getattr__, __dir__, _names = lazy_names(
             "Result",
             "load_result",
         ),
+        "rollouts": ("Rollout",),
         "surfaces": ("LossLine", "Surface", "Trajectory", "loss_line", "loss_surface", "trajectory"),
         "torch_bridge": ("torch_problem",),
     },

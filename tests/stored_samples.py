@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from curvature_samples import tanh_params, tanh_problem
 from flatness_samples import relu_network, relu_problem
+from rollout_samples import a_rollout
 
 import landscape
 from landscape import Checkpoint, Problem
@@ -42,7 +43,8 @@ def _w(*values: float) -> dict[str, np.ndarray]:
 
 def samples() -> dict[str, Result]:
     """Return one result per kind, and further ones of kinds that have more than one form."""
-    return {**_of_paths(), **_of_curvature(), **_of_flatness()}
+    episodes = {"rollout": a_rollout(), "rollout, of images": a_rollout(images=True, lengths=(3,))}
+    return {**_of_paths(), **_of_curvature(), **_of_flatness(), **episodes}
 
 
 def _of_paths() -> dict[str, Result]:

@@ -31,7 +31,7 @@ FLOORS = {
         {"trees", "compute"},
         {"files"},
         {"problem", "results"},
-        {"network", "torch_bridge"},
+        {"network", "rollouts", "torch_bridge"},
         {"connectivity"},
         {"alignment"},
         {"curvature"},
@@ -41,7 +41,7 @@ FLOORS = {
     "trainers": (
         {"config", "pruning"},
         {"strategies", "tasks"},
-        {"training"},
+        {"training", "rollouts"},
         {"runs"},
         {"tickets"},
         {"reports"},

@@ -29,7 +29,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stored]:
     return {name: Stored.of(one, folder / f"{i}.h5") for i, (name, one) in enumerate(samples().items())}
 
 
-NAMES = (*sorted(_MODULES), "barrier, incomplete")
+NAMES = (*sorted(_MODULES), "barrier, incomplete", "rollout, of images")
 
 
 def _drawn(result: Result) -> None:

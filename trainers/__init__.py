@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from trainers.reports import (
         run_quickstart as run_quickstart,
     )
+    from trainers.rollouts import (
+        play_episodes as play_episodes,
+    )
     from trainers.runs import (
         Run as Run,
         open_run as open_run,
@@ -39,6 +42,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "pruning": ("ChainLayer",),
         "reports": ("run_quickstart",),
+        "rollouts": ("play_episodes",),
         "runs": (
             "Run",
             "open_run",

@@ -26,6 +26,7 @@ WRITERS = {
     "surface": "landscape surface",
     "loss_line": "landscape surface --line",
     "trajectory": "landscape surface --trajectory",
+    "rollout": "landscape rollout",
     "aligned": "Python: landscape.align",
     "alignment": "Python: landscape.gradient_alignment",
     "diagonal": "Python: landscape.diagonal",

@@ -130,12 +130,19 @@ batch_size = click.option(
     show_default="the problem's own, at most 2048",
     help="Examples evaluated at once; no result depends on it.",
 )
-split = click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test"]),
-    default="train",
-    help="The data that the headline numbers are for.",
-)
+
+
+def split_from(default: str) -> Callable[[F], F]:
+    """Return the option ``--split`` with a default."""
+    return click.option(
+        "--split",
+        type=click.Choice(["train", "validation", "test"]),
+        default=default,
+        help="The data that the headline numbers are for.",
+    )
+
+
+split = split_from("train")
 device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", help="Where to compute."
 )

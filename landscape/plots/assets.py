@@ -170,6 +170,8 @@ _SCRIPT = """
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendDataToCloud", "sendChartToCloud"],
       toImageButtonOptions: { format: "svg", filename: target.id }
     }).then(function () {
+      if (figure.frames) { return Plotly.addFrames(target, figure.frames); }
+    }).then(function () {
       return fit(target, height);
     }).then(function () {
       if (watcher) { watcher.observe(target); }

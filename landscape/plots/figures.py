@@ -19,6 +19,7 @@ FIGURES = {
     "flatness_measure": "landscape.plots.flatness.figures:measure_figure",
     "frobenius_norm": "landscape.plots.curvature.figures:norm_figure",
     "loss_line": "landscape.plots.surfaces.lines:line_figure",
+    "rollout": "landscape.plots.rollouts.stills:rollout_figure",
     "scale_curvature": "landscape.plots.curvature.scale:scale_figure",
     "smoothed_diagonal": "landscape.plots.curvature.smoothed:entries_figure",
     "smoothed_gradient": "landscape.plots.curvature.smoothed:entries_figure",

@@ -154,7 +154,10 @@ class Page:
         height = layout.get("height") or 440
         heading = f"<h3>{escape(title)}</h3>" if title else ""
         said = "\n\n".join(part for part in (caption, caption_of(fig)) if part)
-        data = to_json_plotly({"data": specification["data"], "layout": layout})
+        shown = {"data": specification["data"], "layout": layout}
+        if specification.get("frames"):
+            shown["frames"] = specification["frames"]
+        data = to_json_plotly(shown)
         self._blocks.append(
             f'<figure id="{anchor}">{heading}\n'
             f'<div class="plot" id="plot-{anchor}" style="height:{int(height)}px"></div>\n'

@@ -23,7 +23,8 @@ COLUMNS = {
     "space": "space in which a network was perturbed: ticket or full",
     "layer": "path of the parameters that the value is of; empty for all",
     "quantity": "what the value is: loss, a metric, eigenvalue, trace, a measure",
-    "x": "place: α on a path (0 to 1), rank of an eigenvalue (from 1), radius, coordinate on a line or plane",
+    "x": "place: α on a path (0 to 1), rank of an eigenvalue (from 1), radius, "
+    "coordinate on a line or plane, seed of an episode, number of a step or state of it (from 0)",
     "y": "second coordinate on a plane, in units of its direction",
     "value": "the number, in the units of its quantity (a loss as the problem returns it, accuracy 0 to 1)",
     "low": "lower end of the 95 % interval of the value; of an eigenvalue, value minus residual",
@@ -275,6 +276,31 @@ def _connecting_curve(result: Any) -> Iterator[Row]:
         yield {**row, "quantity": which, "value": getattr(result, which), **_ends(interval)}
 
 
+def _rollout(result: Any) -> Iterator[Row]:
+    for place, name in enumerate(result.names):
+        row = {"name": name, "split": result.split}
+        low, high = (None if np.isnan(end) else float(end) for end in result.intervals[place])
+        yield {**row, "quantity": "mean return", "value": result.means[place], "low": low, "high": high}
+        columns = {"return": result.returns[place], "length": result.lengths[place]}
+        for quantity, values in columns.items():
+            for seed, value in zip(result.seeds, values, strict=True):
+                yield {**row, "quantity": quantity, "x": seed, "value": value}
+        yield from ({**row, **step} for step in _steps(result.episodes[place]))
+    if result.difference is not None:
+        row = {"name": " → ".join(result.names), "split": result.split, "quantity": "difference of returns"}
+        yield {**row, "value": result.difference, **_ends(result.interval_difference)}
+
+
+def _steps(episode: Mapping[str, Any]) -> Iterator[Row]:
+    """Return one row per step and number of the episode that is shown; images are not in it."""
+    columns = {"reward": np.asarray(episode["rewards"])[:, None], "action": episode["actions"]}
+    columns |= {f"state {name}": values for name, values in (episode.get("states") or {}).items()}
+    for quantity, values in columns.items():
+        several = np.shape(values)[1] > 1
+        for (x, part), value in np.ndenumerate(np.asarray(values)):
+            yield {"quantity": f"{quantity}, {part + 1}" if several else quantity, "x": x, "value": value}
+
+
 def _generic(result: Any) -> Iterator[Row]:
     for name, value in result.data().items():
         if isinstance(value, (Mapping, str)) or value is None:
@@ -296,6 +322,7 @@ _KINDS: dict[str, Callable[[Any], Iterator[Row]]] = {
     "flatness": _flatness,
     "frobenius_norm": _trace,
     "loss_line": _line,
+    "rollout": _rollout,
     "scale_curvature": _scale,
     "spectral_density": _density,
     "smoothed_diagonal": _entries,

@@ -22,6 +22,7 @@ _PARTS = {
     "connecting_curve": ("landscape.plots.connectivity.curve", "add_curve"),
     "curvature": ("landscape.plots.curvature.page", "add_curvature"),
     "loss_line": ("landscape.plots.surfaces.page", "add_line"),
+    "rollout": ("landscape.plots.rollouts.page", "add_rollout"),
     "scale_curvature": ("landscape.plots.curvature.page", "add_scale_curvature"),
     "surface": ("landscape.plots.surfaces.page", "add_surface"),
     "trajectory": ("landscape.plots.surfaces.page", "add_trajectory"),

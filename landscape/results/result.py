@@ -57,6 +57,7 @@ _MODULES = {
     "flatness_measure": "landscape.flatness.results",
     "frobenius_norm": "landscape.curvature.estimates",
     "loss_line": "landscape.surfaces.slices",
+    "rollout": "landscape.rollouts.episodes",
     "scale_curvature": "landscape.curvature.scale",
     "smoothed_diagonal": "landscape.curvature.smoothed_results",
     "smoothed_gradient": "landscape.curvature.smoothed_results",

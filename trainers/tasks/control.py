@@ -34,6 +34,7 @@ from trainers.tasks.episodes import Episodes, episodes_of, population_returns
 from trainers.tasks.gymnax_environments import gymnax_environment
 from trainers.tasks.networks import build, initialise, validate_network
 from trainers.tasks.policies import Policy, policy_of
+from trainers.tasks.recording import Recording, recording_of
 
 __all__ = ["ControlTask", "constant_policies", "control_task", "load_control_task"]
 
@@ -65,6 +66,8 @@ class ControlTask:
         P, the outputs [P, E, num_outputs] of observations [P, E, …].
     episodes : callable
         ``episodes(params, seeds [B]) -> Episodes`` of one policy: returns and lengths, each [B]. Compiled.
+    record : callable
+        ``record(params, seed) -> Recording``: one episode step by step. Compiled.
     """
 
     name: str
@@ -74,6 +77,7 @@ class ControlTask:
     init: Callable[[int], PyTree]
     policy: Policy
     episodes: Callable[[PyTree, jax.Array], Episodes]
+    record: Callable[[PyTree, Any], Recording]
 
 
 def load_control_task(name: str, network: Mapping[str, Any] | None = None, **options: Any) -> ControlTask:
@@ -145,6 +149,11 @@ def control_task(
         with jax.default_matmul_precision("highest"):
             return episodes_of(environment, policy, params, seeds)
 
+    def record(params: PyTree, seed: jax.Array) -> Recording:
+        _check_params(environment.name, params, expected)
+        with jax.default_matmul_precision("highest"):
+            return recording_of(environment, policy, params, seed)
+
     def returns(params: PyTree, seeds: jax.Array) -> jax.Array:
         found = episodes(params, seeds).returns
         return found.astype(jnp.result_type(*jax.tree.leaves(params), jnp.float32))
@@ -176,6 +185,7 @@ def control_task(
         init=init,
         policy=policy,
         episodes=program(episodes, episodes=True),
+        record=program(record, episodes=True),
     )
 
 

@@ -23,13 +23,16 @@ import jax.numpy as jnp
 from trainers.tasks.environments import Environment, episode_key, reset_key, step_key
 from trainers.tasks.policies import Policy
 
-__all__ = ["Episodes", "episodes_of", "population_returns"]
+__all__ = [
+    "TILE", "Carry", "Episodes", "Move", "advancing", "episodes_of", "float32", "in_float32",
+    "population_returns",
+]  # fmt: skip
 
 PyTree = Any
 
 # A multiple of the numbers in a vector register, so that no episode of a tile is a remainder, which would be
 # computed by other instructions. With 32, tiles of any batch size gave bit-identical results on all tasks.
-_TILE = 32
+TILE = 32
 # Observations of one tile of members, in floats: 1 MiB, as for images (`trainers.tasks.population`).
 _TILE_FLOATS = 256 * 1024
 # What a lane holds beside its observation, in floats: state, hidden layers and what is in between.
@@ -51,12 +54,21 @@ class Episodes(NamedTuple):
     lengths: jax.Array
 
 
-class _Carry(NamedTuple):
+class Carry(NamedTuple):
+    """Episodes under way, one per lane: the step that comes next, where they are, and what they have."""
+
     step: jax.Array
     state: PyTree
     observation: jax.Array
     alive: jax.Array
     episodes: Episodes
+
+
+class Move(NamedTuple):
+    """The actions of a step and the rewards that followed, one per lane."""
+
+    action: jax.Array
+    reward: jax.Array
 
 
 def episodes_of(environment: Environment, policy: Policy, params: PyTree, seeds: jax.Array) -> Episodes:
@@ -80,9 +92,9 @@ def episodes_of(environment: Environment, policy: Policy, params: PyTree, seeds:
     """
     count = seeds.shape[0]
     # The fixed width is for bits on a CPU; elsewhere tiles in a row would leave the device idle.
-    tile = _TILE if jax.default_backend() == "cpu" else count
-    with _in_float32():
-        params = _float32(params)
+    tile = TILE if jax.default_backend() == "cpu" else count
+    with in_float32():
+        params = float32(params)
         padded = seeds[jnp.minimum(jnp.arange(-(-count // tile) * tile), count - 1)].reshape(-1, tile)
 
         def play(seeds: jax.Array) -> Episodes:
@@ -117,9 +129,9 @@ def population_returns(
     members = jax.tree.leaves(params)[0].shape[0]
     size = _members_at_once(environment, members, seeds.shape[0], memory_bytes)
     tiles = -(-members // size)
-    with _in_float32():
+    with in_float32():
         padded = jnp.minimum(jnp.arange(tiles * size), members - 1)
-        tiled = jax.tree.map(lambda x: x[padded].reshape(tiles, size, *x.shape[1:]), _float32(params))
+        tiled = jax.tree.map(lambda x: x[padded].reshape(tiles, size, *x.shape[1:]), float32(params))
 
         def play(params: PyTree) -> jax.Array:
             return _play(environment, lambda x: policy(params, x), seeds, members=size).returns
@@ -147,6 +159,35 @@ def _play(
     members: int | None,
 ) -> Episodes:
     """Return the episodes [E] of one policy, or [P, E] of as many as there are members."""
+    first, advance = advancing(environment, outputs_of, seeds, members=members)
+
+    def goes_on(carry: Carry) -> jax.Array:
+        return (carry.step < environment.length) & jnp.any(carry.alive)  # step 5
+
+    found: Carry = jax.lax.while_loop(goes_on, lambda carry: advance(carry)[0], first)
+    return found.episodes
+
+
+def advancing(
+    environment: Environment,
+    outputs_of: Callable[[jax.Array], jax.Array],
+    seeds: jax.Array,
+    *,
+    members: int | None,
+) -> tuple[Carry, Callable[[Carry], tuple[Carry, Move]]]:
+    """Return the start of episodes, and the function that takes all of them one step on.
+
+    Parameters
+    ----------
+    environment : Environment
+        What is played.
+    outputs_of : callable
+        ``outputs_of(observations) -> outputs``: the policy, or the policies of a population.
+    seeds : whole-number array [E]
+        One per episode.
+    members : int, optional
+        Policies of the population; None for one policy, whose arrays have no axis of members.
+    """
     keys = jax.vmap(episode_key)(seeds)
     start = jax.vmap(lambda key: environment.reset(reset_key(key)))(keys)  # step 1
     step = jax.vmap(environment.step)
@@ -155,10 +196,11 @@ def _play(
         step = jax.vmap(step, in_axes=(None, 0, 0))
     lanes = seeds.shape if members is None else (members, *seeds.shape)
 
-    def body(carry: _Carry) -> _Carry:
+    def advance(carry: Carry) -> tuple[Carry, Move]:
         outputs = outputs_of(carry.observation)
         now = jax.vmap(lambda key: step_key(key, carry.step))(keys)
-        moved = step(now, carry.state, environment.actions.of(outputs))  # step 2
+        action = environment.actions.of(outputs)
+        moved = step(now, carry.state, action)  # step 2
         finite = _finite(outputs, len(lanes)) & jnp.isfinite(moved.reward)
         if len(environment.observation_shape) == 1:  # images are made of finite numbers
             finite &= _finite(carry.observation, len(lanes))
@@ -166,15 +208,11 @@ def _play(
         returns, lengths = carry.episodes
         counted = Episodes(jnp.where(carry.alive, returns + reward, returns), lengths + carry.alive)  # step 3
         alive = carry.alive & finite & ~moved.terminated
-        return _Carry(carry.step + 1, moved.state, moved.observation, alive, counted)
-
-    def goes_on(carry: _Carry) -> jax.Array:
-        return (carry.step < environment.length) & jnp.any(carry.alive)  # step 5
+        after = Carry(carry.step + 1, moved.state, moved.observation, alive, counted)
+        return after, Move(action, reward)
 
     none = Episodes(jnp.zeros(lanes, jnp.float32), jnp.zeros(lanes, jnp.int32))
-    first = _Carry(jnp.int32(0), *start, jnp.ones(lanes, bool), none)
-    found: _Carry = jax.lax.while_loop(goes_on, body, first)
-    return found.episodes
+    return Carry(jnp.int32(0), *start, jnp.ones(lanes, bool), none), advance
 
 
 def _finite(values: jax.Array, lanes: int) -> jax.Array:
@@ -186,7 +224,7 @@ def _first(values: jax.Array) -> jax.Array:
 
 
 @contextlib.contextmanager
-def _in_float32() -> Iterator[None]:
+def in_float32() -> Iterator[None]:
     """Play in float32 whatever the precision of an analysis.
 
     In float64 a seed would draw other random numbers: another initial state, another episode.
@@ -195,5 +233,6 @@ def _in_float32() -> Iterator[None]:
         yield
 
 
-def _float32(tree: PyTree) -> PyTree:
+def float32(tree: PyTree) -> PyTree:
+    """Return a tree whose leaves are float32."""
     return jax.tree.map(lambda x: jnp.asarray(x).astype(jnp.float32), tree)
