@@ -33,6 +33,9 @@ WRITERS = {
     "eigenpairs": "Python: landscape.top_eigenpairs",
     "flatness_measure": "Python: a measure, such as landscape.sam_sharpness",
     "frobenius_norm": "Python: landscape.frobenius_norm",
+    "smoothed_diagonal": "Python: landscape.smoothed_diagonal",
+    "smoothed_gradient": "Python: landscape.smoothed_gradient",
+    "smoothed_trace": "Python: landscape.smoothed_trace",
     "spectral_density": "Python: landscape.spectral_density",
     "trace": "Python: landscape.trace",
 }
