@@ -154,10 +154,8 @@ class Page:
         height = layout.get("height") or 440
         heading = f"<h3>{escape(title)}</h3>" if title else ""
         said = "\n\n".join(part for part in (caption, caption_of(fig)) if part)
-        shown = {"data": specification["data"], "layout": layout}
-        if specification.get("frames"):
-            shown["frames"] = specification["frames"]
-        data = to_json_plotly(shown)
+        frames = {"frames": found} if (found := specification.get("frames")) else {}
+        data = to_json_plotly({"data": specification["data"], "layout": layout, **frames})
         self._blocks.append(
             f'<figure id="{anchor}">{heading}\n'
             f'<div class="plot" id="plot-{anchor}" style="height:{int(height)}px"></div>\n'
