@@ -28,9 +28,9 @@ from trainers.tasks import (
 from trainers.training import PPO, Engine
 from trainers.training.advantages import clipped_loss, generalised_advantages, normalised
 from trainers.training.gradient import unbiased_moments
-from trainers.training.policy_gradient import Critic, network_critic, policy_actor
+from trainers.training.policy_gradient import Critic, Weights, network_critic, policy_actor
 from trainers.training.protocol import Step
-from trainers.training.rollout import begin, rollout
+from trainers.training.rollout import Transitions, begin, rollout
 from trainers.training.stochastic import sampler_of
 
 SPLITS = {"train_episodes": 16, "validation_episodes": 4, "test_episodes": 4}
@@ -268,6 +268,23 @@ def test_a_time_limit_is_bootstrapped_and_a_termination_is_not() -> None:
     expected = 2.0 * seen.reward + np.where(seen.terminated, 0.0, 9.0) - 10.0
     np.testing.assert_allclose(lesson.advantage, expected.reshape(-1), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(lesson.target, expected.reshape(-1) + 10.0, rtol=1e-5, atol=1e-5)
+
+
+def test_a_step_that_does_not_count_teaches_no_step_before_it() -> None:
+    """λ = γ = 1, a critic of 10 everywhere, rewards of 1; the second of three steps was not finite."""
+    trainer, _, _ = made(pushing(), trace_decay=1.0, discount=1.0)
+    constant = Critic(init=lambda _: (), values=lambda _, x: jnp.full(x.shape[:1], 10.0))
+    trainer = PPO(
+        trainer.config, trainer.actor, constant, environment=trainer.environment, episodes=trainer.episodes
+    )
+    counts = jnp.asarray([[True], [False], [True]])
+    zero, seen = jnp.zeros((3, 1)), jnp.zeros((3, 1, 2))
+    lesson = trainer.lesson(
+        Weights(jnp.zeros(22), (), ()),
+        Transitions(seen, seen, zero, zero, counts * 1.0, ~counts, ~counts, counts, zero),
+    )
+    np.testing.assert_array_equal(lesson.weight, [1.0, 0.0, 1.0])
+    np.testing.assert_allclose(lesson.advantage, [1.0, 0.0, 1.0])
 
 
 def trained(trainer: PPO, start: np.ndarray, mask: np.ndarray, seeds: list[int], cuts: Any = ()) -> Any:

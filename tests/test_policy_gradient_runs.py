@@ -211,6 +211,10 @@ def test_an_environment_of_ones_own_is_played(tmp_path: Path) -> None:
     given_too = {"problem": mine.problem, "init": mine.init}
     with pytest.raises(ConfigurationError, match="not known to have an environment"):
         train_tickets(config, tmp_path / "unknown", **given_too)
+    mine.problem.weights = lambda seeds: seeds + 1.0
+    with pytest.raises(ConfigurationError, match="expected episodes without weights"):
+        train_tickets(config, tmp_path / "unknown", environment=mine.environment, **given_too)
+    mine.problem.weights = None
     assert not (tmp_path / "unknown").exists()
     own = train_tickets(config, tmp_path / "own", environment=mine.environment, **given_too)
     same = train_tickets(config, tmp_path / "same")

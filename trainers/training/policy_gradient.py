@@ -267,13 +267,15 @@ class PPO:
         seeds = episodes[jax.random.randint(drawing, shape, 0, episodes.shape[0])]
         noise = self.sampler.noise(sampling, shape)
 
-        def act(observations: jax.Array, noise: jax.Array) -> tuple[jax.Array, ...]:
+        def act(
+            observations: jax.Array, noise: jax.Array
+        ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
             outputs = self.actor(weights.actor, observations)
             samples = self.sampler.sample(outputs, weights.log_std, noise)
             log_probs = self.sampler.log_prob(outputs, weights.log_std, samples)
             return samples, self.sampler.action(samples), log_probs, jnp.isfinite(outputs).all(axis=-1)
 
-        return rollout(self.environment, act, state.play, seeds=seeds, noise=noise)  # type: ignore[arg-type]
+        return rollout(self.environment, act, state.play, seeds=seeds, noise=noise)
 
     def lesson(self, weights: Weights, seen: Transitions) -> Lesson:
         """Return what is learnt from a rollout: T·E steps in one row, with advantages and targets."""
@@ -285,7 +287,8 @@ class PPO:
         def values_of(observations: jax.Array) -> jax.Array:
             return self.critic.values(weights.critic, flat(observations)).reshape(shape)
 
-        values = values_of(seen.observation)
+        # A step that does not count has the advantage 0 like this, so that none before it hears of it.
+        values = jnp.where(seen.counts, values_of(seen.observation), 0.0)
         advantages = generalised_advantages(
             self.config.reward_scale * seen.reward,
             values,

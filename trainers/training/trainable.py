@@ -86,7 +86,7 @@ def _batch(config: RunConfig, method: Method, problem: Problem, own_optimizer: b
 
 
 def _environment(config: RunConfig, method: Method, problem: Problem, own: bool) -> Iterator[Fault]:
-    """Yield the fault of a policy gradient on a problem whose environment and policy are not known."""
+    """Yield the fault of a policy gradient on episodes that it cannot play as they count."""
     if method.trainer != "ppo":
         return
     task = problem.task or {}
@@ -94,6 +94,9 @@ def _environment(config: RunConfig, method: Method, problem: Problem, own: bool)
         wanted = (
             f"expected another algorithm ({problem.name} is not known to have an environment and a policy)"
         )
+        yield f".methods[{config.methods.index(method.name)}]", f"{wanted}, got {method.name}"
+    elif problem.weights is not None:
+        wanted = "expected episodes without weights (a policy gradient begins all of them equally often)"
         yield f".methods[{config.methods.index(method.name)}]", f"{wanted}, got {method.name}"
 
 
