@@ -195,6 +195,21 @@ def test_cells_show_the_first_channel_and_colours_are_named() -> None:
     assert set(CHANNELS) == {"asterix", "breakout", "freeway", "seaquest", "space_invaders"}
 
 
+def test_a_frame_is_the_view_and_what_leaves_it_is_said() -> None:
+    result = a_rollout(lengths=(3,))
+    assert not scene_of(result)[0].is_left
+    (episode,) = result.episodes
+    frame = {"name": "view", "form": "frame", "points": np.array([[0.0, 0.0], [0.5, 0.5]])}
+    framed = dataclasses.replace(result, episodes=({**episode, "still": [*episode["still"], frame]},))
+    (scene,) = scene_of(framed)
+    assert scene.x == pytest.approx((-0.03, 0.53))
+    assert len(scene.still()) == len(episode["still"])
+    assert scene.is_left
+    figure = animation_figure(framed)
+    assert figure is not None
+    assert "What leaves the picture" in figure.layout.meta["caption"]
+
+
 def tip_of(task: str, physics: Any = None, **states: Any) -> Any:
     """Return the last point of the first moving part at the first state."""
     given = {name: np.atleast_2d(np.asarray(value, float)) for name, value in states.items()}
@@ -215,6 +230,7 @@ def test_drawings_are_those_of_the_dynamics() -> None:
     np.testing.assert_allclose(tip_of("mountain_car_continuous", position=np.pi / 6), [np.pi / 6, 1.0])
     swimmer = {"xy": np.ones((1, 2)), "goal_xy": np.zeros((1, 2)), "urchin_xys": np.arange(10.0)[None]}
     assert drawing_of("swimmer", swimmer, {})[1][2]["points"].shape == (5, 2)
+    assert drawing_of("swimmer", swimmer, {})[1][1]["form"] == "goal"
     assert drawing_of("another", {}, {}) == ([], [])
 
 

@@ -27,6 +27,7 @@ from landscape.results import (
 
 __all__ = ["Rollout"]
 
+FORMS = ("line", "marker", "goal", "frame")  # of a part of a drawing
 _EPISODE = Record(
     {
         "rewards": Numbers("S", finite="ok"),
@@ -34,8 +35,8 @@ _EPISODE = Record(
         "states": Maybe(Table(Numbers("T", None))),
         "observations": Maybe(Numbers("T", None)),
         "cells": Maybe(Numbers("T", None, None, kind="int", least=0, most=99, limit=MOST_KEPT)),
-        "moving": Items(Record({"name": Text(), "form": Text(), "points": Numbers("T", None, 2)})),
-        "still": Items(Record({"name": Text(), "form": Text(), "points": Numbers(None, 2)})),
+        "moving": Items(Record({"name": Text(), "form": Text(FORMS), "points": Numbers("T", None, 2)})),
+        "still": Items(Record({"name": Text(), "form": Text(FORMS), "points": Numbers(None, 2)})),
     }
 )
 
@@ -75,7 +76,8 @@ class Rollout(Result):
         column where actions are discrete), and with S + 1 rows, from before the first step on, ``states``
         (by name, [S + 1, n]) and ``observations`` [S + 1, n], or of images ``cells`` [S + 1, H, W]: 1 plus
         the number of the first channel that is not zero, 0 where all are. ``moving`` and ``still`` are what
-        is drawn of it: parts with ``name``, ``form`` (``"line"`` or ``"marker"``) and ``points``.
+        is drawn of it: parts with ``name``, ``points`` and ``form``: ``"line"``, ``"marker"``, ``"goal"``, or
+        ``"frame"``, which is not drawn and whose points are the corners of the view.
     channels : tuple of str
         Names of the channels of images.
     """

@@ -69,6 +69,10 @@ def _marker(name: str, *points: np.ndarray) -> Part:
     return {"name": name, "form": "marker", "points": np.stack(points, axis=-2)}
 
 
+def _goal(name: str, *points: np.ndarray) -> Part:
+    return {**_marker(name, *points), "form": "goal"}
+
+
 def _xy(x: Any, y: Any) -> np.ndarray:
     return np.stack(np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64)), axis=-1)
 
@@ -127,16 +131,20 @@ def _reacher(states: States, _: Mapping[str, Any]) -> Parts:
     joints = [places[:, i] for i in range(places.shape[1])]
     pivot = np.zeros_like(joints[0])
     moving = [_line("links", pivot, *joints), _marker("joint and tip", *joints)]
-    return moving, [_marker("goal", states["goal_xy"][0]), _marker("pivot", np.zeros(2))]
+    return moving, [_goal("goal", states["goal_xy"][0]), _marker("pivot", np.zeros(2))]
 
 
 def _swimmer(states: States, _: Mapping[str, Any]) -> Parts:
-    """Draw the point, its whole path, the goal, and the urchins that it is to keep away from."""
+    """Draw the point, its whole path, the goal, and the urchins that it is to keep away from.
+
+    They lie within ±1; nothing holds the point there, and a policy without brakes leaves the picture.
+    """
     place = states["xy"]
     urchins = states["urchin_xys"][0].reshape(-1, 2)
     path = {"name": "path", "form": "line", "points": np.asarray(place, np.float64)}
-    still = [path, _marker("goal", states["goal_xy"][0]), _marker("urchins", *urchins)]
-    return [_marker("swimmer", place)], still
+    still = [path, _goal("goal", states["goal_xy"][0]), _marker("urchins", *urchins)]
+    view = {"name": "view", "form": "frame", "points": np.array([[-1.5, -1.5], [1.5, 1.5]])}
+    return [_marker("swimmer", place)], [*still, view]
 
 
 _DRAWN: dict[str, Callable[[States, Mapping[str, Any]], Parts]] = {

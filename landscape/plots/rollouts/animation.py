@@ -41,7 +41,7 @@ def animation_figure(result: Any) -> go.Figure | None:
         fig.add_trace(trace, row=1, col=1)
     fig.frames = [_frame(scenes, step, places) for step in steps]
     height = 460 + 100 * (rows - 1)
-    style(fig, title=f"Episode {result.shown}", height=height, caption=_caption(result, states, len(steps)))
+    style(fig, title=f"Episode {result.shown}", height=height, caption=_caption(result, scenes, len(steps)))
     for place, (row, column) in enumerate(panels):
         fig.update_xaxes(title_text=_title(result, place), row=row, col=column)
     pace = min(max(1000 * _SECONDS / max(len(steps), 1), _LEAST), _MOST)
@@ -140,10 +140,13 @@ def _controls(fig: go.Figure, steps: list[int], *, pace: float, redraw: bool) ->
     )
 
 
-def _caption(result: Any, states: int, frames: int) -> str:
+def _caption(result: Any, scenes: list[Scene], frames: int) -> str:
+    states = max(scene.num_states for scene in scenes)
     said = f"Seed {int(result.seeds[result.shown])}."
     if len(result.names) > 1:
         said += " Both policies start from the same state; one whose episode has ended is no longer drawn."
+    if any(scene.is_left for scene in scenes):
+        said += " What leaves the picture is not drawn until it comes back."
     if frames < states:
         said += f" {frames} of {states:,} states are frames, evenly spread."
     return said

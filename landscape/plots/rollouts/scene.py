@@ -47,6 +47,16 @@ class Scene:
         return self.episode.get("cells") is not None
 
     @property
+    def is_left(self) -> bool:
+        """Whether something that moves leaves the picture."""
+        points = [np.asarray(part["points"], float).reshape(-1, 2) for part in self.episode["moving"]]
+        return any(
+            bool((at[:, axis] < low).any() or (at[:, axis] > high).any())
+            for at in points
+            for axis, (low, high) in enumerate((self.x, self.y))
+        )
+
+    @property
     def num_states(self) -> int:
         """States that can be drawn: one more than steps."""
         if self.is_image:
@@ -55,7 +65,8 @@ class Scene:
 
     def still(self) -> list[dict[str, Any]]:
         """Return the traces of what does not move."""
-        return [_trace(part, part["points"], _STILL, 1.5) for part in self.episode["still"]]
+        parts = [part for part in self.episode["still"] if part["form"] != "frame"]
+        return [_trace(part, part["points"], _STILL, 1.5) for part in parts]
 
     def moving(self, step: int) -> list[dict[str, Any]]:
         """Return the traces at a state; empty ones beyond the last, since the episode is over."""
@@ -123,6 +134,8 @@ def _trace(part: Any, points: Any, color: str, width: float) -> dict[str, Any]:
     }
     if part["form"] == "line":
         return {**shared, "mode": "lines", "line": {"color": color, "width": width}}
+    if part["form"] == "goal":
+        return {**shared, "mode": "markers", "marker": {"color": COLORS[2], "size": 14, "symbol": "star"}}
     size = 12 if color != _STILL else 9
     return {**shared, "mode": "markers", "marker": {"color": color, "size": size}}
 
@@ -137,6 +150,7 @@ def scene_of(result: Any) -> list[Scene]:
         x, y = (-0.5, width - 0.5), (height - 0.5, -0.5)
     else:
         parts = [part for e in result.episodes for part in (*e["moving"], *e["still"])]
+        parts = [part for part in parts if part["form"] == "frame"] or parts
         points = np.concatenate([np.asarray(part["points"], float).reshape(-1, 2) for part in parts])
         x, y = _extent(points[:, 0]), _extent(points[:, 1])
     return [Scene(episode, x, y, result.channels) for episode in result.episodes]
