@@ -24,6 +24,7 @@ def attacks(sample: str) -> dict[str, list[list[str]]]:
             ("curvature", []),
             ("flatness", []),
             ("connect", ["a.h5"]),
+            ("rollout", []),
             ("surface", []),
         )
     }
