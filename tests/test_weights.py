@@ -346,3 +346,14 @@ def test_metrics_of_sequences_are_means_over_valid_tokens_too() -> None:
     right_tokens = np.asarray(causal_logits(params, sequences))[:, :-1].argmax(-1) == sequences[:, 1:]
     expected = right_tokens[valid].mean()
     assert given.evaluate(params, batch_size=4)["accuracy"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("spread", "warned"), [(0.5, False), (2.0, True)])
+def test_intervals_that_few_examples_decide_come_with_a_warning(spread: float, warned: bool) -> None:
+    weights = np.exp(spread * np.random.default_rng(0).normal(size=COUNT)).astype(np.float32)
+    given = problem(weights)
+    assert (given.weighting("train").effective < 0.45 * COUNT) is warned
+    barrier = landscape.loss_barrier(given, PARAMS, OTHER, num_points=3, refine=False)
+    matrix = landscape.barrier_matrix(given, [PARAMS, OTHER], num_points=3)
+    for found in (barrier, matrix):
+        assert any("few examples carry most of the weight" in text for text in found.warnings) is warned

@@ -92,7 +92,7 @@ def bands(
     that, up to 16,384 examples, every resample is divided by its own standard error (bootstrap-t [1]_); with
     more both agree. Simulated coverage of .95, with 80 and 400 examples: .95 to .998 with the weights of
     sequences of 1 to 64 tokens (.918 at worst without), but .80 with log-normal weights where the excess is
-    proportional to them.
+    proportional to them, of which a warning is given (`Weighting.cautions`).
 
     Parameters
     ----------

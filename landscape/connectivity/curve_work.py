@@ -211,7 +211,11 @@ class CurveWork:
             "length": length_of(form, controls),
             "line_length": float(np.linalg.norm(controls[-1].astype(np.float64) - controls[0])),
             "status": "ok" if whole else INCOMPLETE,
-            "warnings": (*self.pair.notes, *(() if whole else ("not finite on a part of the curve",))),
+            "warnings": (
+                *self.pair.notes,
+                *(() if whole else ("not finite on a part of the curve",)),
+                *self.problem.weighting(self.plan.split).cautions(self.plan.split),
+            ),
         }
 
     def _barriers(

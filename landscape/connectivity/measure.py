@@ -107,6 +107,7 @@ class Measurement:
         if weighting.count < 2:
             self.warnings.append(f"{self.plan.split} has a single example: no interval")
             return None
+        self.warnings += weighting.cautions(self.plan.split)
         if num_resamples * (1 - confidence) < _FEW_BEYOND:
             self.warnings.append(f"only {num_resamples} resamples: the interval's ends are uncertain")
         return bands(

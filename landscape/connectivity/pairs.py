@@ -171,7 +171,7 @@ class Pairs:
             split=self.plan.split,
             num_points=len(self.plan.alphas),
             status=NON_FINITE if not finite else (INCOMPLETE if bad else "ok"),
-            warnings=(*warnings, *notes),
+            warnings=(*warnings, *notes, *self.problem.weighting(self.plan.split).cautions(self.plan.split)),
             config=self._config(asked),
             stats={
                 "num_examples": self.problem.num_examples(self.plan.split),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Weighting"]
 
+_HEAVY = 0.45  # effective share of the examples below which intervals over them are not to be trusted
+
 PyTree = Any
 WeightFunction = Callable[[PyTree], jax.Array]
 PerExample = Callable[[PyTree, PyTree], jax.Array]
@@ -81,6 +83,21 @@ class Weighting:
         if self.plain:
             return {}
         return {"weights": {"examples": self.count, "effective_examples": self.effective}}
+
+    def cautions(self, split: str) -> tuple[str, ...]:
+        """Return the warning that intervals over examples are too short where few carry most of the weight.
+
+        With log-normal weights, and a loss that grows with them, a stated .95 covered .80 of 80 examples and
+        .86 of 400; with weights of sequences of 1 to 64 tokens .95 and more. Their effective shares of the
+        examples are .37, and .5 to .75.
+        """
+        if self.effective >= _HEAVY * self.count:
+            return ()
+        effective = f"{self.effective:,.4g} of {self.count:,}"
+        return (
+            f"{split}: few examples carry most of the weight (effective number {effective}): intervals over "
+            "examples may be too short",
+        )
 
     @property
     def digest(self) -> str:
