@@ -221,13 +221,12 @@ def test_figure_of_chooses_by_kind() -> None:
 
 
 def test_figure_of_a_measured_barrier() -> None:
-    module = pytest.importorskip("landscape.connectivity.barrier")
-    from landscape import Problem
+    from landscape import Problem, loss_barrier
 
     x = np.linspace(-1, 1, 40, dtype=np.float32)
     problem = Problem(lambda p, batch: (p["w"] * batch[0] - batch[1]) ** 2, train=(x, 2 * x))
     ends = [{"w": np.float32(w)} for w in (1.5, 2.5)]
-    result = module.loss_barrier(problem, *ends, num_points=5)
+    result = loss_barrier(problem, *ends, num_points=5)
     fig = result.plot()
     np.testing.assert_array_equal(traces(fig, "train")[0].y, result.losses["train"]["loss"])
 

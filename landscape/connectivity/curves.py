@@ -201,9 +201,10 @@ class ConnectingCurve(Result):
         if self.line_length:
             ratio = format_value(self.length / self.line_length)
             length = f"{format_value(self.length)}, {ratio} of the straight line"
+        bends = f"{len(self.bends)} bend{'' if len(self.bends) == 1 else 's'}"
         highest, mean, by_length = map(format_value, (self.maximum, self.mean, self.arc_mean))
         return [
-            ("curve", f"{self.curve} with {len(self.bends)} bends, " + " → ".join(self.endpoints)),
+            ("curve", f"{self.curve} with {bends}, " + " → ".join(self.endpoints)),
             ("loss on", f"{self.split}, {self.counted()}"),
             ("loss along the curve", f"at most {highest}, mean {mean}, by arc length {by_length}"),
             ("barrier above chord", _with_interval(self.barrier_above_chord, self.interval_above_chord)),

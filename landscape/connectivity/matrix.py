@@ -205,7 +205,9 @@ class BarrierMatrix(Result):
         for (name, methods), places in self.groups().items():
             known = values[places][np.isfinite(values[places])]
             text = "not available: points of the paths are not finite"
-            if len(known):
+            if len(known) == 1:
+                text = f"{format_value(float(known[0]))} (1 pair)"
+            elif len(known):
                 text = f"median {format_value(float(np.median(known)))}, "
                 text += f"{format_value(float(known.min()))} to {format_value(float(known.max()))}"
                 text += f" ({len(known)} pairs)"

@@ -60,8 +60,9 @@ figcaption p {{ margin: 0; max-width: none; }}
 .tablebox {{ margin: 28px 0 40px; }}
 .tablebox.folded {{ margin: 6px 0; }}
 summary {{ cursor: pointer; padding: 6px 0; }}
-.scroll {{ overflow: auto; max-height: 640px; border-top: 1px solid var(--ink);
+.scroll {{ overflow: auto; border-top: 1px solid var(--ink);
   border-bottom: 1px solid var(--ink); margin: 8px 0; width: fit-content; max-width: 100%; }}
+.scroll.long {{ max-height: 640px; }}
 .more {{ font-size: 13.5px; color: var(--quiet); margin: -2px 0 4px; }}
 .more:empty {{ display: none; }}
 table {{ border-collapse: collapse; font-size: 14.5px; line-height: 1.45;
@@ -74,6 +75,8 @@ tbody tr + tr > * {{ border-top: 1px solid var(--rule); }}
 td.number {{ white-space: nowrap; }}
 .number {{ text-align: right; }}
 td.text {{ min-width: 5em; max-width: 46ch; overflow-wrap: anywhere; }}
+td.short {{ white-space: nowrap; }}
+td.path {{ min-width: 14em; }}
 table.folds tbody td:first-child {{ position: sticky; left: 0; background: var(--page); max-width: 24ch; }}
 .provenance {{ margin-top: 72px; border-top: 1px solid var(--line); padding-top: 20px; font-size: 14px; }}
 .provenance summary {{ font-size: 15px; }}
@@ -91,7 +94,9 @@ table.folds tbody td:first-child {{ position: sticky; left: 0; background: var(-
   .card .value {{ font-size: 22px; }}
   figure, .tablebox {{ margin: 24px 0 32px; }}
   th, td {{ padding-right: 14px; }}
-  td.text {{ min-width: 0; }}
+  td.text {{ min-width: 0; white-space: normal; }}
+  .scroll.long {{ max-height: none; }}
+  .scroll.long-folded {{ max-height: 640px; }}
   .scroll, .scroll table {{ width: 100%; }}
   table.folds thead {{ display: none; }}
   table.folds, table.folds tbody, table.folds tr {{ display: block; }}
@@ -112,13 +117,14 @@ table.folds tbody td:first-child {{ position: sticky; left: 0; background: var(-
   h2 {{ break-after: avoid; }}
   figure, .card, tr {{ break-inside: avoid; }}
   .data, nav, .modebar-container {{ display: none !important; }}
-  .scroll {{ max-height: none; overflow: visible; }}
+  .scroll, .scroll.long, .scroll.long-folded {{ max-height: none; overflow: visible; }}
 }}
 """.strip()
 
 # Touch: without a drag mode, a finger on a plot scrolls the page. The observer also hears of changes of
 # width that no window event reports: a printed page, a new scroll bar. A legend of many lines gets
-# more room instead of a scroll bar of its own. Nothing is sent anywhere.
+# more room instead of a scroll bar of its own. Axes of one scale leave room beside or below them: the
+# colour bar comes up to them, and the page closes the gap. Nothing is sent anywhere.
 _SCRIPT = """
 (function () {
   var dark = window.matchMedia && window.matchMedia("(prefers-color-scheme: dark)");
@@ -143,6 +149,19 @@ _SCRIPT = """
       target.style.height = wanted + "px";
       return Plotly.relayout(target, { height: wanted });
     }
+  }
+  function gather(target) {
+    var full = target._fullLayout, y = full.yaxis;
+    if (!y || !y.scaleanchor) { return; }
+    var bars = [], spare = Math.round(full._size.h - y._length);
+    target.data.forEach(function (trace, i) { if (trace.type === "contour") { bars.push(i); } });
+    function beside() {
+      var end = target._fullLayout.xaxis.domain[1];
+      if (bars.length) { return Plotly.restyle(target, { "colorbar.x": end + 0.02 }, bars); }
+    }
+    if (spare <= 4) { return Promise.resolve(beside()).then(beside); }  // moved, it leaves the axes more room
+    target.style.height = full.height - spare + "px";
+    return Plotly.relayout(target, { height: full.height - spare }).then(beside).then(beside);
   }
   var watcher = window.ResizeObserver && new ResizeObserver(function (entries) {
     entries.forEach(function (entry) {
@@ -174,13 +193,15 @@ _SCRIPT = """
     }).then(function () {
       return fit(target, height);
     }).then(function () {
+      return gather(target);
+    }).then(function () {
       if (watcher) { watcher.observe(target); }
       if ((figure.layout.meta || {}).click === "next") { target.on("plotly_click", reveal(target)); }
       if (dark && dark.addEventListener) {
         dark.addEventListener("change", function () {
           var other = specification(node);
           other.layout.height = target._fullLayout.height;
-          Plotly.react(target, other.data, other.layout);
+          Plotly.react(target, other.data, other.layout).then(function () { return gather(target); });
         });
       }
     });

@@ -11,7 +11,7 @@ from typing import Any
 from landscape.errors import InputError
 from landscape.plots.text import shorten, visible
 
-__all__ = ["WIDTH", "names_of", "renamed", "short_names"]
+__all__ = ["WIDTH", "direction_text", "names_of", "names_on", "renamed", "short_names"]
 
 _COUNTED = re.compile(r"^([a-z])[a-z]*[-_](\d+)$")
 _COUNTED_WORDS = re.compile(r"\b([slr])(?:eed|evel|tep|un) (\d+)\b")
@@ -63,6 +63,29 @@ def names_of(result: Any) -> list[str]:
     for field in ("anchors", "names"):
         given += list(getattr(result, field, ()) or ())
     return list(dict.fromkeys(str(name) for name in given if name is not None))
+
+
+def names_on(result: Any) -> dict[str, str]:
+    """Return the short name of each network of a line, a plane or a trajectory."""
+    names = names_of(result)
+    return dict(zip(names, short_names(names), strict=True))
+
+
+def direction_text(name: str, short: Mapping[str, str]) -> str:
+    """Return the name of a direction with short names of networks, for an axis or a legend.
+
+    Examples
+    --------
+    >>> direction_text("from runs/a.h5 to runs/b.h5", {"runs/a.h5": "a", "runs/b.h5": "b"})
+    'a → b'
+    """
+    for old, called in short.items():
+        if name == f"towards {old}, orthogonal to it":
+            return f"orthogonal, to {called}"
+        for other in short:
+            if name == f"from {old} to {other}":
+                return f"{called} → {short[other]}"
+    return shorten(name, 44)
 
 
 def renamed(result: Any, names: Sequence[str]) -> Any:
@@ -150,11 +173,27 @@ def _words_that_differ(names: Sequence[str]) -> list[str]:
     return [" ".join(row[max(lead - 1, 0) : len(row) - tail]) for row in words]
 
 
+def _numbered_part(path: Sequence[str]) -> str:
+    """Return the file of a path, with the folders that say of what it is the number, as far as there is room.
+
+    So ``runs/es/seed-0/level-03.h5`` is ``es/seed-0/level-03``.
+    """
+    first = len(path) - 1
+    stem = path[-1].removesuffix(PurePosixPath(path[-1]).suffix)
+    if not _COUNTED.match(stem):
+        return path[-1]
+    while first > 0 and _COUNTED.match(path[first] if first < len(path) - 1 else stem):
+        if len("/".join([*path[first - 1 : -1], stem])) > WIDTH:
+            break
+        first -= 1
+    return "/".join([*path[first:-1], stem])
+
+
 def _parts_that_differ(names: Sequence[str]) -> list[str]:
     """Return paths without the leading and the trailing parts that all of them share."""
     paths = [[part for part in name.replace("\\", "/").split("/") if part] or [name] for name in names]
     if len(paths) < 2:  # none, of a result that names no network, or one
-        return [path[-1] for path in paths]
+        return [_numbered_part(path) for path in paths]
     depth = min(map(len, paths))
     if depth > 1:
         lead = next((i for i in range(depth - 1) if len({path[i] for path in paths}) > 1), depth - 1)

@@ -23,6 +23,7 @@ from landscape.plots.tables import (
     figure_rows,
     flat,
     html_table,
+    is_long,
     machine_columns,
 )
 from landscape.plots.text import escape, markup, slug, visible
@@ -230,9 +231,11 @@ class Page:
         title = f'<div class="caption"><h3>{escape(caption)}</h3></div>' if caption else ""
         if folded:
             title = f"<details><summary>{escape(caption or name)}</summary>"
+        wide, narrow = is_long(headers, rows)
+        kinds = f"scroll{' long' if wide else ''}{' long-folded' if narrow else ''}"
         self._blocks.append(
             f'<div class="tablebox{" folded" if folded else ""}" id="{anchor}">{title}'
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or name)}">\n'
+            f'<div class="{kinds}" tabindex="0" role="region" aria-label="{escape(caption or name)}">\n'
             f'{html_table(headers, rows)}\n</div><p class="more" aria-hidden="true"></p>'
         )
         names, cells = machine_columns(headers, rows)

@@ -124,8 +124,25 @@ def _networks(result: Any) -> Sequence[str]:
     return names if len(names) <= 2 else [f"{len(names)} networks"]
 
 
+def together(warnings: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return warnings with those that say the same of several networks as one, which names them."""
+    said: dict[str, list[str]] = {}
+    for warning in warnings:
+        name = next((name for name in names if warning.startswith(f"{name}: ")), "")
+        said.setdefault(warning.removeprefix(f"{name}: ") if name else warning, []).append(name)
+    short = dict(zip(names, short_names(names), strict=True))
+    told = []
+    for text, whose in said.items():
+        of = [name for name in whose if name]
+        if len(of) > 1:
+            told.append(f"{len(of)} networks: {text} ({', '.join(short[name] for name in of)})")
+        else:
+            told.append(f"{of[0]}: {text}" if of else text)
+    return told
+
+
 def _add(page: Page, result: Any) -> None:
-    for warning in result.warnings:
+    for warning in together(result.warnings, names_of(result)):
         page.warning(warning)
     if result.kind in _PARTS:
         module, function = _PARTS[result.kind]

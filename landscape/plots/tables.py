@@ -16,6 +16,9 @@ from landscape.results import format_value
 # One row per point. x and y are in the units that the axes of the figure name; low and high are the ends of
 # the interval of y (95 % where the figure says nothing else). A cell is empty where a fact is not known.
 FIGURE_HEADERS = ("figure", "series", "method", "run", "split", "x", "y", "low", "high")
+_MOST_ROWS = 20  # of a table that is shown whole on a wide screen
+_MOST_LINES = 60  # and on a narrow one
+_SHORT, _LONG = 16, 24  # characters of a text that never breaks; of one that needs room to break well
 _WIDE = 4  # columns; on a narrow screen each row of a wider table folds into a block
 
 
@@ -59,8 +62,16 @@ def html_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return f"<table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
+def is_long(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> tuple[bool, bool]:
+    """Return whether a table scrolls by itself: on a wide screen, and on a narrow one, where rows fold."""
+    lines = len(rows) * (len(headers) if len(headers) > _WIDE else 1)
+    return len(rows) > _MOST_ROWS, lines > _MOST_LINES
+
+
 def _cell(value: object, number: bool, name: str) -> str:
-    return f"<td{_kind(number)}{name}>{escape(cell(value))}</td>"
+    text = cell(value)
+    width = "" if number else " short" if len(text) <= _SHORT else " path" if len(text) > _LONG else ""
+    return f'<td class="{"number" if number else f"text{width}"}"{name}>{escape(text)}</td>'
 
 
 def _kind(number: bool) -> str:

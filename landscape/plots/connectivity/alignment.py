@@ -13,6 +13,7 @@ from landscape.plots.theme import COLORS, GREY, style
 
 __all__ = ["add_aligned", "aligned_figure", "distance_figure"]
 
+_SHORT = 0.3  # of the axis: a bar that has no room for its text
 _MOVED = "Each bar is a group of units that are permuted together, and the share of them that changed places."
 _DISTANCE = (
     "Distances between the two networks in parameter space. The function of the second network is the same "
@@ -46,7 +47,7 @@ def aligned_figure(found: Any) -> go.Figure:
         orientation="h",
         marker={"color": COLORS[0]},
         text=[f"{moved} of {count}" for moved, count in zip(counts, units, strict=True)],
-        textposition="auto",
+        textposition=["outside" if share < _SHORT else "auto" for share in shares],
         customdata=[[label(_places(found, name))] for name in groups],
         hovertemplate="%{y}: %{text} units moved<br>%{customdata[0]}<extra></extra>",
         showlegend=False,

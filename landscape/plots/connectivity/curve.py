@@ -15,6 +15,7 @@ from landscape.plots.theme import COLORS, GREY, INK, numbers, style, swatch, wid
 __all__ = ["add_curve", "curve_figure", "history_figure"]
 
 _SMOOTHED = 50  # windows over which the history is averaged
+_FEWEST = 5  # steps of a window: a mean of one step is the step
 _CURVE = (
     "Full lines are the loss along the trained curve, the grey dashed line is the straight line between the "
     "same two networks, and rings are the networks themselves."
@@ -99,8 +100,9 @@ def _draw_ends(fig: go.Figure, found: Any) -> None:
 def _say_barriers(fig: go.Figure, found: Any) -> None:
     """Say both barriers in words just above the plot, where no curve can hide them."""
     lines = [
-        f"curve: barrier <b>{_text(found.barrier_above_chord, found.interval_above_chord)}</b>",
-        f"straight line: <b>{_text(found.line_barrier_above_chord, found.line_interval_above_chord)}</b>",
+        "barrier above the chord",
+        f"curve {_text(found.barrier_above_chord, found.interval_above_chord)}",
+        f"straight line {_text(found.line_barrier_above_chord, found.line_interval_above_chord)}",
     ]
     fig.add_annotation(
         text="<br>".join(lines),
@@ -116,14 +118,14 @@ def _say_barriers(fig: go.Figure, found: Any) -> None:
         align="left",
         font={"size": 13.5, "color": INK},
     )
-    fig.update_layout(legend_y=1 + 54 / (fig.layout.height - 150), margin_t=132)
+    fig.update_layout(legend_y=1 + 72 / (fig.layout.height - 150), margin_t=150)
 
 
 def _text(value: float | None, interval: Any) -> str:
     if value is None:
         return "not available: points are not finite"
     ends = "" if interval is None else f" [{interval[0]:.3g}, {interval[1]:.3g}]"
-    return f"{value:.4g}{ends} above the chord"
+    return f"<b>{value:.4g}</b>{ends}"
 
 
 def history_figure(found: Any) -> go.Figure:
@@ -147,7 +149,7 @@ def history_figure(found: Any) -> go.Figure:
         marker={"size": 3, "color": COLORS[5]},
         hovertemplate="step %{x}: %{y:.4~g}<extra></extra>",
     )
-    width = max(1, len(history) // _SMOOTHED)
+    width = max(_FEWEST, len(history) // _SMOOTHED)
     means = [float(np.mean(history[i : i + width])) for i in range(0, len(history), width)]
     fig.add_scatter(
         x=[float(np.mean(steps[i : i + width])) for i in range(0, len(history), width)],

@@ -20,12 +20,28 @@ __all__ = ["add_matrix", "distance_figure", "levels_of", "matrix_figure", "paths
 CHORD = "above_chord"
 LEVELS = "levels"
 _TOP = 12  # pairs in the table of the page; its CSV has all
-_NAMED = 30  # networks that are named along an axis
+_NAMED = 60  # networks that are named along an axis
+_LARGE = 12  # networks whose names have room for larger letters
+_NUMBERED = 8  # columns that are numbered, about
 _MATRIX = (
     "Each cell is the barrier above the chord between two networks; cells without colour were not measured. "
+    "Columns stand in the order of the rows. "
     "Networks stand in the order of a dendrogram (average linkage) where every pair was measured. On the "
     "page a click on a cell shows its path in the next figure."
 )
+# Below the plot, where it takes no width from the cells on a phone.
+_BAR = {
+    "title": {"text": "barrier", "side": "top", "font": {"size": 13}},
+    "orientation": "h",
+    "x": 0,
+    "xanchor": "left",
+    "y": 0,
+    "yanchor": "top",
+    "ypad": 12,
+    "len": 1,
+    "thickness": 12,
+    "outlinewidth": 0,
+}
 _PATHS = "The loss along the straight path of one pair: at first the pair with the largest barrier."
 _DISTANCE = (
     "Each marker is a pair, with the interval of its barrier over the examples; colours and shapes are how "
@@ -49,7 +65,7 @@ def matrix_figure(found: Any) -> go.Figure:
     fig = style(
         go.Figure(),
         title=f"Barriers between {count} networks, {found.split}",
-        height=min(900, 330 + 22 * count),
+        height=min(1100, 190 + 22 * count),
         caption=_MATRIX,
     )
     finite = values[np.isfinite(values)]
@@ -61,16 +77,24 @@ def matrix_figure(found: Any) -> go.Figure:
         zmin=low,
         zmax=high,
         colorscale="Cividis",
-        colorbar={"title": {"text": "barrier", "side": "right"}, "thickness": 14, **_ticks(low, high)},
+        colorbar={**_BAR, **_ticks(low, high)},
         customdata=places,
         text=texts,
         hovertemplate="%{text}<extra></extra>",
         hoverongaps=False,
     )
-    shown = names if count <= _NAMED else [""] * count
-    ticks = {"tickvals": list(range(count)), "ticktext": [shown[i] for i in order], "showgrid": False}
-    fig.update_xaxes(**ticks, tickangle=-60)
-    fig.update_yaxes(**ticks, autorange="reversed")
+    columns = list(range(0, count, -(-count // _NUMBERED)))
+    texts_of_columns = [str(i + 1) for i in columns]
+    fig.update_xaxes(tickvals=columns, ticktext=texts_of_columns, tickangle=0, side="top", showgrid=False)
+    rows = [f"{names[at]} {i}" for i, at in enumerate(order, 1)] if count <= _NAMED else []
+    fig.update_yaxes(
+        tickvals=list(range(len(rows))),
+        ticktext=rows,
+        tickfont={"size": 13 if count <= _LARGE else 11},
+        ticks="",
+        showgrid=False,
+        autorange="reversed",
+    )
     fig.update_layout(meta={**(fig.layout.meta or {}), "click": "next"}, margin_t=56)
     return fig
 

@@ -25,6 +25,7 @@ _SMOOTHED = (
     "A standard error is that of the random pairs; the error from the choice of examples is given apart. "
     "Another radius is another loss: compare networks at one."
 )
+_WHOSE = ("name", "method", "seed", "level", "layer", "networks", "size", "rank", "rank_low", "rank_high")
 _NUMBERS = ("quantity", "value", "error", "kind of error", "low", "high", "remark")
 _SCALE = (
     "Correlation of 1/σ² with the Hessian's diagonal over the free parameters. Where the diagonal is "
@@ -110,8 +111,15 @@ def _checks(checks: Mapping[str, float]) -> list[Row]:
 def add_scale_curvature(page: Page, result: Any) -> None:
     """Add the figure and numbers of a `ScaleCurvature`."""
     page.text(_SCALE).figure(scale_figure(result), "", "figure")
-    _tidy(page, [_flat(found) for found in result.summary], "Means over networks", "summary")
-    _tidy(page, result.records, "One row per network and layer", "correlations")
+    means = [_ordered(_flat(found)) for found in result.summary]
+    _tidy(page, means, "Means over networks", "summary")
+    rows = [_ordered(record) for record in result.records]
+    _tidy(page, rows, "One row per network and layer", "correlations")
+
+
+def _ordered(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with whose it is first: a stored one has its keys in the order of the alphabet."""
+    return {key: row[key] for key in (*_WHOSE, *sorted(set(row).difference(_WHOSE))) if key in row}
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:

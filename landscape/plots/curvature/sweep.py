@@ -19,6 +19,8 @@ __all__ = ["sweep_figures", "whole_figure"]
 
 _HEIGHT, _GAP, _MARGINS = 300, 96, 140  # pixels of a panel, between panels, around all
 _MOST_LAYERS = 12
+_ASIDE = 0.025  # of the axis: how far the error from the examples is beside the error over probes
+_FEW = 12  # networks whose errors from the examples have room in a figure
 _EXAMPLES = "± standard error from the examples"
 
 Record = Mapping[str, Any]
@@ -34,7 +36,7 @@ def whole_figure(result: Any) -> go.Figure:
 def sweep_figures(result: Any) -> list[tuple[go.Figure, str, str]]:
     """Return the figures of a page, each with its caption and name."""
     drawn = [
-        (_main(result), "Eigenvalues and trace", _MAIN, "eigenvalues"),
+        (_main(result), _heading(result), _main_caption(result), "eigenvalues"),
         (_by_layer(result), "Trace by layer", _LAYERS, "layers"),
         (density_panels(result), "Spectral densities", density_caption(result), "densities"),
     ]
@@ -46,18 +48,39 @@ def sweep_figures(result: Any) -> list[tuple[go.Figure, str, str]]:
 
 
 def _captions(result: Any) -> str:
-    said = [(_main(result), _MAIN), (_by_layer(result), _LAYERS)]
+    said = [(_main(result), _main_caption(result)), (_by_layer(result), _LAYERS)]
     texts = [text for panels, text in said if panels]
     return " ".join([*texts, *([density_caption(result)] if len(result.spectra) else [])])
 
 
-_MAIN = (
-    "Every network is a marker, lines are means over networks of a method. The first eigenvalue has large "
-    "markers, the others small ones; its bar is the residual, within which an eigenvalue lies. An open "
-    "marker has not converged. The trace's bar is its 95 % interval over probes; "
-    "where only some examples were used, a grey bar beside it is one standard error from their choice."
+_NETWORKS = "Every network is a marker, lines are means over networks of a method."
+_EIGENVALUES = (
+    "The first eigenvalue has large markers, the others small ones; its bar is the residual, within which an "
+    "eigenvalue lies. An open marker has not converged."
 )
+_TRACE = "The trace's bar is its 95 % interval over probes."
+_CHOICE = "The grey bar beside it is one standard error from the choice of examples."
+_IN_THE_TABLE = "Errors from the choice of examples are in the table."
 _LAYERS = "The trace of each layer from the same products, with its 95 % interval over probes."
+
+
+def _parts(result: Any) -> tuple[bool, bool, bool]:
+    """Return whether there are eigenvalues, traces, and errors of traces from the choice of examples."""
+    traces = [record["trace"] for record in result.records if record.get("trace")]
+    chosen = any(trace.get("data_standard_error") is not None for trace in traces)
+    return any(len(record["eigenvalues"]) for record in result.records), bool(traces), chosen
+
+
+def _heading(result: Any) -> str:
+    eigenvalues, traces, _ = _parts(result)
+    return "Eigenvalues and trace" if eigenvalues and traces else "Eigenvalues" if eigenvalues else "Trace"
+
+
+def _main_caption(result: Any) -> str:
+    """Return what the marks of the first figure are, and nothing of marks that it does not have."""
+    choice = _CHOICE if len(result.records) <= _FEW else _IN_THE_TABLE
+    texts = zip(_parts(result), (_EIGENVALUES, _TRACE, choice), strict=True)
+    return " ".join([_NETWORKS, *(text for there, text in texts if there)])
 
 
 def _stacked(result: Any, panels: Sequence[Panel], title: str, caption: str) -> go.Figure:
@@ -152,6 +175,8 @@ def _converged(record: Record, j: int) -> bool:
 def _traces(fig: go.Figure, row: int, result: Any) -> None:
     """Draw traces with their intervals over probes, and apart from them the error from the examples."""
     points = [_estimate(record.get("trace")) for record in result.records]
+    if _parts(result)[2] and len(points) <= _FEW:  # first, so that the markers lie over them
+        _examples(fig, row, result, points)
     for method, members in by_method(result.records).items():
         _series(
             fig,
@@ -162,8 +187,6 @@ def _traces(fig: go.Figure, row: int, result: Any) -> None:
             look=style_of(method),
             result=result,
         )
-    if any((record.get("trace") or {}).get("data_standard_error") is not None for record in result.records):
-        _examples(fig, row, result, points)
     _axis(fig, row, "trace", points)
 
 
@@ -175,10 +198,17 @@ def _examples(fig: go.Figure, row: int, result: Any, points: Sequence[Point]) ->
         for at, ((value, _, _), error) in enumerate(zip(points, errors, strict=True))
         if value is not None and error is not None
     ]
+    ends = [places.at(at) for at in range(len(points))]
+    aside = (max(ends) / min(ends)) ** _ASIDE if places.spread else 1.0  # of a logarithmic axis
     fig.add_scatter(
-        x=[places.drawn_at(at) / 1.01 if places.spread else places.at(at) + 0.08 for at, _, _ in known],
+        x=[places.drawn_at(at) / aside if places.spread else places.at(at) + 0.08 for at, _, _ in known],
         y=[value for _, value, _ in known],
-        error_y={"type": "data", "array": [error for _, _, error in known], "color": GREY, "thickness": 3},
+        error_y={
+            "type": "data",
+            "array": [error for _, _, error in known],
+            "color": GREY,
+            "thickness": 3,
+        },
         mode="markers",
         marker={"size": 1, "color": GREY},
         name=_EXAMPLES,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from landscape.plots.names import direction_text, names_on
 from landscape.plots.series import add_band
-from landscape.plots.text import label, shorten
+from landscape.plots.text import label
 from landscape.plots.theme import COLORS, log_axis, numbers, style, swatch, wide_range
 
 __all__ = ["line_figure", "spread_figure"]
 
 _FEW = 4  # lines drawn one by one with a name each
-_NAME = 24
 _LINES = (
     "★ is the network at the origin, ● are others on the line. Bands are ±1.96 standard errors of the "
     "difference from the origin, over the examples."
@@ -36,15 +37,18 @@ def line_figure(line: Any) -> go.Figure:
     """
     loss = np.asarray(line.losses[line.split]["loss"], np.float64)
     x = list(map(float, line.x))
-    title = f"Loss along lines through {shorten(line.origin, _NAME)}"
+    short = names_on(line)
+    title = f"Loss along lines through {short[line.origin]}"
     few = len(loss) <= _FEW
-    fig = style(go.Figure(), title=title, x="x", y=f"loss, {line.split}", caption=_LINES if few else _MANY)
+    x_name, y_name = "x, in units of the direction", f"loss, {line.split}"
+    fig = style(go.Figure(), title=title, x=x_name, y=y_name, caption=_LINES if few else _MANY)
     if few:
         for number, (name, row) in enumerate(zip(line.direction_names, loss, strict=True)):
-            _draw_line(fig, (x, row, np.asarray(line.standard_error)[number]), name, number)
+            error = np.asarray(line.standard_error)[number]
+            _draw_line(fig, (x, row, error), direction_text(name, short), number)
     else:
         _draw_range(fig, x, loss)
-    _draw_networks(fig, line)
+    _draw_networks(fig, line, short)
     known = [value for row in loss for value in numbers(row) if value is not None]
     if wide_range(known):
         fig.update_yaxes(**log_axis(min(known), max(known)))
@@ -60,15 +64,15 @@ def _keep_positive(fig: go.Figure, least: float) -> None:
     )
 
 
-def _draw_networks(fig: go.Figure, line: Any) -> None:
+def _draw_networks(fig: go.Figure, line: Any, short: Mapping[str, str]) -> None:
     for name, anchor in line.anchors.items():
         fig.add_scatter(
             x=[float(anchor["x"])],
             y=numbers([anchor["loss"]]),
             mode="markers",
-            name=label(shorten(name, _NAME)),
+            name=label(short[name]),
             marker={"symbol": "star" if name == line.origin else "circle", "size": 13, "color": COLORS[1]},
-            hovertemplate=label(shorten(name, 60)) + "<br>its own loss %{y:.4g}<extra></extra>",
+            hovertemplate=label(short[name]) + "<br>its own loss %{y:.4g}<extra></extra>",
         )
 
 
@@ -90,7 +94,7 @@ def _draw_line(
         x=x,
         y=numbers(row),
         mode="lines",
-        name=label(shorten(name, 48)),
+        name=label(name),
         line={"color": look["color"], "dash": look["dash"], "width": 2.2},
         customdata=_with_ends(row, low, high),
         hovertemplate="x %{x:.4g}<br>loss %{y:.4g}<extra></extra>",

@@ -57,6 +57,12 @@ def add_line(page: Page, result: Any) -> None:
         "Directions",
         "directions",
     )
+    page.table(
+        ("network", "x", "loss"),
+        [(name, a["x"], a["loss"]) for name, a in result.anchors.items()],
+        "Networks on the line",
+        "networks",
+    )
 
 
 def add_trajectory(page: Page, result: Any) -> None:

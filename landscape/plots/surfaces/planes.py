@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from landscape.plots.text import label, shorten
+from landscape.plots.names import direction_text, names_on
+from landscape.plots.text import label
 from landscape.plots.theme import COLORS, INK, LIGHT, log_ticks, power_text, style, tint
 
 __all__ = ["contour_figure", "contour_levels", "surface_figure", "with_contours"]
@@ -17,7 +18,7 @@ __all__ = ["contour_figure", "contour_levels", "surface_figure", "with_contours"
 _LEVELS = 14  # contour lines, about
 _DECADES = 1.5  # a loss that spans more is drawn with logarithmic levels
 _FLOOR = 1e-12  # of the largest loss; zero has no logarithm
-_NAME = 24  # characters of a network's name in a figure
+_NAMED = 3  # networks named in a title
 _MOST_MINIMA = 5  # marked beside the networks; the diagram has them all
 
 _CAPTION = (
@@ -49,14 +50,18 @@ def contour_figure(surface: Any) -> go.Figure:
         _plane_buttons(fig, len(planes))
     _draw_saddles(fig, surface)
     _draw_uncertain(fig, surface, z)
+    short = names_on(surface)
     for name, anchor in surface.anchors.items():
-        _draw_network(fig, name, anchor, origin=name == surface.origin)
+        _draw_network(fig, short[name], anchor, origin=name == surface.origin)
     _axes(fig, surface)
     return fig
 
 
 def _title(surface: Any) -> str:
-    return f"Loss on a plane through {shorten(surface.origin, _NAME)}, {surface.split}"
+    names = list(names_on(surface).values())
+    through = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    through = through if len(names) <= _NAMED else f"{len(names)} networks"
+    return f"Loss on a plane through {through}, on {surface.split}"
 
 
 def contour_levels(values: np.ndarray) -> dict[str, Any]:
@@ -69,7 +74,7 @@ def contour_levels(values: np.ndarray) -> dict[str, Any]:
     floor = max(low, _FLOOR * high) if log else 0.0
     start, end = (math.log10(floor), math.log10(high)) if log else (low, high)
     bar: dict[str, Any] = {
-        "title": {"text": "loss", "side": "right"},
+        "title": {"text": "loss", "side": "top", "font": {"size": 13}},
         "thickness": 10,
         "outlinewidth": 0,
         "len": 1,
@@ -153,7 +158,7 @@ def _draw_network(fig: go.Figure, name: str, anchor: Mapping[str, float], *, ori
         x=[float(anchor["x"])],
         y=[float(anchor["y"])],
         mode="markers",
-        name=label(shorten(name, _NAME)),
+        name=label(name),
         marker={
             "symbol": "star" if origin else "circle",
             "size": 15 if origin else 12,
@@ -161,7 +166,7 @@ def _draw_network(fig: go.Figure, name: str, anchor: Mapping[str, float], *, ori
             "line": {"color": LIGHT, "width": 1.5},
         },
         customdata=[[float(anchor["loss"]), None, None, None]],
-        hovertemplate=label(shorten(name, 60)) + "<br>its own loss %{customdata[0]:.4g}<extra></extra>",
+        hovertemplate=label(name) + "<br>its own loss %{customdata[0]:.4g}<extra></extra>",
     )
 
 
@@ -209,7 +214,8 @@ def _draw_uncertain(fig: go.Figure, surface: Any, z: np.ndarray) -> None:
 
 def _axes(fig: go.Figure, surface: Any) -> None:
     first, second = surface.lengths
-    names = [shorten(name, 44) for name in surface.direction_names]
+    short = names_on(surface)
+    names = [direction_text(name, short) for name in surface.direction_names]
     fig.update_xaxes(
         title_text=label(names[0]), range=[float(surface.x[0]), float(surface.x[-1])], constrain="domain"
     )
