@@ -17,7 +17,7 @@ from landscape.plots import Page, figure_of, page_of
 from landscape.plots.curvature.sweep import sweep_figures
 from landscape.plots.names import WIDTH, direction_text, short_names
 from landscape.plots.report import together
-from landscape.plots.tables import html_table, is_long
+from landscape.plots.tables import html_table, scroll_class
 from landscape.plots.theme import caption_of
 from trainers.config import preset_summaries
 
@@ -161,9 +161,9 @@ def test_columns_of_a_stored_table_begin_with_the_network_as_those_of_a_new_one(
 
 
 def test_only_long_tables_scroll_by_themselves() -> None:
-    assert is_long(["a", "b"], [[1, 2]] * 14) == (False, False)
-    assert is_long(["a", "b"], [[1, 2]] * 21) == (True, False)
-    assert is_long(list("abcde"), [[1] * 5] * 13) == (False, True)
+    assert scroll_class(["a", "b"], [[1, 2]] * 14) == "scroll"
+    assert scroll_class(["a", "b"], [[1, 2]] * 21) == "scroll long"
+    assert scroll_class(list("abcde"), [[1] * 5] * 13) == "scroll long-folded"
     html = Page("t").table(["a", "b"], [[1, 2]] * 14).html()
     assert '<div class="scroll" ' in html
 

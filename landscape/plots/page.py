@@ -23,8 +23,8 @@ from landscape.plots.tables import (
     figure_rows,
     flat,
     html_table,
-    is_long,
     machine_columns,
+    scroll_class,
 )
 from landscape.plots.text import escape, markup, slug, visible
 from landscape.plots.theme import caption_of, without_title
@@ -219,7 +219,6 @@ class Page:
         InputError
             If a row does not have one cell per header.
         """
-        rows = [list(row) for row in rows]
         for i, row in enumerate(rows):
             if len(row) != len(headers):
                 raise InputError(
@@ -231,11 +230,10 @@ class Page:
         title = f'<div class="caption"><h3>{escape(caption)}</h3></div>' if caption else ""
         if folded:
             title = f"<details><summary>{escape(caption or name)}</summary>"
-        wide, narrow = is_long(headers, rows)
-        kinds = f"scroll{' long' if wide else ''}{' long-folded' if narrow else ''}"
         self._blocks.append(
             f'<div class="tablebox{" folded" if folded else ""}" id="{anchor}">{title}'
-            f'<div class="{kinds}" tabindex="0" role="region" aria-label="{escape(caption or name)}">\n'
+            f'<div class="{scroll_class(headers, rows)}" tabindex="0" role="region" '
+            f'aria-label="{escape(caption or name)}">\n'
             f'{html_table(headers, rows)}\n</div><p class="more" aria-hidden="true"></p>'
         )
         names, cells = machine_columns(headers, rows)
@@ -315,8 +313,7 @@ class Page:
         return {**figures, **{block.file: block.text for block in blocks if not block.shared}}
 
     def _unique(self, name: object) -> str:
-        base = slug(visible(name))
-        anchor, count = base, 1
+        anchor, count = (base := slug(visible(name))), 1
         while anchor in self._names:
             count += 1
             anchor = f"{base}-{count}"

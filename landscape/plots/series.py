@@ -167,6 +167,7 @@ def remaining_axis(fig: go.Figure, densities: Sequence[float], **where: int) -> 
         type="log",
         range=[math.log10(high * 1.12), math.log10(low / 1.12)],
         **level_ticks(percents),
+        tickangle=0,
         title_text="weights remaining",
         **where,
     )

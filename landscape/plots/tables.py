@@ -62,10 +62,10 @@ def html_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return f"<table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def is_long(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> tuple[bool, bool]:
-    """Return whether a table scrolls by itself: on a wide screen, and on a narrow one, where rows fold."""
+def scroll_class(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return the class of a table's box: long where it scrolls, on a wide screen or on a narrow one."""
     lines = len(rows) * (len(headers) if len(headers) > _WIDE else 1)
-    return len(rows) > _MOST_ROWS, lines > _MOST_LINES
+    return f"scroll{' long' if len(rows) > _MOST_ROWS else ''}{' long-folded' if lines > _MOST_LINES else ''}"
 
 
 def _cell(value: object, number: bool, name: str) -> str:

@@ -48,7 +48,7 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down")
 NETWORKS = "networks"  # how networks without a method are called
 # The methods of the presets never share a colour; any other is placed by its name.
 _METHODS = ("es-snr", "gd-magnitude", "es-random", "gd-snr", "gd-random", "es-magnitude")
-_MOST_LEVELS = 7  # ticks that a phone has room for
+_MOST_LEVELS = 5  # ticks that a phone has room for
 INK = "#1f2328"
 GREY = "#6b7280"
 GRID = "#e7e9ec"
