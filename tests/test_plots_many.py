@@ -18,7 +18,7 @@ from landscape.plots.curvature.sweep import sweep_figures
 from landscape.plots.names import WIDTH, direction_text, short_names
 from landscape.plots.report import together
 from landscape.plots.tables import html_table, scroll_class
-from landscape.plots.theme import caption_of
+from landscape.plots.theme import caption_of, style_of, swatch
 from trainers.config import preset_summaries
 
 
@@ -155,6 +155,15 @@ def test_columns_of_a_stored_table_begin_with_the_network_as_those_of_a_new_one(
     heads = [re.findall('<th scope="col"[^>]*>(.*?)</th>', page_of(one).html()) for one in (found, again)]
     assert heads[0] == heads[1]
     assert heads[0][:3] == ["method", "level", "layer"]
+
+
+def test_no_other_method_has_the_dash_or_the_marker_of_a_method_of_the_presets_in_its_colour() -> None:
+    presets = {look["color"]: look for look in map(swatch, range(6))}
+    looks = [style_of(f"{who}-from-{score}") for who in ("gd", "snes", "pgpe", "ppo") for score in "abcdefgh"]
+    for look in looks:
+        assert look["dash"] != presets[look["color"]]["dash"]
+        assert look["symbol"] != presets[look["color"]]["symbol"]
+    assert len({tuple(look.values()) for look in looks}) > 24
 
 
 # -- tables and room ----------------------------------------------------------------------------------

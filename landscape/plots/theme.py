@@ -197,10 +197,11 @@ def style_of(method: str) -> dict[str, str]:
         return swatch(_METHODS.index(method))
     name = method.encode("utf-8", "backslashreplace")
     place = int.from_bytes(hashlib.blake2b(name, digest_size=4).digest())
+    color = place % 6  # with this colour, a method of the presets has the dash and the marker of its number
     return {
-        "color": COLORS[place % 6],
-        "dash": DASHES[place // 6 % 6],
-        "symbol": MARKERS[place // 36 % 6],
+        "color": COLORS[color],
+        "dash": DASHES[(color + 1 + place // 6 % 5) % 6],
+        "symbol": MARKERS[(color + 1 + place // 30 % 5) % 6],
     }
 
 
