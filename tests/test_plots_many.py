@@ -18,7 +18,7 @@ from landscape.plots.curvature.sweep import sweep_figures
 from landscape.plots.names import WIDTH, direction_text, short_names
 from landscape.plots.report import together
 from landscape.plots.tables import html_table, scroll_class
-from landscape.plots.theme import caption_of, style_of, swatch
+from landscape.plots.theme import DARK, caption_of, style_of, swatch
 from trainers.config import preset_summaries
 
 
@@ -98,6 +98,7 @@ def test_every_row_of_a_matrix_of_many_networks_is_named_and_columns_are_numbere
     numbers = dict(zip(fig.layout.xaxis.tickvals, fig.layout.xaxis.ticktext, strict=True))
     assert len(numbers) <= 8
     assert all(rows[place].endswith(f" {number}") for place, number in numbers.items())
+    assert fig.layout.plot_bgcolor not in DARK  # cells that were not measured stay light beside the dark ones
     assert fig.data[0].colorbar.orientation == "h"  # below: on a phone it takes no width from the cells
 
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from landscape.plots.names import short_names
 from landscape.plots.page import Page
 from landscape.plots.text import label
-from landscape.plots.theme import COLORS, numbers, style, swatch
+from landscape.plots.theme import COLORS, LIGHT, numbers, style, swatch
 from landscape.plots.tickets.barriers import barrier_levels_figure
 
 __all__ = ["add_matrix", "distance_figure", "levels_of", "matrix_figure", "paths_figure"]
@@ -24,7 +24,7 @@ _NAMED = 60  # networks that are named along an axis
 _LARGE = 12  # networks whose names have room for larger letters
 _NUMBERED = 8  # columns that are numbered, about
 _MATRIX = (
-    "Each cell is the barrier above the chord between two networks; cells without colour were not measured. "
+    "Each cell is the barrier above the chord between two networks; white cells were not measured. "
     "Columns stand in the order of the rows. "
     "Networks stand in the order of a dendrogram (average linkage) where every pair was measured. On the "
     "page a click on a cell shows its path in the next figure."
@@ -96,6 +96,7 @@ def matrix_figure(found: Any) -> go.Figure:
         autorange="reversed",
     )
     fig.update_layout(meta={**(fig.layout.meta or {}), "click": "next"}, margin_t=56)
+    fig.update_layout(plot_bgcolor=LIGHT)  # on a dark page too: the lowest colour is dark
     return fig
 
 
