@@ -167,6 +167,11 @@ def test_no_other_method_has_the_dash_or_the_marker_of_a_method_of_the_presets_i
     assert len({tuple(look.values()) for look in looks}) > 24
 
 
+def test_methods_of_a_control_preset_never_share_a_colour() -> None:
+    methods = ("es-snr", "es-magnitude", "es-random", "connected", "ppo-magnitude")
+    assert len({style_of(method)["color"] for method in methods}) == 5
+
+
 # -- tables and room ----------------------------------------------------------------------------------
 
 

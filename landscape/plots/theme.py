@@ -48,6 +48,8 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down")
 NETWORKS = "networks"  # how networks without a method are called
 # The methods of the presets never share a colour; any other is placed by its name.
 _METHODS = ("es-snr", "gd-magnitude", "es-random", "gd-snr", "gd-random", "es-magnitude")
+# Those of control tasks, by the places of their colour, dash and marker: they stand beside evolution only.
+_OF_CONTROL = {"ppo-magnitude": (1, 4, 3), "connected": (3, 2, 4)}
 _MOST_LEVELS = 5  # ticks that a phone has room for
 INK = "#1f2328"
 GREY = "#6b7280"
@@ -195,6 +197,9 @@ def style_of(method: str) -> dict[str, str]:
         return swatch(0)
     if method in _METHODS:
         return swatch(_METHODS.index(method))
+    if method in _OF_CONTROL:
+        color, dash, symbol = _OF_CONTROL[method]
+        return {"color": COLORS[color], "dash": DASHES[dash], "symbol": MARKERS[symbol]}
     name = method.encode("utf-8", "backslashreplace")
     place = int.from_bytes(hashlib.blake2b(name, digest_size=4).digest())
     color = place % 6  # with this colour, a method of the presets has the dash and the marker of its number
