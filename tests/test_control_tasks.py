@@ -206,14 +206,14 @@ def test_dynamics_that_are_not_finite_are_counted_and_not_spread(broken: float) 
 
 @pytest.mark.parametrize("name", ["pendulum", "acrobot", "breakout"])
 def test_an_episode_is_the_same_whatever_stands_beside_it(name: str) -> None:
-    task = small(name, episode_length=100, test_episodes=80)
+    task = small(name, episode_length=60, test_episodes=24)
     params = jax.tree.map(lambda x: 2 * x, task.init(1))
     whole = task.problem.per_example(params, "test")["return"]
-    for size in (1, 7, 80):
+    for size in (1, 7, 24):
         parts = task.problem.per_example(params, "test", batch_size=size)
         np.testing.assert_array_equal(parts["return"], whole)
     with jax.enable_x64(True):
-        again = small(name, episode_length=100, test_episodes=80)
+        again = small(name, episode_length=60, test_episodes=24)
     np.testing.assert_array_equal(again.problem.per_example(params, "test")["return"], whole)
     wide = task.problem.per_example(params, "test", dtype=np.float64)
     np.testing.assert_array_equal(wide["return"], whole)

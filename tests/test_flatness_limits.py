@@ -209,7 +209,9 @@ def test_noise_that_costs_too_much_at_once_is_told_from_noise_that_never_does() 
 @pytest.mark.faults
 def test_an_accuracy_that_is_better_lower_is_refused() -> None:
     problem = Problem(
-        lambda p, b: (b * p["w"]) ** 2, train=np.ones(4), metrics={"accuracy": lambda p, b: b * p["w"] > 0}
+        lambda p, b: (b * p["w"]) ** 2,
+        train=np.ones(4),
+        metrics={"accuracy": Metric(lambda p, b: b * p["w"] > 0, higher_is_better=False)},
     )
     with pytest.raises(ProblemError, match="accuracy"):
         landscape.pac_bayes_flatness(problem, {"w": np.array(1.0)})

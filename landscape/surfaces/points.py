@@ -17,6 +17,7 @@ from landscape.files import Pieces
 from landscape.network import Network, network_of
 from landscape.problem import Problem, per_example_along
 from landscape.surfaces.frames import Frame, Origin
+from landscape.trees import sealed
 
 __all__ = ["Measured", "Plan", "Points", "measure"]
 
@@ -75,8 +76,8 @@ def _moved(
 
 
 def _on_frame(given: tuple[Network, Mapping[str, jax.Array]], coefficients: jax.Array) -> PyTree:
-    network, directions = given
-    return network.point(_moved(network.leaves, directions, coefficients))
+    network, directions = given  # sealed: a program cannot return what a tree carries along beside numbers
+    return sealed(network.point(_moved(network.leaves, directions, coefficients)))
 
 
 class Points:
