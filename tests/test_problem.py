@@ -351,3 +351,12 @@ def test_a_loss_with_a_loop_whose_length_depends_on_values_is_probed_all_the_sam
 
     with pytest.raises(ProblemError, match="two evaluations"):
         Problem(counted, train=data).evaluate(np.float32(2))
+
+
+def test_an_example_whose_value_is_right_by_chance_does_not_hide_that_its_batch_decides() -> None:
+    def centred(params: Any, batch: Any) -> jax.Array:  # 0 for the first example, among its mates and alone
+        return params["w"] * (batch - batch.mean())
+
+    train = np.array([0.0, 1.0, -3.0, 2.0, 5.0], np.float32)  # the first four have a mean of 0
+    with pytest.raises(ProblemError, match="depends on the other examples"):
+        Problem(centred, train=train).evaluate({"w": np.float32(1)})
