@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_runs import arrays
+from small_runs import StopAfter, arrays, assert_same_run
 
 from cli.main import run as command_line
 from landscape import load, loss_barrier
 from landscape.errors import ConfigurationError, InterruptedRunError
 from landscape.problem import problem_of
 from landscape.trees import Layout
-from trainers import open_run, train_tickets, transfer_config, transfer_table
+from trainers import train_tickets, transfer_config, transfer_table
 from trainers.config import EvolutionConfig, RunConfig, from_dict, paper_settings, resolve
 from trainers.reports import write_run_page
 from trainers.runs import Run
@@ -244,24 +244,11 @@ def test_a_stopped_run_goes_on_to_the_bitwise_same_result(run: Run, tmp_path: Pa
     """Fault 23."""
     folder, stops = tmp_path / "stopped", 0
     while len(list(folder.rglob("level-01.h5"))) < 6:
-        left = [2 + 2 * stops]
-
-        def should_stop(left: list[int] = left) -> int | None:
-            left[0] -= 1
-            return 15 if left[0] < 0 else None
-
         with contextlib.suppress(InterruptedRunError):
-            train_tickets(tiny(), folder, resume=stops > 0, should_stop=should_stop)
+            train_tickets(tiny(), folder, resume=stops > 0, should_stop=StopAfter(2 + 2 * stops))
         stops += 1
     assert stops > 1
-    for one, other in zip(run.checkpoints(), open_run(folder).checkpoints(), strict=True):
-        a, b = one.load(), other.load()
-        assert a.digest == b.digest
-        assert a.info == b.info
-        for name in ("std", "best", "history"):
-            left, right = arrays(getattr(a, name)), arrays(getattr(b, name))
-            assert all(np.array_equal(left[path], right[path]) for path in left)
-    assert (folder / "metrics.jsonl").read_bytes() == (run.path / "metrics.jsonl").read_bytes()
+    assert_same_run(run.path, folder)
 
 
 def test_no_level_after_the_first_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

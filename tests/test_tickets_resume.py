@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import SMALL, arrays, smoke
+from small_runs import SMALL, StopAfter, arrays, assert_same_run, smoke
 
 from landscape import load, save
 from landscape.errors import ConfigurationError, InterruptedRunError, RunError
@@ -26,34 +26,6 @@ from trainers.training import LevelRunner
 @pytest.fixture
 def run(small_run: Run) -> Run:
     return small_run
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    """Bitwise the same weights, histories and metrics."""
-    a, b = open_run(first).checkpoints(), open_run(second).checkpoints()
-    assert [(c.method, c.seed, c.level) for c in a] == [(c.method, c.seed, c.level) for c in b]
-    for one, other in zip(a, b, strict=True):
-        x, y = one.load(), other.load()
-        assert x.digest == y.digest
-        assert x.info == y.info
-        for name in ("mask", "std", "best", "history", "init"):
-            left, right = arrays(getattr(x, name)), arrays(getattr(y, name))
-            assert left.keys() == right.keys()
-            for path in left:
-                np.testing.assert_array_equal(left[path], right[path], err_msg=f"{one.path} {name}{path}")
-    metrics = [(folder / "metrics.jsonl").read_bytes() for folder in (first, second)]
-    assert metrics[0] == metrics[1]
-
-
-class StopAfter:
-    """Asks for a stop once it has been asked `count` times."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __call__(self) -> int | None:
-        self.count -= 1
-        return signal.SIGTERM if self.count < 0 else None
 
 
 @pytest.mark.faults
