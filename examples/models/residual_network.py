@@ -88,7 +88,7 @@ def problem() -> landscape.Problem:
         loss,
         train=data(0, 128),
         test=data(1, 128),
-        metrics={"accuracy": landscape.Metric(accuracy, higher_is_better=True)},
+        metrics={"accuracy": accuracy},
         outputs=landscape.Outputs(logits, cross_entropy),
         name="stripes",
     )

@@ -82,7 +82,7 @@ def problem() -> landscape.Problem:
         loss,
         train=data(0, 400),
         test=data(1, 200),
-        metrics={"accuracy": landscape.Metric(accuracy, higher_is_better=True)},
+        metrics={"accuracy": accuracy},
         outputs=landscape.Outputs(logits, cross_entropy),
         name="corners",
     )
