@@ -38,9 +38,9 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from landscape.compute import Progress, shown
 from landscape.curvature.perturbed import GAUSSIAN, SPHERE, Perturbed
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from landscape.problem import Problem
 
 __all__ = ["smoothed_diagonal", "smoothed_gradient", "smoothed_trace"]
+
+T = TypeVar("T")
 
 
 def smoothed_trace(  # noqa: PLR0913  one keyword per setting
@@ -147,10 +149,7 @@ def smoothed_trace(  # noqa: PLR0913  one keyword per setting
         "max_pairs": max_pairs,
         "confidence": confidence,
     }
-    pieces = Pieces(resume, pairs_key(around, "trace", settings))
-    found = trace_around(around, settings, pieces, shown(progress))
-    pieces.remove()
-    return found
+    return _finished(trace_around, around, "trace", settings, resume=resume, progress=progress)
 
 
 def trace_around(
@@ -217,10 +216,7 @@ def smoothed_diagonal(  # noqa: PLR0913  one keyword per setting
     """
     around = Perturbed(problem, params, radius=radius, form=GAUSSIAN, seed=seed, **options)
     settings = _of_entries(num_pairs, relative_error, max_pairs, confidence)
-    pieces = Pieces(resume, pairs_key(around, "diagonal", settings))
-    found = diagonal_around(around, settings, pieces, shown(progress))
-    pieces.remove()
-    return found
+    return _finished(diagonal_around, around, "diagonal", settings, resume=resume, progress=progress)
 
 
 def diagonal_around(
@@ -273,9 +269,28 @@ def smoothed_gradient(  # noqa: PLR0913  one keyword per setting
     """
     around = Perturbed(problem, params, radius=radius, form=GAUSSIAN, seed=seed, **options)
     settings = _of_entries(num_pairs, relative_error, max_pairs, confidence)
-    pieces = Pieces(resume, pairs_key(around, "gradient", settings))
-    run = SmoothedRun(around, _wishes(settings, relative_error), pieces, shown(progress))
-    found = SmoothedGradient(**run.gradient(), **_base(around, settings, run))
+    return _finished(_gradient_around, around, "gradient", settings, resume=resume, progress=progress)
+
+
+def _gradient_around(
+    around: Perturbed, settings: Mapping[str, Any], pieces: Pieces, progress: Progress
+) -> SmoothedGradient:
+    run = SmoothedRun(around, _wishes(settings, settings["relative_error"]), pieces, progress)
+    return SmoothedGradient(**run.gradient(), **_base(around, settings, run))
+
+
+def _finished(
+    estimate: Callable[[Perturbed, Mapping[str, Any], Pieces, Progress], T],
+    around: Perturbed,
+    what: str,
+    settings: Mapping[str, Any],
+    *,
+    resume: str | Path | None,
+    progress: Progress | None,
+) -> T:
+    """Return an estimate, after which the pairs that were kept for it go."""
+    pieces = Pieces(resume, pairs_key(around, what, settings))
+    found = estimate(around, settings, pieces, shown(progress))
     pieces.remove()
     return found
 
