@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,14 @@ from landscape.network import Cost, Estimate, bar_label, make_subject, measure_p
 from landscape.problem import Problem, problem_for
 from landscape.surfaces.directions import EIGENVECTORS, GRADIENT, RANDOM, check_drawable
 from landscape.surfaces.frames import CHECKPOINTS, Origin
-from landscape.surfaces.grids import DEFAULT_LINES, DEFAULT_PLANES, DEFAULT_POINTS, TRAJECTORY_POINTS, Axis
+from landscape.surfaces.grids import (
+    DEFAULT_LINES,
+    DEFAULT_PLANES,
+    DEFAULT_POINTS,
+    TRAJECTORY_POINTS,
+    Axis,
+    Plan,
+)
 from landscape.surfaces.work import networks_of
 
 __all__ = ["label_of", "surface_cost"]
@@ -100,7 +108,8 @@ def label_of(
     axes: Sequence[Axis],
     frames: int,
     name: str,
-    **settings: Any,
+    plan: Plan,
+    allow_nonfinite: bool,
 ) -> str:
     """Return what the bar of a line, a plane or a trajectory is called, with the estimate where it is shown.
 
@@ -114,9 +123,10 @@ def label_of(
         Lines or planes.
     name : {"surface", "line", "trajectory"}
         What is measured.
-    **settings
-        ``split``, ``splits``, ``batch_size``, ``dtype``, ``batch_stats``, ``allow_nonfinite``: as for
-        `surface_cost`.
+    plan : Plan
+        What is evaluated at each point.
+    allow_nonfinite : bool
+        As for `surface_cost`.
     """
     first = origins[0]
     return bar_label(
@@ -131,6 +141,7 @@ def label_of(
             name=name,
             mask=first.mask,
             where=first.where,
-            **settings,
+            allow_nonfinite=allow_nonfinite,
+            **dataclasses.asdict(plan),
         ),
     )

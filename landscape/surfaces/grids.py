@@ -1,4 +1,4 @@
-"""Uniform grids along the axes of a line or plane. No jax."""
+"""Uniform grids along the axes of a line or plane, and what is evaluated at their points. No jax."""
 
 from __future__ import annotations
 
@@ -11,12 +11,23 @@ import numpy as np
 
 from landscape.errors import ConfigurationError
 
-__all__ = ["Axis", "axis_of", "grid_of"]
+__all__ = ["Axis", "Plan", "axis_of", "grid_of"]
 
 # Points per axis of a grid; lines and planes of random directions, unless the caller says how many.
 DEFAULT_POINTS, TRAJECTORY_POINTS = 51, 31
 DEFAULT_LINES, DEFAULT_PLANES = 5, 3
 _MOST_POINTS = 10_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The splits, precision and treatment of statistics of an evaluation at each point."""
+
+    split: str
+    splits: tuple[str, ...]
+    batch_size: int | None
+    dtype: str | None
+    batch_stats: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,25 +17,15 @@ from landscape.files import Pieces
 from landscape.network import Network, network_of
 from landscape.problem import Problem, per_example_along
 from landscape.surfaces.frames import Frame, Origin
+from landscape.surfaces.grids import Plan
 from landscape.trees import sealed
 
-__all__ = ["Measured", "Plan", "Points", "measure"]
+__all__ = ["Measured", "Points", "measure"]
 
 PyTree = Any
 
 # Seconds of points that may be lost when a computation is stopped.
 _SECONDS_PER_PIECE = 5.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The splits, precision and treatment of statistics of an evaluation at each point."""
-
-    split: str
-    splits: tuple[str, ...]
-    batch_size: int | None
-    dtype: str | None
-    batch_stats: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

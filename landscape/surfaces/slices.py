@@ -30,7 +30,7 @@ from landscape.results import (
 from landscape.surfaces.cost import label_of
 from landscape.surfaces.directions import DIRECTIONS, RANDOM, make_frame
 from landscape.surfaces.frames import Frame, Origin, unit_lengths
-from landscape.surfaces.grids import DEFAULT_LINES, Axis, axis_of
+from landscape.surfaces.grids import DEFAULT_LINES, Axis, Plan, axis_of
 from landscape.surfaces.work import Work, networks_of
 
 if TYPE_CHECKING:
@@ -200,6 +200,13 @@ DeviceMemoryError, CheckpointError
     )
     low, high = _range(frames[0])
     axes = (axis_of("x", x, (low, high)),)
+    plan = Plan(
+        split=split,
+        splits=problem.splits_with(split, splits),
+        batch_size=batch_size,
+        dtype=dtype,
+        batch_stats=batch_stats,
+    )
     label = label_of(
         progress,
         problem,
@@ -207,27 +214,10 @@ DeviceMemoryError, CheckpointError
         axes=axes,
         frames=len(frames),
         name="line",
-        split=split,
-        splits=problem.splits_with(split, splits),
-        batch_size=batch_size,
-        dtype=dtype,
-        batch_stats=batch_stats,
+        plan=plan,
         allow_nonfinite=allow_nonfinite,
     )
-    work = Work.of(
-        problem,
-        origins,
-        frames,
-        axes,
-        split=split,
-        splits=problem.splits_with(split, splits),
-        batch_size=batch_size,
-        dtype=dtype,
-        batch_stats=batch_stats,
-        resume=resume,
-        progress=progress,
-        label=label,
-    )
+    work = Work.of(problem, origins, frames, axes, plan=plan, resume=resume, progress=progress, label=label)
     return _line(work, axes[0], seed=seed, filter_axis=filter_axis)
 
 

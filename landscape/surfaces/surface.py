@@ -33,7 +33,7 @@ from landscape.results import (
 from landscape.surfaces.cost import label_of
 from landscape.surfaces.directions import DIRECTIONS, RANDOM, make_frame
 from landscape.surfaces.frames import Frame, Origin, span, unit_lengths
-from landscape.surfaces.grids import DEFAULT_PLANES, axis_of
+from landscape.surfaces.grids import DEFAULT_PLANES, Plan, axis_of
 from landscape.surfaces.topology import Topology, topology_of
 from landscape.surfaces.work import Work, networks_of
 
@@ -290,6 +290,13 @@ def loss_surface(  # noqa: PLR0913  one keyword per setting
     )
     ranges = span(frames[0], MARGIN) if frames[0].anchors else ((-1.0, 1.0), (-1.0, 1.0))
     axes = tuple(axis_of(name, value, ends) for name, value, ends in zip("xy", (x, y), ranges, strict=True))
+    plan = Plan(
+        split=split,
+        splits=problem.splits_with(split, splits),
+        batch_size=batch_size,
+        dtype=dtype,
+        batch_stats=batch_stats,
+    )
     label = label_of(
         progress,
         problem,
@@ -297,27 +304,10 @@ def loss_surface(  # noqa: PLR0913  one keyword per setting
         axes=axes,
         frames=len(frames),
         name="surface",
-        split=split,
-        splits=problem.splits_with(split, splits),
-        batch_size=batch_size,
-        dtype=dtype,
-        batch_stats=batch_stats,
+        plan=plan,
         allow_nonfinite=allow_nonfinite,
     )
-    work = Work.of(
-        problem,
-        origins,
-        frames,
-        axes,
-        split=split,
-        splits=problem.splits_with(split, splits),
-        batch_size=batch_size,
-        dtype=dtype,
-        batch_stats=batch_stats,
-        resume=resume,
-        progress=progress,
-        label=label,
-    )
+    work = Work.of(problem, origins, frames, axes, plan=plan, resume=resume, progress=progress, label=label)
     return _surface(work, seed=seed, filter_axis=filter_axis)
 
 

@@ -38,7 +38,7 @@ from landscape.results import (
 from landscape.surfaces.cost import label_of
 from landscape.surfaces.directions import GIVEN, make_frame
 from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
-from landscape.surfaces.grids import TRAJECTORY_POINTS as POINTS, Axis, axis_of
+from landscape.surfaces.grids import TRAJECTORY_POINTS as POINTS, Axis, Plan, axis_of
 from landscape.surfaces.work import Work
 
 if TYPE_CHECKING:
@@ -218,6 +218,13 @@ def trajectory(  # noqa: PLR0913  one keyword per setting
     coordinates = differences @ frame.vectors.T
     axes = _axes(coordinates, x, y)
     progress = shown(progress)
+    plan = Plan(
+        split=split,
+        splits=problem.splits_with(split, (split,)),
+        batch_size=batch_size,
+        dtype=dtype,
+        batch_stats=batch_stats,
+    )
     label = label_of(
         progress,
         problem,
@@ -225,11 +232,7 @@ def trajectory(  # noqa: PLR0913  one keyword per setting
         axes=axes,
         frames=1,
         name="trajectory",
-        split=split,
-        splits=(split,),
-        batch_size=batch_size,
-        dtype=dtype,
-        batch_stats=batch_stats,
+        plan=plan,
         allow_nonfinite=allow_nonfinite,
     )
     work = Work.of(
@@ -237,11 +240,7 @@ def trajectory(  # noqa: PLR0913  one keyword per setting
         [origins[centre]],
         [frame],
         axes,
-        split=split,
-        splits=problem.splits_with(split, (split,)),
-        batch_size=batch_size,
-        dtype=dtype,
-        batch_stats=batch_stats,
+        plan=plan,
         resume=resume,
         progress=progress,
         label=label,

@@ -14,12 +14,12 @@ from landscape.compute import Progress
 from landscape.files import Checkpoint, Pieces
 from landscape.results import provenance, read_from
 from landscape.surfaces.frames import CHECKPOINTS, Frame, Origin
-from landscape.surfaces.grids import Axis, grid_of
+from landscape.surfaces.grids import Axis, Plan, grid_of
 from landscape.trees import tree_digest
 
 if TYPE_CHECKING:
     from landscape.problem import Problem
-    from landscape.surfaces.points import Measured, Plan, Points
+    from landscape.surfaces.points import Measured, Points
 
 __all__ = ["INCOMPLETE", "NON_FINITE", "Work", "networks_of"]
 
@@ -69,31 +69,24 @@ class Work:
     label: str
 
     @classmethod
-    def of(  # noqa: PLR0913  one keyword per setting
+    def of(
         cls,
         problem: Problem,
         origins: list[Origin],
         frames: list[Frame],
         axes: tuple[Axis, ...],
         *,
-        split: str,
-        splits: tuple[str, ...],
-        batch_size: int | None,
-        dtype: str | None,
-        batch_stats: str,
+        plan: Plan,
         resume: str | Path | None,
         progress: Progress,
         label: str,
     ) -> Work:
         """Return the work, with the pieces that an earlier call kept."""
-        from landscape.surfaces.points import Plan
-
-        plan = Plan(split=split, splits=splits, batch_size=batch_size, dtype=dtype, batch_stats=batch_stats)
         key = {
             "networks": [origin.subject.digest for origin in origins],
             "directions": [tree_digest(frame.vectors) for frame in frames],
             "axes": [axis.values.tolist() for axis in axes],
-            "data": {name: problem.data_digest(name) for name in splits},
+            "data": {name: problem.data_digest(name) for name in plan.splits},
             "plan": dataclasses.asdict(plan),
         }
         return cls(
