@@ -194,7 +194,6 @@ def test_losses_that_are_no_function_of_one_example_are_refused_at_first_use(los
 
 
 @pytest.mark.faults
-@pytest.mark.faults
 def test_row_16_a_loss_that_depends_on_the_size_of_the_batch_is_refused() -> None:
     def shared(params: Any, batch: Any) -> jax.Array:
         return squared(params, batch) / batch[0].shape[0]

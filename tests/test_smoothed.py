@@ -15,6 +15,7 @@ import pytest
 from curvature_samples import FAMILY, INPUTS, LABELS, dense_hessian, tanh_params, tanh_problem
 from scipy.special import erf
 from scipy.stats import norm
+from stopping import Stopped, Stopping
 
 import landscape
 from landscape import Checkpoint, Problem, Stream
@@ -339,32 +340,14 @@ def test_layers_that_are_kept_are_all_that_moves() -> None:
     assert deviations(found, DIAGONAL[5:]) < MOST
 
 
-class Stopping:
-    """A progress that stops the computation after some pairs."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def start(self, label: str, total: int | None = None) -> None: ...
-
-    def advance(self, n: int = 1, **fields: float | str) -> None:
-        self.left -= n
-        if self.left <= 0:
-            raise KeyboardInterrupt
-
-    def note(self, text: str) -> None: ...
-
-    def stop(self) -> None: ...
-
-
 @pytest.mark.parametrize("after", [5, 25])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_stopped_estimate_resumes_to_the_same_bits(tmp_path: Path, form: str, after: int) -> None:
     more: dict[str, Any] = {"radius": 0.3, "form": form, "relative_error": 0.2}
     whole = landscape.smoothed_trace(BOWL, AT, **more)
     folder = tmp_path / "kept"
-    with pytest.raises(KeyboardInterrupt):
-        landscape.smoothed_trace(BOWL, AT, resume=folder, progress=Stopping(after), **more)
+    with pytest.raises(Stopped):
+        landscape.smoothed_trace(BOWL, AT, resume=folder, progress=Stopping(after - 1), **more)
     assert (folder / "pairs.h5").exists()
     with pytest.raises(CheckpointError, match="another computation"):
         landscape.smoothed_trace(BOWL, AT, resume=folder, seed=1, **more)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stopping import Stopped, Stopping
 
 import landscape
 from cli.main import run
@@ -77,31 +78,13 @@ def test_a_table_refuses_settings_that_mean_nothing(setting: dict[str, Any]) -> 
         landscape.smoothed_table(BOWL, [], radius=0.1)
 
 
-class Stopping:
-    """A progress that stops the computation after some pairs."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def start(self, label: str, total: int | None = None) -> None: ...
-
-    def advance(self, n: int = 1, **fields: float | str) -> None:
-        self.left -= n
-        if self.left <= 0:
-            raise KeyboardInterrupt
-
-    def note(self, text: str) -> None: ...
-
-    def stop(self) -> None: ...
-
-
 def test_a_stopped_table_resumes_to_the_same_numbers(tmp_path: Path) -> None:
     given = [{"w": np.full(40, size, np.float32)} for size in (0.0, 1.0)]
     more: dict[str, Any] = {"radius": 0.3, "relative_error": 0.2}
     whole = landscape.smoothed_table(BOWL, given, **more)
     folder = tmp_path / "kept"
-    with pytest.raises(KeyboardInterrupt):
-        landscape.smoothed_table(BOWL, given, resume=folder, progress=Stopping(150), **more)
+    with pytest.raises(Stopped):
+        landscape.smoothed_table(BOWL, given, resume=folder, progress=Stopping(149), **more)
     assert list(folder.glob("network-*/pairs.h5"))
     with pytest.raises(CheckpointError, match="another computation"):
         landscape.smoothed_table(BOWL, given, resume=folder, seed=2, **more)
