@@ -92,6 +92,21 @@ def test_what_is_measured_is_the_module_in_evaluation_mode() -> None:
     assert any("training mode" in note for note in landscape.hessian(problem, module).notes)
 
 
+def test_metrics_of_a_module_have_the_direction_and_the_span_of_any_problems() -> None:
+    def right(output: Any, target: Any) -> Any:
+        return output.argmax(1) == target
+
+    problem = landscape.torch_problem(
+        settled(Convolutional),
+        nn.CrossEntropyLoss(),
+        train=data_of("convolutional"),
+        metrics={"accuracy": right, "error": lambda *pair: ~right(*pair), "hits": Metric(right, span=2.0)},
+    )
+    assert problem.metrics["accuracy"].higher_is_better
+    assert not problem.metrics["error"].higher_is_better
+    assert problem.metrics["hits"].span == 2.0
+
+
 def test_the_module_and_its_surroundings_stay_as_they_were() -> None:
     module, data = settled(Convolutional, 3).train(), data_of("convolutional")
     module.head.weight.grad = torch.ones_like(module.head.weight)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from landscape.problem.metric import (
         Metric as Metric,
+        as_metric as as_metric,
     )
     from landscape.problem.output_check import (
         checked_outputs as checked_outputs,
@@ -78,7 +79,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "load_allowed_function",
             "load_function",
         ),
-        "metric": ("Metric",),
+        "metric": ("Metric", "as_metric"),
         "output_check": ("checked_outputs", "require_outputs"),
         "outputs": ("Outputs",),
         "probing": ("users_errors",),

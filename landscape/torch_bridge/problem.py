@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from landscape.files import Checkpoint, load
-from landscape.problem import Metric, Outputs, Problem
+from landscape.problem import Outputs, Problem, as_metric
 from landscape.torch_bridge import losses, naming
 from landscape.torch_bridge.data import split_of
 from landscape.torch_bridge.functions import (
@@ -187,10 +188,10 @@ def build_problem(
     hosts = {"loss": make(found.whole, name=network.name, tail=())}
     functions = {}
     for key, given in (metrics or {}).items():
-        metric = given if isinstance(given, Metric) else Metric(given)
+        metric = as_metric(key, given)
         hosts[key] = make(metric_of(key, metric.fn), name=key, tail=())
-        functions[key] = Metric(
-            function_of(network, batch, hosts[key]), higher_is_better=metric.higher_is_better
+        functions[key] = dataclasses.replace(
+            metric, fn=function_of(network, batch, hosts[key]), of_outputs=None
         )
     outputs = None
     if found.of_output is not None and isinstance(output, torch.Tensor):
