@@ -32,10 +32,8 @@ def split_of(data: Any, name: str) -> Any:
     if isinstance(data, torch_data.DataLoader):
         _check_loader(data, name)
         return _read(data, name)
-    if isinstance(data, torch_data.IterableDataset):
-        return _read(torch_data.DataLoader(data, batch_size=_BATCH), name)
     if isinstance(data, torch_data.Dataset):
-        return _read(torch_data.DataLoader(data, batch_size=_BATCH, shuffle=False), name)
+        return _read(torch_data.DataLoader(data, batch_size=_BATCH), name)
     return data if isinstance(data, Stream) else arrays_of(data, name)
 
 

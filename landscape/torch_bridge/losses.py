@@ -70,28 +70,35 @@ def loss_of(loss: Any) -> Loss:
     classes = loss in (nn.functional.cross_entropy, nn.functional.nll_loss)
     likelihood = "categorical" if loss is nn.functional.cross_entropy else None
     ignored = -100 if classes else None  # PyTorch's default
-    found = _of_output(plain, getattr(loss, "__name__", "loss"), likelihood, (), ignored=ignored)
-    return dataclasses.replace(found, classes_first=classes)
+    name = getattr(loss, "__name__", "loss")
+    return _of_output(plain, name, likelihood, (), ignored=ignored, classes_first=classes)
 
 
 def _of_module(loss: Any) -> Loss:
     name = type(loss).__name__
+    weighted = getattr(loss, "weight", None) is not None
     notes: tuple[str, ...] = ()
     plain = loss
     if hasattr(loss, "reduction"):
         plain = copy.copy(loss)
         plain.reduction = "none"
-    if getattr(loss, "weight", None) is not None:
+    if weighted:
         notes = (f"{name}: class weights multiply each example; the mean is over examples, not over weights",)
-    categorical = type(loss) is nn.CrossEntropyLoss and getattr(loss, "weight", None) is None
-    categorical = categorical and not loss.label_smoothing
+    categorical = type(loss) is nn.CrossEntropyLoss and not weighted and not loss.label_smoothing
+    likelihood = "categorical" if categorical else None
     ignored = getattr(loss, "ignore_index", None)
-    found = _of_output(plain, name, "categorical" if categorical else None, notes, ignored=ignored)
-    return dataclasses.replace(found, classes_first=isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)))
+    classes = isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss))
+    return _of_output(plain, name, likelihood, notes, ignored=ignored, classes_first=classes)
 
 
 def _of_output(
-    function: Any, name: str, likelihood: str | None, notes: tuple[str, ...], *, ignored: int | None = None
+    function: Any,
+    name: str,
+    likelihood: str | None,
+    notes: tuple[str, ...],
+    *,
+    ignored: int | None,
+    classes_first: bool,
 ) -> Loss:
     def of_output(output: Any, target: Any) -> Any:
         values = function(output, target)
@@ -109,7 +116,7 @@ def _of_output(
         inputs, target = pair(name, batch)
         return of_output(module(inputs), target)
 
-    return Loss(whole, of_output, likelihood, notes)
+    return Loss(whole, of_output, likelihood, notes, classes_first)
 
 
 def _check_counted(name: str, counted: Any, ignored: int) -> None:
