@@ -31,7 +31,6 @@ Tensors = Sequence[Any]
 Function = Callable[[Tensors], Any]
 
 FUSED, PLAIN_ATTENTION, PLAIN = "fused kernels", "plain attention", "plain kernels"
-KERNELS = (FUSED, PLAIN_ATTENTION, PLAIN)
 
 
 @dataclasses.dataclass(frozen=True)

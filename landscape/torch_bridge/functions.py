@@ -34,7 +34,6 @@ class Batch:
         leaves, self.tree = jax.tree.flatten(few)
         own = [torch.from_numpy(np.array(leaf[:1])).dtype for leaf in leaves]
         self.types = tuple(None if kind.is_floating_point else kind for kind in own)
-        self.shapes = [leaf.shape[1:] for leaf in leaves]
 
     def leaves(self, batch: PyTree) -> list[Any]:
         """Return the arrays of a batch.

@@ -195,7 +195,7 @@ def _array(tensor: Any, dtype: np.dtype[Any]) -> np.ndarray:
 
 @functools.cache
 def _torch_type(dtype: np.dtype[Any]) -> Any:
-    return getattr(torch, {"bool": "bool"}.get(dtype.name, dtype.name))
+    return getattr(torch, dtype.name)
 
 
 def _changed(name: str) -> ProblemError:

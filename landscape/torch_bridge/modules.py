@@ -22,7 +22,6 @@ from landscape.errors import InputError, ProblemError
 
 # What libraries wrap around a module, and so write in front of its names.
 PREFIXES = ("module.", "_orig_mod.", "model.")
-_WRAPPED = ("_orig_mod", "module")
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -36,8 +35,6 @@ class Network:
         The copy, in evaluation mode.
     name : str
         Its class, for messages.
-    original : nn.Module
-        What was given.
     parameters : tuple of str
         Names of its floating-point parameters, sorted, each once.
     constants : tuple of str
@@ -54,7 +51,6 @@ class Network:
 
     module: Any
     name: str
-    original: Any
     parameters: tuple[str, ...]
     constants: tuple[str, ...]
     statistics: tuple[str, ...]
@@ -163,7 +159,7 @@ def take_apart(module: Any) -> Network:
     )
     frozen = frozenset(n for n in parameters if not named[n].requires_grad)
     notes = _notes(wrappers, bool(training), aliases, frozen)
-    return Network(own, name, module, parameters, constants, statistics, frozen, aliases, notes)
+    return Network(own, name, parameters, constants, statistics, frozen, aliases, notes)
 
 
 def unwrapped(module: Any) -> Any:
