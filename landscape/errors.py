@@ -26,6 +26,7 @@ __all__ = [
     "ProblemError",
     "RunError",
     "did_you_mean",
+    "first_line",
     "nearest",
 ]
 
@@ -172,6 +173,11 @@ def did_you_mean(value: object, known: Iterable[str]) -> str | None:
     """Return the hint that names the nearest known word; None if none is near."""
     found = nearest(value, known)
     return f"Did you mean {found}?" if found else None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _plain(word: object) -> str:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from landscape.compute import on_device
-from landscape.errors import LandscapeError, ProblemError
+from landscape.errors import LandscapeError, ProblemError, first_line
 from landscape.network.subject import Subject
 from landscape.trees import arrays_by_path, map_arrays, opened, sealed
 
@@ -98,18 +98,18 @@ def differentiable() -> Iterator[None]:
     except LandscapeError:
         raise
     except (TypeError, ValueError, NotImplementedError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        sentence = first_line(error)[:200]
         if "custom_vjp" in str(error):
             raise ProblemError(
                 "loss: a part of it has a rule for reverse mode only (custom_vjp); this needs forward mode",
                 expected="a loss that jax can differentiate again",
-                got=lines[0][:200],
+                got=sentence,
                 hint="Measures of gradients work: fisher(labels='data'), sharpness, barriers, surfaces. For "
                 "the others write the rule with jax.custom_jvp.",
             ) from error
         raise ProblemError(
             "loss: cannot be differentiated as this matrix needs",
             expected="a loss that jax can differentiate, twice for a Hessian",
-            got=lines[0][:200],
+            got=sentence,
             hint="Write it in jax.numpy, without callbacks or rules that cannot be differentiated.",
         ) from error

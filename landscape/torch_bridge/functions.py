@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import torch
 
-from landscape.errors import LandscapeError, ProblemError
+from landscape.errors import LandscapeError, ProblemError, first_line
 from landscape.torch_bridge import losses
 from landscape.torch_bridge.hosting import TorchHost, untouched
 from landscape.torch_bridge.losses import Loss
@@ -193,7 +193,7 @@ def _is_tensor(network: Network, name: str) -> bool:
 
 
 def _failed(name: str, error: Exception, data: Any) -> ProblemError:
-    sentence = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    sentence = first_line(error)
     shown = ", ".join(
         f"{tuple(leaf.shape)} of {str(leaf.dtype).removeprefix('torch.')}" for leaf in jax.tree.leaves(data)
     )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from landscape.compute import remembered
-from landscape.errors import LandscapeError, ProblemError
+from landscape.errors import LandscapeError, ProblemError, first_line
 from landscape.torch_bridge import routes
 from landscape.torch_bridge.derivatives import Directions
 from landscape.torch_bridge.primitives import FORWARD, REVERSE, SECOND, VALUE, Call
@@ -208,7 +208,7 @@ def _changed(name: str) -> ProblemError:
 
 def _own(name: str, error: Exception) -> LandscapeError:
     """Return an error of PyTorch's as one of landscape's, with its own sentence."""
-    sentence = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    sentence = first_line(error)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return ProblemError(
             f"{name}: PyTorch ran out of memory", got=sentence[:200], hint="Try --batch-size 64."

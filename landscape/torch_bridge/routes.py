@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from landscape.errors import LandscapeError, ProblemError
+from landscape.errors import LandscapeError, ProblemError, first_line
 from landscape.torch_bridge import derivatives
 from landscape.torch_bridge.derivatives import FUSED, PLAIN, PLAIN_ATTENTION, Directions, kernels
 from landscape.torch_bridge.primitives import FORWARD, REVERSE, SECOND, TWICE, VALUE
@@ -178,7 +178,7 @@ def _length(a: Sequence[Any]) -> float:
 
 
 def _refused(operation: str, name: str, errors: Sequence[Exception]) -> ProblemError:
-    lines = [(str(error).strip().splitlines() or [type(error).__name__])[0] for error in errors]
+    lines = [first_line(error) for error in errors]
     broken = next((line for line in lines if "inplace" in line), None)
     if broken is not None:
         return ProblemError(
