@@ -98,8 +98,9 @@ class TorchStatistics:
         }
         with torch.no_grad():
             order = self._layers_in_order(tensors, batches)
-            if sum(size for _, size in batches()) * self._example_bytes() <= _HELD_BYTES:
-                self._at_once(tensors, batches)
+            whole = self._held(batches)
+            if whole is not None:
+                self._at_once(tensors, whole)
             else:
                 for name in order:
                     self._one(tensors, batches, name)
@@ -123,10 +124,18 @@ class TorchStatistics:
             self._order = order
         return self._order
 
-    def _at_once(self, tensors: Mapping[str, Any], batches: Batches) -> None:
-        parts = [batch for batch, _ in batches()]
-        whole = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    def _held(self, batches: Batches) -> PyTree | None:
+        """Return all examples as one batch; None, and read no further, if their activations do not fit."""
+        example_bytes = self._example_bytes()
+        parts, count = [], 0
+        for batch, size in batches():
+            parts.append(batch)
+            count += size
+            if count * example_bytes > _HELD_BYTES:
+                return None
+        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
+    def _at_once(self, tensors: Mapping[str, Any], whole: PyTree) -> None:
         def seen(name: str, value: Any) -> None:
             _set(tensors, name, _moments(value))
 
