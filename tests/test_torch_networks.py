@@ -17,12 +17,14 @@ import pytest
 torch = pytest.importorskip("torch", reason='needs PyTorch: pip install "ticketscape[torch]"')
 
 from torch import nn  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from torch_samples import SAMPLES, Causal, Convolutional, ResNet18, data_of, frozen, settled  # noqa: E402
 
 import landscape  # noqa: E402
 from landscape import Metric  # noqa: E402
 from landscape.surfaces.directions import filter_normalised  # noqa: E402
 from landscape.surfaces.frames import Origin  # noqa: E402
+from landscape.torch_bridge import data as reading  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +107,35 @@ def test_metrics_of_a_module_have_the_direction_and_the_span_of_any_problems() -
     assert problem.metrics["accuracy"].higher_is_better
     assert not problem.metrics["error"].higher_is_better
     assert problem.metrics["hits"].span == 2.0
+
+
+class Counted(Dataset):  # type: ignore[type-arg,unused-ignore]  # mypy may not see PyTorch's types
+    def __init__(self, inputs: Any, targets: Any) -> None:
+        self.inputs, self.targets = inputs, targets
+        self.reads = [0] * len(targets)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, i: int) -> Any:
+        self.reads[i] += 1
+        return self.inputs[i], self.targets[i]
+
+
+def test_a_data_set_too_large_to_hold_is_read_once_to_be_checked_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module, data = settled(Convolutional), data_of("convolutional")
+    expected = problem_of("convolutional", module).evaluate(module)["loss"]
+    monkeypatch.setattr(reading, "HELD_BYTES", 0)
+    train, test = Counted(*data), Counted(*data)
+    problem = landscape.torch_problem(
+        module, nn.CrossEntropyLoss(), train=DataLoader(train, 2), test=DataLoader(test, 2)
+    )
+    assert train.reads[-1] == test.reads[-1] == 1
+    assert problem.is_stream("train")
+    assert problem.num_examples("train") == len(data[0])
+    assert np.isclose(problem.evaluate(module)["loss"], expected, rtol=1e-6)
 
 
 def test_the_module_and_its_surroundings_stay_as_they_were() -> None:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from landscape.problem.batch_statistics import (
         flax_statistics as flax_statistics,
     )
+    from landscape.problem.data import (
+        Data as Data,
+    )
     from landscape.problem.derivatives import (
         require_gradient as require_gradient,
     )
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
         Problem as Problem,
         Stream as Stream,
     )
+    from landscape.problem.splits import (
+        leading_axis as leading_axis,
+    )
     from landscape.problem.subset import (
         example_numbers as example_numbers,
         stated as stated,
@@ -67,6 +73,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "along": ("per_example_along",),
         "batch_statistics": ("flax_statistics",),
+        "data": ("Data",),
         "derivatives": ("require_gradient",),
         "feature_moments": (
             "Sample",
@@ -87,6 +94,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Problem",
             "Stream",
         ),
+        "splits": ("leading_axis",),
         "subset": (
             "example_numbers",
             "stated",

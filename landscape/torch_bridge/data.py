@@ -11,7 +11,7 @@ import torch
 from torch.utils import data as torch_data
 
 from landscape.errors import ProblemError
-from landscape.problem import Stream
+from landscape.problem import Stream, leading_axis
 
 # Data sets up to this size are read once and held as arrays; larger ones are read batch by batch.
 HELD_BYTES = 2**30
@@ -113,11 +113,15 @@ def _read(loader: Any, name: str) -> Any:
     _check_steady(batches, name)
     held: list[Any] = []
     size = 0
-    for batch in batches:
+    reading = iter(batches)
+    for batch in reading:
         held.append(batch)
         size += sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
         if size > HELD_BYTES:
-            return Stream(batches)
+            # Counted in this reading: a problem would read everything again for it.
+            count = sum(leading_axis(part, name) for part in held)
+            held.clear()
+            return Stream(batches, count + sum(leading_axis(part, name) for part in reading))
     if not held:
         raise ProblemError(
             f"{name}: no examples", expected="at least one", hint="Check how the data was read."

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from landscape.files import Checkpoint, load
-from landscape.problem import Outputs, Problem, as_metric
+from landscape.problem import Data, Outputs, Problem, as_metric
 from landscape.torch_bridge import losses, naming
 from landscape.torch_bridge.data import split_of
 from landscape.torch_bridge.functions import (
@@ -163,11 +163,6 @@ def _is_own(network: Network, given: Any) -> bool:
     return isinstance(params, Mapping) and set(params) == {*network.parameters, *network.constants}
 
 
-def _nothing(_: PyTree, data: PyTree) -> Any:
-    """Stand for a loss that is not known yet."""
-    return data
-
-
 def build_problem(
     module: Any,
     loss: Any,
@@ -182,7 +177,7 @@ def build_problem(
     network = take_apart(module)
     found = losses.loss_of(loss)
     data = {split: split_of(given, split) for split, given in splits.items() if given is not None}
-    batch = Batch(Problem(_nothing, **data).head(2))
+    batch = Batch(Data({"train": data.get("train")}, weights=None, batch_size=None).head(2))
     copies, output = tried(network, found, batch)
     make = functools.partial(module_host, network, batch, copies=copies)
     hosts = {"loss": make(found.whole, name=network.name, tail=())}
