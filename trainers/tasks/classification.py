@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from landscape import Metric, Outputs, Problem
-from landscape.errors import ArchitectureMismatchError
-from landscape.trees import difference, shapes
-from trainers.config import KNOWN_KEYS, Invalid, refusal, task_faults
+from trainers.config import KNOWN_KEYS, Invalid, default_network, refusal, task_faults
 from trainers.tasks.datasets import Dataset, load_dataset
 from trainers.tasks.networks import (
     build,
+    check_params,
+    expected_shapes,
     fast_form,
     features,
     initialise,
@@ -29,7 +29,6 @@ from trainers.tasks.population_cnn import cnn_population_loss
 PyTree = Any
 # Options that decide the numbers; where the files lie does not, and differs between machines.
 _STORED_OPTIONS: tuple[str, ...] = ()
-_NETWORK = {"kind": "mlp", "widths": [32]}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,10 +78,11 @@ def load_task(name: str, network: Mapping[str, Any] | None = None, **options: An
     DataError
         If the data are missing or damaged.
     """
-    faults = task_faults({"task": name, "task_options": options, "network": network or _NETWORK})
+    given = network or default_network(name)
+    faults = task_faults({"task": name, "task_options": options, "network": given})
     if faults:
         raise refusal(f"task {name}", Invalid(faults), KNOWN_KEYS)
-    described = validate_network(network or _NETWORK)
+    described = validate_network(given)
     return classification_task(load_dataset(name, **options), described, options=options)
 
 
@@ -90,18 +90,18 @@ def classification_task(dataset: Dataset, network: Mapping[str, Any], *, options
     """Return the task of a data set and a network."""
     module = build(network)
     input_shape = tuple(int(n) for n in dataset.splits["train"][0].shape[1:])
-    expected = shapes(jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *input_shape)))["params"])
+    expected = expected_shapes(module, input_shape)
 
     fast = fast_form(network, input_shape)
 
     def plain(params: PyTree, inputs: jax.Array) -> jax.Array:
-        _check_params(dataset.name, params, expected)
+        check_params(dataset.name, params, expected)
         return jnp.asarray(module.apply({"params": params}, inputs))
 
     def apply(params: PyTree, inputs: jax.Array) -> jax.Array:
         if fast is None or jax.default_backend() != "cpu":
             return plain(params, inputs)
-        _check_params(dataset.name, params, expected)
+        check_params(dataset.name, params, expected)
         return fast(params, inputs)
 
     def loss(params: PyTree, batch: PyTree) -> jax.Array:
@@ -164,15 +164,3 @@ def _cross_entropy(logits: jax.Array, batch: PyTree) -> jax.Array:
     true_logit = jnp.take_along_axis(logits, batch[1][:, None], axis=-1)[:, 0]
     values: jax.Array = jax.nn.logsumexp(logits, axis=-1) - true_logit
     return values
-
-
-def _check_params(name: str, params: PyTree, expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse parameters of another network when a function is traced, by path."""
-    differing = difference(dict(expected), shapes(params))
-    if differing:
-        raise ArchitectureMismatchError(
-            f"{name}: these parameters are of another network: {len(differing)} paths differ",
-            expected="the task's network",
-            got="; ".join(differing[:3]),
-            hint="Give the network that the parameters belong to, or another --problem.",
-        )

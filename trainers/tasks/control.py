@@ -18,8 +18,6 @@ import numpy as np
 
 from landscape import Metric, Problem
 from landscape.compute import program
-from landscape.errors import ArchitectureMismatchError
-from landscape.trees import difference, shapes
 from trainers.config import (
     CONTROL,
     KNOWN_KEYS,
@@ -32,7 +30,13 @@ from trainers.config import (
 from trainers.tasks.environments import Environment
 from trainers.tasks.episodes import Episodes, episodes_of, population_returns
 from trainers.tasks.gymnax_environments import gymnax_environment
-from trainers.tasks.networks import build, initialise, validate_network
+from trainers.tasks.networks import (
+    build,
+    check_params,
+    expected_shapes,
+    initialise,
+    validate_network,
+)
 from trainers.tasks.policies import Policy, policy_of
 from trainers.tasks.recording import Recording, recording_of
 
@@ -140,17 +144,16 @@ def control_task(
         return initialise(described, shape, seed, num_outputs=num_outputs)
 
     # Shapes alone: a description from a file is not built before its arrays were compared with it.
-    module = build(described, num_outputs)
-    expected = shapes(jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *shape)))["params"])
+    expected = expected_shapes(build(described, num_outputs), shape)
 
     def episodes(params: PyTree, seeds: jax.Array) -> Episodes:
-        _check_params(environment.name, params, expected)
+        check_params(environment.name, params, expected, what="policy")
         # Products of a device's fast path round to 11 bits, which chaotic dynamics would make visible.
         with jax.default_matmul_precision("highest"):
             return episodes_of(environment, policy, params, seeds)
 
     def record(params: PyTree, seed: jax.Array) -> Recording:
-        _check_params(environment.name, params, expected)
+        check_params(environment.name, params, expected, what="policy")
         with jax.default_matmul_precision("highest"):
             return recording_of(environment, policy, params, seed)
 
@@ -215,15 +218,3 @@ def constant_policies(name: str, params: PyTree) -> list[PyTree]:
 
 def _seeds(split: str, options: Mapping[str, Any]) -> np.ndarray:
     return _FIRST_SEEDS[split] + np.arange(options[f"{split}_episodes"], dtype=np.uint32)
-
-
-def _check_params(name: str, params: PyTree, expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse parameters of another network when a function is traced, by path."""
-    differing = difference(dict(expected), shapes(params))
-    if differing:
-        raise ArchitectureMismatchError(
-            f"{name}: these parameters are of another policy: {len(differing)} paths differ",
-            expected="the task's policy",
-            got="; ".join(differing[:3]),
-            hint="Give the network that the parameters belong to, or another --problem.",
-        )

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape.trees import map_with_paths
+from landscape.errors import ArchitectureMismatchError
+from landscape.trees import difference, map_with_paths, shapes
 from trainers.config import KNOWN_KEYS, Invalid, network_faults, refusal
 from trainers.pruning import ChainLayer
 from trainers.tasks.tiled_cnn import fits_tiles, tiled_logits
@@ -132,6 +133,32 @@ def build(network: Mapping[str, Any], num_outputs: int = 10) -> nn.Module:
     """
     described = validate_network(network)
     return _KINDS[described["kind"]](described, num_outputs)
+
+
+def expected_shapes(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a module's parameters by path; nothing is computed."""
+    example = jnp.zeros((1, *input_shape))
+    return shapes(jax.eval_shape(module.init, jax.random.key(0), example)["params"])
+
+
+def check_params(
+    task: str, params: PyTree, expected: Mapping[str, tuple[int, ...]], *, what: str = "network"
+) -> None:
+    """Refuse parameters of another network, by path; `what` is the word for a network of the task.
+
+    Raises
+    ------
+    ArchitectureMismatchError
+        Naming the first paths that differ.
+    """
+    differing = difference(dict(expected), shapes(params))
+    if differing:
+        raise ArchitectureMismatchError(
+            f"{task}: these parameters are of another {what}: {len(differing)} paths differ",
+            expected=f"the task's {what}",
+            got="; ".join(differing[:3]),
+            hint="Give the network that the parameters belong to, or another --problem.",
+        )
 
 
 def features(module: nn.Module, params: PyTree, inputs: jax.Array) -> dict[str, jax.Array]:
