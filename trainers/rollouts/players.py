@@ -53,7 +53,7 @@ def players_of(given: Sequence[Any], problem: Any, names: Sequence[str] | None) 
         tasks = [_given_task(problem)] * len(read)
     else:
         _check_one_task(read, called)
-        tasks = [_own_task(item, name) for item, name in zip(read, called, strict=True)]
+        tasks = _own_tasks(read, called)
     return [_player(*each) for each in zip(read, called, tasks, strict=True)]
 
 
@@ -92,11 +92,19 @@ def _check_one_task(read: Sequence[Any], called: Sequence[str]) -> None:
         )
 
 
-def _own_task(item: Any, name: str) -> ControlTask:
-    if not isinstance(item, Checkpoint):
-        problem_for(None, item)  # refuses bare parameters by what they lack
-    problem = problem_of(item)  # refuses a description that does not fit the arrays
-    return _task(problem.task or {}, f"{name}: its task")
+def _own_tasks(read: Sequence[Any], called: Sequence[str]) -> list[ControlTask]:
+    """Return the task of each checkpoint; equal networks share one, whose programs are compiled once."""
+    known: dict[str, ControlTask] = {}
+    tasks = []
+    for item, name in zip(read, called, strict=True):
+        if not isinstance(item, Checkpoint):
+            problem_for(None, item)  # refuses bare parameters by what they lack
+        described = problem_of(item).task or {}  # refuses a description that does not fit the arrays
+        key = dump_json(described)
+        if key not in known:
+            known[key] = _task(described, f"{name}: its task")
+        tasks.append(known[key])
+    return tasks
 
 
 def _given_task(problem: Any) -> ControlTask:
