@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from landscape.errors import RunError
 from trainers.config import RunConfig, as_published, as_stored, changed_keys, to_dict, to_toml
@@ -38,9 +38,6 @@ from trainers.runs.files import (
 from trainers.runs.lock import RunLock
 from trainers.runs.reader import Run, RunCheckpoint, open_run
 from trainers.runs.resume import CONFIG_NAME, refuse_foreign, run_begun
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Run", "RunCheckpoint", "RunFolder", "open_run"]
 

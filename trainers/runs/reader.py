@@ -26,11 +26,6 @@ _STEP = re.compile(r"level-\d{2,}\.step-(\d{6,})\.h5")
 
 Score = tuple[float, tuple[float, float] | None]  # a mean and its interval
 
-_COUNTED = {
-    "num_nan": "fitness values were not finite",
-    "stalled": "generations had fitness without information",
-}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunCheckpoint:
