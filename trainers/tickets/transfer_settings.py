@@ -74,7 +74,7 @@ def _wanted(runs: Sequence[Run], target: str, task: str) -> tuple[Any, str]:
     if target == "es":
         return section, "settings of the first run's evolution section"
     budget = {key: getattr(section, key) for key in _BUDGET}
-    if task in CONTROL and task != "pendulum":  # the paper's environments of such a name are brax's
+    if not _may_be_of_paper(task):
         return EvolutionConfig(strategy=target, **budget), f"defaults of {target}"
     try:
         return paper_settings(target, task, **budget), f"settings of the paper on {task}"
@@ -82,10 +82,14 @@ def _wanted(runs: Sequence[Run], target: str, task: str) -> tuple[Any, str]:
         return EvolutionConfig(strategy=target, **budget), f"defaults of {target}"
 
 
+def _may_be_of_paper(task: str) -> bool:
+    """Return whether a name means the same task in the paper: its Reacher, for one, is brax's."""
+    return task == "pendulum" or task not in CONTROL
+
+
 def _of_ppo(config: RunConfig, task: str) -> tuple[PPOConfig, str]:
     """Return the settings of ppo where no source trains by it."""
-    is_published = task in PAPER_PPO_TASKS and (task == "pendulum" or task not in CONTROL)
-    if config.ppo == PPOConfig() and is_published:
+    if config.ppo == PPOConfig() and task in PAPER_PPO_TASKS and _may_be_of_paper(task):
         return paper_ppo(task), f"settings of the paper on {task}"
     return config.ppo, "settings of the first run's ppo section"
 
