@@ -22,7 +22,7 @@ import numpy as np
 from trainers.config import EvolutionConfig
 from trainers.strategies import FACTS, make_strategy
 from trainers.training.evaluation import map_replicates
-from trainers.training.protocol import Step
+from trainers.training.protocol import Step, strong
 
 PyTree = Any
 # evaluate(population [P, n], batch [B, …]) -> mean losses [P], of one search
@@ -55,7 +55,7 @@ class Evolution:
 
     def constants(self, num_free: int) -> PyTree:
         """Return the strategy's constants for `num_free` dimensions."""
-        return jax.tree.map(_strong, self.strategy.constants(num_free))
+        return strong(self.strategy.constants(num_free))
 
     def init(
         self, mean: np.ndarray, mask: np.ndarray, constants: PyTree, *, keys: jax.Array | None = None
@@ -64,8 +64,7 @@ class Evolution:
         del keys
         start = jnp.asarray(np.where(mask, mean, 0.0), jnp.float32)
         init: Callable[[jax.Array], PyTree] = jax.vmap(lambda one: self.strategy.start(one, constants))
-        # evosax leaves weakly typed scalars; unmended, the first chunk would be compiled twice.
-        return jax.tree.map(_strong, init(start))
+        return strong(init(start))
 
     def ask(
         self, state: PyTree, key: jax.Array, mask: jax.Array, constants: PyTree
@@ -146,7 +145,3 @@ class Evolution:
 def stalled(fitness: jax.Array) -> jax.Array:
     """Return whether the finite entries of fitness [P] are all equal (or there are none)."""
     return ~(jnp.nanmax(fitness) > jnp.nanmin(fitness))
-
-
-def _strong(leaf: Any) -> jax.Array:
-    return jnp.asarray(np.asarray(leaf))

@@ -12,7 +12,7 @@ import optax
 
 from landscape.errors import ConfigurationError, did_you_mean
 from trainers.config import GradientConfig
-from trainers.training.protocol import Step
+from trainers.training.protocol import Step, strong
 
 PyTree = Any
 # loss(vector [n], batch [B, …]) -> mean loss, of one replicate
@@ -129,7 +129,7 @@ class Gradient:
         del constants, keys
         vector = jnp.asarray(np.where(mask, mean, 0.0), jnp.float32)
         state = (vector, jax.vmap(self.optimizer.init)(vector))
-        return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), state)
+        return strong(state)
 
     def step(self, state: PyTree, step: Step) -> tuple[PyTree, dict[str, jax.Array]]:
         """Advance every descent by one minibatch."""

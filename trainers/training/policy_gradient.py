@@ -34,7 +34,7 @@ from trainers.config import PPOConfig
 from trainers.tasks import Environment, build, load_control_task, policy_of
 from trainers.training.advantages import clipped_loss, generalised_advantages, normalised, weighted_mean
 from trainers.training.gradient import unbiased_moments
-from trainers.training.protocol import Step
+from trainers.training.protocol import Step, strong
 from trainers.training.rollout import Play, Transitions, begin, rollout
 from trainers.training.space import Space
 from trainers.training.stochastic import sampler_of
@@ -229,7 +229,7 @@ class PPO:
             return State(weights, self.optimizer.init(weights), play, jnp.float32(jnp.nan))
 
         state = jax.jit(jax.vmap(one))(actor, keys)
-        return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), state)
+        return strong(state)
 
     def step(self, state: PyTree, step: Step) -> tuple[PyTree, dict[str, jax.Array]]:
         """Advance every replicate by one update."""

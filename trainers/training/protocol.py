@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 PyTree = Any
@@ -71,3 +72,11 @@ class Trainer(Protocol):
 
     def moments(self, state: PyTree) -> tuple[jax.Array, jax.Array] | None:
         """Return estimates of the gradient's mean and mean square [S, n] each, if there are any."""
+
+
+def strong(tree: PyTree) -> PyTree:
+    """Return a tree of arrays without weak types.
+
+    evosax and optax leave weakly typed scalars; unmended, the first chunk would be compiled twice.
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tree)

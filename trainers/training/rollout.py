@@ -92,14 +92,7 @@ def begin(environment: Environment, count: int) -> Play:
     """Return the state of `count` environments before the first rollout: all are to begin an episode."""
     like = jax.eval_shape(lambda: environment.reset(reset_key(episode_key(0))))
     state, observation = jax.tree.map(lambda x: jnp.zeros((count, *x.shape), x.dtype), like)
-    return Play(
-        state,
-        observation,
-        seed=jnp.zeros(count, jnp.uint32),
-        age=jnp.zeros(count, jnp.int32),
-        total=jnp.zeros(count, jnp.float32),
-        over=jnp.ones(count, bool),
-    )
+    return begun(state, observation, jnp.zeros(count, jnp.uint32))._replace(over=jnp.ones(count, bool))
 
 
 def rollout(
