@@ -51,12 +51,10 @@ def _draw_row(fig: go.Figure, scene: Scene, row: int) -> None:
         for trace in (*scene.still(), *scene.moving(step)):
             fig.add_trace(trace, row=row, col=column)
         fig.update_xaxes(range=list(scene.x), title_text=f"step {step}", row=row, col=column)
-        fig.update_yaxes(range=list(scene.y), row=row, col=column, scaleanchor="x", constrain="domain")
+        anchor = next(fig.select_xaxes(row=row, col=column)).plotly_name.replace("axis", "")
+        fig.update_yaxes(range=list(scene.y), row=row, col=column, scaleanchor=anchor, constrain="domain")
     if row == 2:
         for trace in scene.key():
             fig.add_trace(trace, row=row, col=1)
     fig.update_xaxes(showticklabels=False, ticks="", showgrid=False, constrain="domain", row=row)
     fig.update_yaxes(showticklabels=False, ticks="", showgrid=False, row=row)
-    for column in range(1, len(steps) + 1):
-        anchor = next(fig.select_xaxes(row=row, col=column)).plotly_name.replace("axis", "")
-        fig.update_yaxes(scaleanchor=anchor, row=row, col=column)
