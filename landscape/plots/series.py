@@ -23,6 +23,7 @@ __all__ = [
     "checked_densities",
     "ends_of",
     "error_bars",
+    "in_brackets",
     "interval_text",
     "mean_at",
     "percent",
@@ -149,6 +150,12 @@ def interval_text(ends: Sequence[Sequence[float | None]], key: str = "95 % inter
     """Return the line of a hover that gives the interval in ``customdata``; empty where none is known."""
     known = any(low is not None for low, _ in ends)
     return f"<br>{label(key)} [%{{customdata[1]:.4~g}}, %{{customdata[2]:.4~g}}]" if known else ""
+
+
+def in_brackets(interval: Any) -> str:
+    """Return `` [low, high]`` to follow a value; empty where an end is not known."""
+    low, high = numbers(interval) or (None, None)
+    return "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
 
 
 def percent(densities: Sequence[float]) -> list[float]:

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from landscape.plots.text import label
 
 __all__ = [
+    "BAR_BELOW",
     "COLORS",
     "DARK",
     "DASHES",
@@ -54,6 +55,18 @@ _MOST_LEVELS = 5  # ticks that a phone has room for
 INK = "#1f2328"
 GREY = "#6b7280"
 GRID = "#e7e9ec"
+# A colour bar below the plot, where it takes no width from the cells on a phone.
+BAR_BELOW: dict[str, Any] = {
+    "orientation": "h",
+    "x": 0,
+    "xanchor": "left",
+    "y": 0,
+    "yanchor": "top",
+    "ypad": 12,
+    "len": 1,
+    "thickness": 12,
+    "outlinewidth": 0,
+}
 LIGHT = "#fdfdfd"  # of lines and marks over a colour scale, which a dark page leaves as it is
 # What each colour becomes on a dark page. Figures keep the light ones; a page's script exchanges them.
 DARK = {

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from landscape.plots.connectivity.path_notes import barrier_text, draw_before, losses_before
+from landscape.plots.connectivity.path_notes import barrier_text, draw_before, losses_before, note_above, ring
 from landscape.plots.names import short_names
 from landscape.plots.series import BAND
 from landscape.plots.text import label, wrapped_label
@@ -275,12 +275,7 @@ def _draw_endpoints(fig: go.Figure, path: _Path, color: str) -> None:
                 mode="markers",
                 name=label(name),
                 showlegend=False,
-                marker={
-                    "symbol": "circle",
-                    "size": 11,
-                    "color": "white",
-                    "line": {"color": color, "width": 2.5},
-                },
+                marker=ring(color),
                 cliponaxis=False,
                 hovertemplate=f"{label(name)}<br>{label(path.split)} loss %{{y:.4~g}}<extra></extra>",
             )
@@ -316,23 +311,7 @@ def _draw_maximum(fig: go.Figure, path: _Path) -> None:
 
 
 def _note(fig: go.Figure, text: str) -> None:
-    """Say the barrier in words just above the plot, where no curve can hide them."""
-    fig.add_annotation(
-        text=text,
-        x=0,
-        y=1,
-        xref="x domain",
-        yref="y domain",
-        xanchor="left",
-        yanchor="bottom",
-        yshift=4,
-        xshift=-48,
-        showarrow=False,
-        align="left",
-        font={"size": 12, "color": INK},  # one line of a phone holds it whole
-    )
-    room = fig.layout.height - 150
-    fig.update_layout(legend_y=1 + 34 / room, margin_t=112)
+    note_above(fig, text, size=12, shift=48, room=34)  # one line of a phone holds it whole
 
 
 def _at(path: _Path, alpha: float, values: Sequence[float | None]) -> float | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from landscape.plots.connectivity.path_notes import note_above, ring
 from landscape.plots.names import short_names
 from landscape.plots.page import Page
+from landscape.plots.series import in_brackets
 from landscape.plots.text import label
-from landscape.plots.theme import COLORS, GREY, INK, numbers, style, swatch, wide_range
+from landscape.plots.theme import COLORS, GREY, numbers, style, swatch, wide_range
 
 __all__ = ["add_curve", "curve_figure", "history_figure"]
 
@@ -56,20 +59,19 @@ def curve_figure(found: Any) -> go.Figure:
         meta={"split": found.split},
     )
     splits = [found.split, *(name for name in found.losses if name != found.split)]
+    losses = {split: numbers(found.losses[split]["loss"]) for split in splits}
     for number, split in enumerate(splits):
-        _draw_curve(fig, times, numbers(found.losses[split]["loss"]), (split, number))
-    _draw_ends(fig, found)
-    drawn = [*straight, *(value for split in splits for value in numbers(found.losses[split]["loss"]))]
-    if wide_range(drawn):
+        _draw_curve(fig, times, losses[split], split=split, number=number)
+    _draw_ends(fig, found.endpoints, losses[found.split])
+    if wide_range([*straight, *(value for values in losses.values() for value in values)]):
         fig.update_yaxes(type="log")
     _say_barriers(fig, found)
     return fig
 
 
 def _draw_curve(
-    fig: go.Figure, times: list[float], losses: list[float | None], which: tuple[str, int]
+    fig: go.Figure, times: list[float], losses: list[float | None], *, split: str, number: int
 ) -> None:
-    split, number = which
     look = swatch(number)
     fig.add_scatter(
         x=times,
@@ -83,49 +85,33 @@ def _draw_curve(
     )
 
 
-def _draw_ends(fig: go.Figure, found: Any) -> None:
-    loss = numbers(found.losses[found.split]["loss"])
+def _draw_ends(fig: go.Figure, names: Sequence[str], losses: list[float | None]) -> None:
     fig.add_scatter(
         x=[0, 1],
-        y=[loss[0], loss[-1]],
+        y=[losses[0], losses[-1]],
         mode="markers",
         showlegend=False,
-        text=[label(name) for name in found.endpoints],
-        marker={"symbol": "circle", "size": 11, "color": "white", "line": {"color": COLORS[0], "width": 2.5}},
+        text=[label(name) for name in names],
+        marker=ring(COLORS[0]),
         cliponaxis=False,
         hovertemplate="%{text}<br>loss %{y:.4~g}<extra></extra>",
     )
 
 
 def _say_barriers(fig: go.Figure, found: Any) -> None:
-    """Say both barriers in words just above the plot, where no curve can hide them."""
+    """Say both barriers in words above the plot."""
     lines = [
         "barrier above the chord",
         f"curve {_text(found.barrier_above_chord, found.interval_above_chord)}",
         f"straight line {_text(found.line_barrier_above_chord, found.line_interval_above_chord)}",
     ]
-    fig.add_annotation(
-        text="<br>".join(lines),
-        x=0,
-        y=1,
-        xref="x domain",
-        yref="y domain",
-        xanchor="left",
-        yanchor="bottom",
-        yshift=4,
-        xshift=-40,
-        showarrow=False,
-        align="left",
-        font={"size": 13.5, "color": INK},
-    )
-    fig.update_layout(legend_y=1 + 72 / (fig.layout.height - 150), margin_t=150)
+    note_above(fig, "<br>".join(lines), size=13.5, shift=40, room=72)
 
 
 def _text(value: float | None, interval: Any) -> str:
     if value is None:
         return "not available: points are not finite"
-    ends = "" if interval is None else f" [{interval[0]:.3g}, {interval[1]:.3g}]"
-    return f"<b>{value:.4g}</b>{ends}"
+    return f"<b>{value:.4g}</b>{in_brackets(interval)}"
 
 
 def history_figure(found: Any) -> go.Figure:

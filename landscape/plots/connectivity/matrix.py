@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 
 from landscape.plots.names import short_names
 from landscape.plots.page import Page
+from landscape.plots.series import in_brackets
 from landscape.plots.text import label
-from landscape.plots.theme import COLORS, LIGHT, numbers, style, swatch
+from landscape.plots.theme import BAR_BELOW, COLORS, LIGHT, numbers, style, swatch
 from landscape.plots.tickets.barriers import barrier_levels_figure
 
 __all__ = ["add_matrix", "distance_figure", "levels_of", "matrix_figure", "paths_figure"]
@@ -29,19 +30,7 @@ _MATRIX = (
     "Networks stand in the order of a dendrogram (average linkage) where every pair was measured. On the "
     "page a click on a cell shows its path in the next figure."
 )
-# Below the plot, where it takes no width from the cells on a phone.
-_BAR = {
-    "title": {"text": "barrier", "side": "top", "font": {"size": 13}},
-    "orientation": "h",
-    "x": 0,
-    "xanchor": "left",
-    "y": 0,
-    "yanchor": "top",
-    "ypad": 12,
-    "len": 1,
-    "thickness": 12,
-    "outlinewidth": 0,
-}
+_BAR = {**BAR_BELOW, "title": {"text": "barrier", "side": "top", "font": {"size": 13}}}
 _PATHS = "The loss along the straight path of one pair: at first the pair with the largest barrier."
 _DISTANCE = (
     "Each marker is a pair, with the interval of its barrier over the examples; colours and shapes are how "
@@ -127,9 +116,8 @@ def _cells(found: Any, order: list[int]) -> tuple[list[list[int | None]], list[l
 def _said(found: Any, number: int, names: list[str]) -> str:
     first, second = found.pairs[number]
     value = float(found.barriers[found.split]["loss"][CHORD][number])
-    low, high = map(float, found.intervals[CHORD][number])
     barrier = f"barrier {value:.4g}" if math.isfinite(value) else "barrier not available"
-    ends = f" [{low:.3g}, {high:.3g}]" if math.isfinite(low) and math.isfinite(high) else ""
+    ends = in_brackets(found.intervals[CHORD][number])
     distance = f"distance {float(found.distances[number]):.4g}"
     return f"{names[first]} and {names[second]}<br>{barrier}{ends}<br>{distance}"
 

@@ -1,4 +1,4 @@
-"""What stands beside the path between two networks: its barrier in words, the path before an alignment."""
+"""What stands beside the path of two networks: its barrier in words, its ends, the path before alignment."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from landscape.plots.series import in_brackets
 from landscape.plots.text import label
-from landscape.plots.theme import COLORS, numbers
+from landscape.plots.theme import COLORS, INK, numbers
 
-__all__ = ["barrier_text", "draw_before", "losses_before"]
+__all__ = ["barrier_text", "draw_before", "losses_before", "note_above", "ring"]
 
 
 def losses_before(barrier: Any, split: str) -> list[float | None]:
@@ -41,6 +42,38 @@ def barrier_text(barrier: Any) -> str:
     if value is None:
         count = len(barrier.non_finite) if barrier.non_finite is not None else 0
         return f"barrier not available: {count} points not finite"
-    ends = [end for end in numbers(barrier.interval_above_chord) if end is not None]
-    interval = f" [{ends[0]:.3g}, {ends[1]:.3g}]" if len(ends) == 2 else ""
-    return f"barrier <b>{value:.4g}</b>{interval} above the chord"
+    return f"barrier <b>{value:.4g}</b>{in_brackets(barrier.interval_above_chord)} above the chord"
+
+
+def note_above(fig: go.Figure, text: str, *, size: float, shift: int, room: int) -> None:
+    """Say something in words just above the plot, where no curve can hide it.
+
+    Parameters
+    ----------
+    fig : Figure
+        Whose height is known.
+    text : str
+        A label of Plotly's.
+    size, shift, room : float, int, int
+        Pixels: of the letters, to the left of the axis, and above the plot, where the legend begins.
+    """
+    fig.add_annotation(
+        text=text,
+        x=0,
+        y=1,
+        xref="x domain",
+        yref="y domain",
+        xanchor="left",
+        yanchor="bottom",
+        yshift=4,
+        xshift=-shift,
+        showarrow=False,
+        align="left",
+        font={"size": size, "color": INK},
+    )
+    fig.update_layout(legend_y=1 + room / (fig.layout.height - 150), margin_t=78 + room)
+
+
+def ring(color: str) -> dict[str, Any]:
+    """Return the marker of a network at an end of a path."""
+    return {"symbol": "circle", "size": 11, "color": "white", "line": {"color": color, "width": 2.5}}

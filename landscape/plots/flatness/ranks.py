@@ -8,8 +8,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from landscape.plots.flatness.values import first_space
+from landscape.plots.series import in_brackets
 from landscape.plots.text import label, wrapped_label
-from landscape.plots.theme import COLORS, GREY, INK, style, tint
+from landscape.plots.theme import BAR_BELOW, COLORS, GREY, INK, style, tint
 
 __all__ = ["correlation_figure"]
 
@@ -46,17 +47,7 @@ def correlation_figure(result: Any, *, space: str | None = None) -> go.Figure | 
         colorscale=[[0, COLORS[0]], [0.5, "#ffffff"], [1, COLORS[1]]],
         text=texts,
         hovertemplate="%{text}<extra></extra>",
-        colorbar={
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 0,
-            "yanchor": "top",
-            "ypad": 12,
-            "len": 1,
-            "thickness": 12,
-            "outlinewidth": 0,
-        },
+        colorbar=BAR_BELOW,
         xgap=1,
         ygap=1,
     )
@@ -90,6 +81,5 @@ def _pair_text(a: str, b: str, pair: Mapping[str, Any] | None) -> str:
     head = f"<b>{label(_short(a))}</b> and <b>{label(_short(b))}</b>"
     if pair is None:
         return head if a != b else f"<b>{label(_short(a))}</b>"
-    interval = pair.get("interval")
-    ends = "" if interval is None else f" [{interval[0]:.3g}, {interval[1]:.3g}]"
+    ends = in_brackets(pair.get("interval"))
     return f"{head}<br>τ = {pair['tau']:.4g}{ends}<br>{pair['networks']} networks of {pair['runs']} runs"
