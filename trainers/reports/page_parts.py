@@ -22,6 +22,8 @@ _NAMES = {
 }
 
 
+# How pages call what trains.
+TRAINERS = {"es": "evolution", "gd": "gradient descent", "ppo": "policy gradient"}
 _MOST_BANDS = 3  # of methods in one panel
 
 
@@ -106,9 +108,7 @@ def _panel(run: Run, method: str) -> str:
     trainers = [run.config.resolved(name).trainer for name in run.methods]
     if len(trainers) <= _MOST_BANDS or len(set(trainers)) < 2:
         return ""
-    trainer = run.config.resolved(method).trainer
-    names = {"es": "evolution", "gd": "gradient descent", "ppo": "policy gradient"}
-    return f"Trained by {names[trainer]}"
+    return f"Trained by {TRAINERS[run.config.resolved(method).trainer]}"
 
 
 def _label(run: Run) -> str:

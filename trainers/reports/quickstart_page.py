@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from landscape.plots import Page, barrier_levels_figure, barrier_pairs_figure, figure_of
 from landscape.results import provenance
 from trainers.reports.page_parts import (
+    TRAINERS,
     accuracy_cards,
     accuracy_section,
     accuracy_table,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from trainers.config import Method, RunConfig
     from trainers.reports.story import BarrierRow, Quickstart
 
-_TRAINERS = {"es": "Evolution", "gd": "Gradient descent", "ppo": "Policy gradient"}
 _TASKS = {
     "digits": "the 8×8 digits",
     "mnist": "MNIST",
@@ -38,7 +38,7 @@ def write_page(story: Quickstart, *, plotlyjs: str = "embed", force: bool = Fals
     """Write the page and its tables; return every file."""
     config = story.run.config
     trainers = dict.fromkeys(config.resolved(name).trainer for name in config.methods)
-    ways = {"es": "evolution strategies", "gd": "gradient descent", "ppo": "policy gradient"}
+    ways = {**TRAINERS, "es": "evolution strategies"}
     page = Page(
         f"Sparse tickets on {_task(config)}, and the landscape between them",
         f"Iterative pruning by {' and by '.join(ways[name] for name in trainers)}, with loss barriers",
@@ -128,7 +128,7 @@ def _short_names(story: Quickstart) -> dict[str, str]:
     trainers = [story.run.config.resolved(name).trainer for name in methods]
     if len(set(trainers)) < len(trainers):
         return {name: method_name(name) for name in methods}
-    return {name: _TRAINERS[trainer] for name, trainer in zip(methods, trainers, strict=True)}
+    return {name: TRAINERS[trainer].capitalize() for name, trainer in zip(methods, trainers, strict=True)}
 
 
 def _levels(page: Page, story: Quickstart) -> None:
