@@ -136,7 +136,7 @@ def _matrix(
 
 
 def _settings(options: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, Any]:
-    found = {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
+    found = measuring.keywords(options, left_out=left_out, names=NAMES)
     if not found.get("symmetry", True):
         del found["symmetry"]
     return found

@@ -82,7 +82,7 @@ def command(
 
         a, b = given
         first, second = request.names
-        settings = {NAMES.get(key, key): value for key, value in request.options.items() if key != "problem"}
+        settings = measuring.keywords(request.options, left_out=("problem",), names=NAMES)
         folder = measuring.kept_in(session, request)
         result: Result = connect(
             problem, a, b, **settings, names=(first, second), resume=folder, progress=progress
@@ -95,7 +95,7 @@ def command(
 def _forecast(options: Mapping[str, Any]) -> measuring.Forecast:
     """Return what estimates the training and the measurement with these options."""
     left_out = ("problem", "learning_rate", "seed", "resamples", "confidence")
-    settings = {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
+    settings = measuring.keywords(options, left_out=left_out, names=NAMES)
 
     def forecast(problem: Any, networks: list[Checkpoint]) -> Estimate:
         from landscape.connectivity import curve_cost

@@ -137,8 +137,7 @@ def _check_smoothed(ctx: click.Context, options: Mapping[str, Any]) -> None:
     """Refuse options that stand on the command line and are of the other kind of measurement."""
     smoothed = options["smoothed"] is not None
     other = OF_PRODUCTS if smoothed else OF_PAIRS
-    given = click.core.ParameterSource.COMMANDLINE
-    wrong = [name for name in other if ctx.get_parameter_source(name) is given]
+    wrong = [name for name in other if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     if wrong:
         listed = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         reason = (
@@ -159,13 +158,14 @@ def _forecast(options: Mapping[str, Any]) -> measuring.Forecast:
         wanted = ("which", "trace", "relative_error", "density", "scale")
         given |= {"k": options["top"]}
     given |= {key: options[key] for key in wanted}
+    given["where"] = tuple(options["where"]) or None
 
     def forecast(problem: Any, checkpoints: list[Checkpoint]) -> Estimate:
         from landscape.curvature import curvature_cost, smoothed_cost
 
         if options["smoothed"] is not None:
-            return smoothed_cost(problem, checkpoints, **given, where=tuple(options["where"]) or None)
-        return curvature_cost(problem, checkpoints, **given, where=tuple(options["where"]) or None)
+            return smoothed_cost(problem, checkpoints, **given)
+        return curvature_cost(problem, checkpoints, **given)
 
     return forecast
 
@@ -182,8 +182,7 @@ def _table(
     from landscape import curvature_table
 
     left_out = ("problem", "scale", "smoothed", *OF_PAIRS)
-    settings = {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
-    settings["where"] = tuple(options["where"]) or None
+    settings = measuring.keywords(options, left_out=left_out, names=NAMES)
     result: Result = curvature_table(problem, given, **settings, names=names, progress=progress)
     return result
 
@@ -201,8 +200,7 @@ def _smoothed(
     from landscape import smoothed_table
 
     left_out = ("problem", "scale", "smoothed", *OF_PRODUCTS)
-    settings = {NAMES.get(key, key): value for key, value in options.items() if key not in left_out}
-    settings["where"] = tuple(options["where"]) or None
+    settings = measuring.keywords(options, left_out=left_out, names=NAMES)
     result: Result = smoothed_table(
         problem,
         given,

@@ -95,6 +95,26 @@ def _at_step(paths: tuple[Path, ...], step: int | None) -> tuple[Path, ...]:
     return tuple(step_folder(path, step) if path.is_dir() else path for path in paths)
 
 
+def keywords(
+    options: Mapping[str, Any], *, left_out: tuple[str, ...], names: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return options as keywords of the library.
+
+    Parameters
+    ----------
+    options : mapping
+        As `Request` has them.
+    left_out : tuple of str
+        Options that the library does not take.
+    names : mapping
+        The library's name of options that it takes under another one.
+    """
+    found = {names.get(key, key): value for key, value in options.items() if key not in left_out}
+    if "where" in found:
+        found["where"] = tuple(found["where"]) or None
+    return found
+
+
 def prepare(request: Request) -> None:
     """Refuse outputs that could not be written, and set the device up, before anything is loaded."""
     writing.check(request.outputs, force=request.force, inputs=request.checkpoints)
