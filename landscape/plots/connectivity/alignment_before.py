@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from landscape.plots.connectivity.alignment import aligned_figure
 from landscape.plots.connectivity.barrier import barrier_figure
-from landscape.plots.connectivity.matrix import add_matrix, matrix_figure
+from landscape.plots.connectivity.matrix import above_chord, add_matrix, matrix_figure
 from landscape.plots.names import short_names
 from landscape.plots.page import Page
 from landscape.plots.text import label
@@ -18,7 +18,6 @@ from landscape.plots.theme import COLORS, GREY, numbers, style
 
 __all__ = ["add_aligned_barrier", "add_aligned_matrix", "before_and_after_figure"]
 
-CHORD = "above_chord"
 _BOTH = (
     "Each marker is a pair of networks. Markers below the grey line have a lower barrier after the alignment."
 )
@@ -88,7 +87,7 @@ def before_and_after_figure(found: Any) -> go.Figure:
     )
     names = [label(name) for name in short_names(found.names)]
     before, after = (
-        np.asarray(barriers[found.split]["loss"][CHORD], np.float64)
+        above_chord(barriers, found.split)
         for barriers in (found.aligned["before"]["barriers"], found.barriers)
     )
     known = [*before[np.isfinite(before)], *after[np.isfinite(after)], 0.0]

@@ -16,7 +16,7 @@ from landscape.plots.text import label
 from landscape.plots.theme import BAR_BELOW, COLORS, LIGHT, numbers, style, swatch
 from landscape.plots.tickets.barriers import barrier_levels_figure
 
-__all__ = ["add_matrix", "distance_figure", "levels_of", "matrix_figure", "paths_figure"]
+__all__ = ["above_chord", "add_matrix", "distance_figure", "levels_of", "matrix_figure", "paths_figure"]
 
 CHORD = "above_chord"
 LEVELS = "levels"
@@ -89,6 +89,11 @@ def matrix_figure(found: Any) -> go.Figure:
     return fig
 
 
+def above_chord(barriers: Mapping[str, Any], split: str) -> np.ndarray:
+    """Return the barriers of the pairs above the chord of their losses."""
+    return np.asarray(barriers[split]["loss"][CHORD], np.float64)
+
+
 def _ticks(low: float, high: float) -> dict[str, Any]:
     """Return the marks of the colour bar: zero, the ends, and the middle."""
     marks = sorted({low, 0.0, high / 2, high})
@@ -131,7 +136,7 @@ def paths_figure(found: Any) -> go.Figure:
         Only its fields are read.
     """
     names = [label(name) for name in short_names(found.names)]
-    values = np.asarray(found.barriers[found.split]["loss"][CHORD], np.float64)
+    values = above_chord(found.barriers, found.split)
     largest = int(np.nanargmax(values)) if np.isfinite(values).any() else 0
     fig = style(
         go.Figure(),
@@ -172,7 +177,7 @@ def distance_figure(found: Any) -> go.Figure:
         caption=_DISTANCE,
     )
     names = [label(name) for name in short_names(found.names)]
-    values = np.asarray(found.barriers[found.split]["loss"][CHORD], np.float64)
+    values = above_chord(found.barriers, found.split)
     ends = np.asarray(found.intervals[CHORD], np.float64)
     for position, relation in enumerate(dict.fromkeys(found.relations)):
         places = [i for i, name in enumerate(found.relations) if name == relation]
@@ -209,7 +214,7 @@ def levels_of(found: Any) -> list[dict[str, Any]]:
         if relation == LEVELS and densities:
             seeds = rows.setdefault(str(known[0]["method"]), {})
             seeds.setdefault((known[0]["init"], known[0]["seed"]), {})[min(densities)] = number
-    values = np.asarray(found.barriers[found.split]["loss"][CHORD], np.float64)
+    values = above_chord(found.barriers, found.split)
     ends = np.asarray(found.intervals[CHORD], np.float64)
     series = []
     for method, seeds in rows.items():
@@ -243,7 +248,7 @@ def add_matrix(page: Page, found: Any) -> None:
 
 def _largest(found: Any) -> list[tuple[object, ...]]:
     names = short_names(found.names)
-    values = np.asarray(found.barriers[found.split]["loss"][CHORD], np.float64)
+    values = above_chord(found.barriers, found.split)
     order = sorted(range(len(values)), key=lambda i: -values[i] if math.isfinite(values[i]) else math.inf)
     rows: list[tuple[object, ...]] = []
     for i in order[:_TOP]:
