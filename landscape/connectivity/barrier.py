@@ -10,7 +10,6 @@ import numpy as np
 
 from landscape.connectivity.aligned_fields import ALIGNED_PATH, moved_rows
 from landscape.connectivity.barrier_interval import ABOVE_CHORD, ABOVE_MEAN, DEFINITIONS
-from landscape.files import dump_json
 from landscape.results import (
     Items,
     KeysIn,
@@ -26,6 +25,7 @@ from landscape.results import (
     format_value,
     interval,
     means_by_split,
+    same_fields,
     with_error,
 )
 
@@ -150,11 +150,7 @@ class Barrier(Result):
 
     def __eq__(self, other: object) -> bool:
         """Compare every field, NaN equal to NaN."""
-        if not isinstance(other, Barrier):
-            return NotImplemented
-        fields = [field.name for field in dataclasses.fields(self)]
-        mine, theirs = ({name: getattr(x, name) for name in fields} for x in (self, other))
-        return dump_json(mine) == dump_json(theirs)
+        return same_fields(self, other) if isinstance(other, Barrier) else NotImplemented
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines: both definitions with their intervals, ends, sets and grid."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from landscape.results.result import (
         Result as Result,
         load_result as load_result,
+        same_fields as same_fields,
     )
     from landscape.results.settings import (
         check_choice as check_choice,
@@ -101,6 +102,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "result": (
             "Result",
             "load_result",
+            "same_fields",
         ),
         "settings": (
             "check_choice",

@@ -38,7 +38,7 @@ from landscape.results.spec import (
 )
 from landscape.trees import by_path, empties_by_path
 
-__all__ = ["Result", "load_result"]
+__all__ = ["Result", "load_result", "same_fields"]
 
 SCHEMA = "landscape-result"
 VERSION = (1, 0)
@@ -288,6 +288,13 @@ class Result:
         """Build a result from stored fields; subclasses override where types need mending."""
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in fields.items() if name in names}, **base)
+
+
+def same_fields(one: Result, other: Result) -> bool:
+    """Return whether two results of one kind agree in every field, NaN equal to NaN."""
+    fields = [field.name for field in dataclasses.fields(one)]
+    mine, theirs = ({name: getattr(x, name) for name in fields} for x in (one, other))
+    return dump_json(mine) == dump_json(theirs)
 
 
 def load_result(path: str | Path) -> Result:

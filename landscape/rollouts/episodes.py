@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.files import dump_json
 from landscape.results import (
     MOST_KEPT,
     Items,
@@ -22,6 +21,7 @@ from landscape.results import (
     count,
     format_value,
     interval,
+    same_fields,
     with_error,
 )
 
@@ -124,11 +124,7 @@ class Rollout(Result):
 
     def __eq__(self, other: object) -> bool:
         """Compare every field, NaN equal to NaN."""
-        if not isinstance(other, Rollout):
-            return NotImplemented
-        fields = [field.name for field in dataclasses.fields(self)]
-        mine, theirs = ({name: getattr(x, name) for name in fields} for x in (self, other))
-        return dump_json(mine) == dump_json(theirs)
+        return same_fields(self, other) if isinstance(other, Rollout) else NotImplemented
 
     @property
     def ended_early(self) -> np.ndarray:
