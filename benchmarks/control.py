@@ -14,8 +14,7 @@ wall and of seconds of the processor, which are those to look at where other wor
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import gymnax
@@ -23,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.timing import machine, median, ratio
+from benchmarks.timing import interleaved_clocks, machine, median, ratio
 from landscape.trees import Layout
 from trainers.config import CONTROL, EvolutionConfig
 from trainers.tasks import load_task
@@ -111,22 +110,6 @@ def chunk(
     return engine, lambda: engine.run(jax.tree.map(jnp.copy, first), level, 0, _GENERATIONS)
 
 
-def interleaved(
-    calls: Mapping[str, Callable[[], object]], rounds: int
-) -> dict[str, tuple[list[float], list[float]]]:
-    """Return (seconds on the wall, of the processor) of each call, all run in turn after a warm-up."""
-    for call in calls.values():
-        jax.block_until_ready(call())
-    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            began = time.perf_counter(), time.process_time()
-            jax.block_until_ready(call())
-            found[name][0].append(time.perf_counter() - began[0])
-            found[name][1].append(time.process_time() - began[1])
-    return found
-
-
 def report(name: str, members: int, episodes: int, rounds: int) -> str:
     """Return the line of a task."""
     task = load_task(name)
@@ -135,14 +118,14 @@ def report(name: str, members: int, episodes: int, rounds: int) -> str:
     acting, still = (plain(name, length, acting=flag) for flag in (True, False))
     one, generation = chunk(task, members, episodes, seeds=1)
     _, pair = chunk(task, members, episodes, seeds=2)
-    times = interleaved(
+    times = interleaved_clocks(
         {
             "steps": lambda: acting(params, seeds),
             "no policy": lambda: still(params, seeds),
             "one seed": generation,
             "two seeds": pair,
         },
-        rounds,
+        repeats=rounds,
     )
     lines = []
     for clock, place in (("wall", 0), ("processor", 1)):

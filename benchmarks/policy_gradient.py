@@ -25,8 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.control import interleaved
-from benchmarks.timing import machine, median, ratio
+from benchmarks.timing import interleaved_clocks, machine, median, ratio
 from trainers.config import CONTROL, PPOConfig, resolve
 from trainers.tasks import load_task
 from trainers.tasks.control import ControlTask
@@ -110,13 +109,13 @@ def rate(name: str, seeds: int, rounds: int) -> str:
     task, config = load_task(name), resolve(f"small-{name}").ppo
     trainer, space = trainer_of(task, config)
     engine, level, first = started(trainer, space, seeds)
-    times = interleaved(
+    times = interleaved_clocks(
         {
             "ppo": lambda: engine.run(jax.tree.map(jnp.copy, first), level, 0, _UPDATES),
             "environment": environment_alone(name, config, seeds),
             "updates": updates_alone(trainer, first.state, level),
         },
-        rounds,
+        repeats=rounds,
     )
     lines, played = [], seeds * config.update_steps * _UPDATES
     for clock, place in (("wall", 0), ("processor", 1)):

@@ -19,15 +19,23 @@ def interleaved(candidates: Mapping[str, Timed], *, repeats: int = 9) -> dict[st
 
     Machines drift; what is compared runs side by side, and ratios are taken within a round.
     """
+    return {name: wall for name, (wall, _) in interleaved_clocks(candidates, repeats=repeats).items()}
+
+
+def interleaved_clocks(
+    candidates: Mapping[str, Timed], *, repeats: int
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Return (seconds on the wall, of the processor) of each candidate, run as by `interleaved`."""
     for run in candidates.values():
         jax.block_until_ready(run())
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in candidates}
     for _ in range(repeats):
         for name, run in candidates.items():
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             jax.block_until_ready(run())
-            seconds[name].append(time.perf_counter() - began)
-    return seconds
+            found[name][0].append(time.perf_counter() - began[0])
+            found[name][1].append(time.process_time() - began[1])
+    return found
 
 
 def median(values: list[float]) -> float:
