@@ -12,7 +12,7 @@ import numpy as np
 
 from landscape.compute import program
 
-__all__ = ["Path", "PointsProgram", "Values"]
+__all__ = ["Path", "PointsProgram", "Values", "examples_from"]
 
 PyTree = Any
 Path = Callable[[PyTree, jax.Array], PyTree]
@@ -21,6 +21,13 @@ Values = dict[str, np.ndarray]
 # Points per call. Always so many: the last call repeats a point, so that the program, and with it every bit
 # of a point's values, does not depend on which points are asked for together.
 _POINTS = 8
+
+
+def examples_from(arrays: PyTree, start: jax.Array, size: int) -> PyTree:
+    """Return `size` examples from number `start` on; where there are fewer, copies of the last fill up."""
+    last = jax.tree.leaves(arrays)[0].shape[0] - 1
+    index = jnp.minimum(start + jnp.arange(size), last)
+    return jax.tree.map(lambda x: x[index], arrays)
 
 
 class PointsProgram:
@@ -44,9 +51,7 @@ class PointsProgram:
     def _evaluate(
         self, given: PyTree, coefficients: jax.Array, arrays: PyTree, start: jax.Array, *, size: int
     ) -> dict[str, jax.Array]:
-        last = jax.tree.leaves(arrays)[0].shape[0] - 1
-        index = jnp.minimum(start + jnp.arange(size), last)  # pads with copies of the last example
-        batch = jax.tree.map(lambda x: x[index], arrays)
+        batch = examples_from(arrays, start, size)
         found: dict[str, jax.Array] = jax.lax.map(
             lambda place: self._values(self._path(given, place), batch), coefficients
         )

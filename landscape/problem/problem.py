@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from landscape.compute import device_memory, on_device, precision, program
@@ -21,7 +20,7 @@ from landscape.errors import ProblemError
 from landscape.problem.data import Data
 from landscape.problem.episodes import check_distinct
 from landscape.problem.form import Form
-from landscape.problem.many_points import PointsProgram
+from landscape.problem.many_points import PointsProgram, examples_from
 from landscape.problem.metric import Metric, MetricFunction, as_metric, not_a_function
 from landscape.problem.outputs import Outputs
 from landscape.problem.probing import probe, users_errors, what_it_holds
@@ -322,9 +321,7 @@ class Problem(Data):
     def _gather_and_evaluate(
         self, params: PyTree, arrays: PyTree, start: jax.Array, *, batch_size: int
     ) -> dict[str, jax.Array]:
-        last = jax.tree.leaves(arrays)[0].shape[0] - 1
-        index = jnp.minimum(start + jnp.arange(batch_size), last)  # pads with copies of the last example
-        return self._values(params, jax.tree.map(lambda x: x[index], arrays))
+        return self._values(params, examples_from(arrays, start, batch_size))
 
     def _evaluate_batches(
         self, params: PyTree, split: str, size: int, dtype: Any
