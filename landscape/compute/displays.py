@@ -23,7 +23,7 @@ INTERVAL = 30.0
 VARIABLE = "LANDSCAPE_PROGRESS"
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
 _MODES = (AUTO, ALWAYS, NEVER)
-_chosen: list[str] = []  # the innermost last
+_chosen: list[str] = []  # the word of the last `show_progress`, if there was one
 
 
 class show_progress:
