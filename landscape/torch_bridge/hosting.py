@@ -26,8 +26,6 @@ Function = Callable[[Sequence[Any], Sequence[Any]], Any]
 # of them waits for jax, so that this comes to an end.
 _ONE_AT_A_TIME = threading.RLock()
 
-_BFLOAT16 = "bfloat16"
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TorchHost:
@@ -187,10 +185,8 @@ def _tensor(array: np.ndarray) -> Any:
 
 def _array(tensor: Any, dtype: np.dtype[Any]) -> np.ndarray:
     found = tensor.detach().to("cpu", _torch_type(dtype)).contiguous()
-    if dtype.name == _BFLOAT16:
-        return found.view(torch.int16).numpy().view(dtype)  # type: ignore[no-any-return]
-    array: np.ndarray = found.numpy()
-    return array
+    array: np.ndarray = (found.view(torch.int16) if dtype.name == "bfloat16" else found).numpy()
+    return array.view(dtype)
 
 
 @functools.cache

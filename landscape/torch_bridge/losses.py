@@ -191,5 +191,5 @@ def _not_per_example(name: str, count: int | None, got: str) -> ProblemError:
 def _parameters(function: Any) -> list[str]:
     try:
         return list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # functions written in C need not have a signature
         return []

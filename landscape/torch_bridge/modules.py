@@ -61,7 +61,8 @@ class Network:
     @functools.cached_property
     def tensors(self) -> dict[str, Any]:
         """Return every tensor of the state, by name."""
-        return self.module.state_dict(keep_vars=True)  # type: ignore[no-any-return]
+        found: dict[str, Any] = self.module.state_dict(keep_vars=True)
+        return found
 
     @functools.cached_property
     def device(self) -> Any:

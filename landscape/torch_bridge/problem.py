@@ -157,10 +157,11 @@ class TorchProblem(Problem):
 
 def _is_own(network: Network, given: Any) -> bool:
     """Return whether a point is in the form in which the problem's own functions take it."""
-    params = given[0] if isinstance(given, tuple) and network.statistics else given
-    if network.statistics and not isinstance(given, tuple):
-        return False
-    return isinstance(params, Mapping) and set(params) == {*network.parameters, *network.constants}
+    if network.statistics:
+        if not isinstance(given, tuple):
+            return False
+        given = given[0]
+    return isinstance(given, Mapping) and set(given) == {*network.parameters, *network.constants}
 
 
 def build_problem(
