@@ -9,11 +9,9 @@ from landscape.alignment.degree_rules import rule_of
 from landscape.alignment.degrees import Degrees, Value, keys_of, literal
 from landscape.alignment.rules import Axes
 from landscape.alignment.structure import Structure
-from landscape.compute import inner_program
+from landscape.compute import Place, inner_program
 
 __all__ = ["DegreeReader"]
-
-Path = tuple[int, ...]
 
 
 class DegreeReader:
@@ -31,7 +29,7 @@ class DegreeReader:
         self.structure = structure
         self.degrees = degrees
 
-    def read(self, jaxpr: Any, consts: Sequence[Any], given: Sequence[Value], path: Path) -> list[Value]:
+    def read(self, jaxpr: Any, consts: Sequence[Any], given: Sequence[Value], path: Place) -> list[Value]:
         """Collect the equations of a program; return its outputs."""
         known: dict[Any, Value] = {
             variable: literal(value) for variable, value in zip(jaxpr.constvars, consts, strict=True)
@@ -47,7 +45,7 @@ class DegreeReader:
             known.update(zip(equation.outvars, outputs, strict=True))
         return [value_of(atom) for atom in jaxpr.outvars]
 
-    def _apply(self, equation: Any, inputs: list[Value], place: Path) -> list[Value]:
+    def _apply(self, equation: Any, inputs: list[Value], place: Place) -> list[Value]:
         inner = inner_program(equation)
         if inner is not None:
             return self.read(inner[0], inner[1], inputs, place)
@@ -68,7 +66,7 @@ def _same(degrees: Degrees, a: Sequence[Value], b: Sequence[Value]) -> None:
         degrees.alike([first, second], first.axes)
 
 
-def _scan(reader: DegreeReader, equation: Any, inputs: list[Value], place: Path) -> list[Value]:
+def _scan(reader: DegreeReader, equation: Any, inputs: list[Value], place: Place) -> list[Value]:
     degrees, params, outs = reader.degrees, equation.params, reader.structure.observed[place]
     inner, num_consts, num_carry = params["jaxpr"], params["num_consts"], params["num_carry"]
     start = inputs[num_consts : num_consts + num_carry]
@@ -92,7 +90,7 @@ def _outside(value: Value, axes: Axes) -> Value:
     return Value(axes, degrees, value.loose)
 
 
-def _while(reader: DegreeReader, equation: Any, inputs: list[Value], place: Path) -> list[Value]:
+def _while(reader: DegreeReader, equation: Any, inputs: list[Value], place: Place) -> list[Value]:
     degrees, params = reader.degrees, equation.params
     tests, bodies = params["cond_nconsts"], params["body_nconsts"]
     body, test = params["body_jaxpr"], params["cond_jaxpr"]
@@ -106,7 +104,7 @@ def _while(reader: DegreeReader, equation: Any, inputs: list[Value], place: Path
     return carry
 
 
-def _cond(reader: DegreeReader, equation: Any, inputs: list[Value], place: Path) -> list[Value]:
+def _cond(reader: DegreeReader, equation: Any, inputs: list[Value], place: Place) -> list[Value]:
     reader.degrees.zero(inputs[:1])
     found = [
         reader.read(branch.jaxpr, branch.consts, inputs[1:], (*place, number))
@@ -116,7 +114,7 @@ def _cond(reader: DegreeReader, equation: Any, inputs: list[Value], place: Path)
     return [reader.degrees.alike(values, axes) for *values, axes in zip(*found, outs, strict=True)]
 
 
-_LOOPS: dict[str, Callable[[DegreeReader, Any, list[Value], Path], list[Value]]] = {
+_LOOPS: dict[str, Callable[[DegreeReader, Any, list[Value], Place], list[Value]]] = {
     "scan": _scan,
     "while": _while,
     "cond": _cond,

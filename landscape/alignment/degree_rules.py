@@ -10,7 +10,8 @@ import numpy as np
 
 from landscape.alignment.axes import units_of
 from landscape.alignment.degrees import Degrees, Form, Key, Value, combined, keys_of
-from landscape.alignment.rules import Axes, shape_of
+from landscape.alignment.rules import Axes
+from landscape.compute import shape_of
 
 __all__ = ["rule_of"]
 

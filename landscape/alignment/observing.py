@@ -11,13 +11,12 @@ import numpy as np
 
 from landscape.alignment.axes import Units, units_of
 from landscape.alignment.structure import Structure
-from landscape.compute import program, run_keeping
+from landscape.compute import Place, program, run_keeping
 from landscape.trees import opened, sealed
 
 __all__ = ["observer"]
 
 PyTree = Any
-Path = tuple[int, ...]
 
 _MOST_VALUES = 4  # operations observed per group, the first and the last ones
 _MOST_SAMPLES = 65_536  # per operation; more are thinned evenly
@@ -62,7 +61,7 @@ def observer(
 class _Seen:
     """Where a group is seen: an output of an operation, its axis, and the axes that other groups permute."""
 
-    place: Path
+    place: Place
     output: int
     axis: int
     others: tuple[int, ...]

@@ -12,14 +12,11 @@ from landscape.alignment.rules import (
     Axes,
     constant_axes,
     elementwise,
-    shape_of,
     touch,
 )
-from landscape.compute import inner_program
+from landscape.compute import Place, inner_program, shape_of
 
 __all__ = ["Reader"]
-
-Path = tuple[int, ...]
 
 
 class Reader:
@@ -35,10 +32,10 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self.observed: dict[Path, list[Axes]] = {}
+        self.observed: dict[Place, list[Axes]] = {}
         self.unknown: set[str] = set()
 
-    def read(self, jaxpr: Any, consts: Sequence[Any], given: Sequence[Axes], path: Path) -> list[Axes]:
+    def read(self, jaxpr: Any, consts: Sequence[Any], given: Sequence[Axes], path: Place) -> list[Axes]:
         """Relate the axes of a program's values; return those of its outputs."""
         known: dict[Any, Axes] = {}
         for variable, value in zip(jaxpr.constvars, consts, strict=True):
@@ -57,7 +54,7 @@ class Reader:
             known.update(zip(equation.outvars, outputs, strict=True))
         return [axes_of(atom) for atom in jaxpr.outvars]
 
-    def _apply(self, equation: Any, inputs: list[Axes], place: Path) -> list[Axes]:
+    def _apply(self, equation: Any, inputs: list[Axes], place: Place) -> list[Axes]:
         name = equation.primitive.name
         inner = inner_program(equation)
         if inner is not None:
@@ -73,7 +70,7 @@ class Reader:
         return rule(equation, inputs)
 
 
-def _scan(reader: Reader, equation: Any, inputs: list[Axes], place: Path) -> list[Axes]:
+def _scan(reader: Reader, equation: Any, inputs: list[Axes], place: Place) -> list[Axes]:
     """Relate what a loop carries before and after; what it takes step by step is fixed along the steps."""
     params = equation.params
     inner, num_consts, num_carry = params["jaxpr"], params["num_consts"], params["num_carry"]
@@ -89,7 +86,7 @@ def _scan(reader: Reader, equation: Any, inputs: list[Axes], place: Path) -> lis
     return [*after, *((fixed(params["length"]), *axes) for axes in found[num_carry:])]
 
 
-def _while(reader: Reader, equation: Any, inputs: list[Axes], place: Path) -> list[Axes]:
+def _while(reader: Reader, equation: Any, inputs: list[Axes], place: Place) -> list[Axes]:
     params = equation.params
     tests, bodies = params["cond_nconsts"], params["body_nconsts"]
     body, test = params["body_jaxpr"], params["cond_jaxpr"]
@@ -100,7 +97,7 @@ def _while(reader: Reader, equation: Any, inputs: list[Axes], place: Path) -> li
     return [_joined(a, b) for a, b in zip(carry, found, strict=True)]
 
 
-def _cond(reader: Reader, equation: Any, inputs: list[Axes], place: Path) -> list[Axes]:
+def _cond(reader: Reader, equation: Any, inputs: list[Axes], place: Place) -> list[Axes]:
     found = [
         reader.read(branch.jaxpr, branch.consts, inputs[1:], (*place, number))
         for number, branch in enumerate(equation.params["branches"])
@@ -120,7 +117,7 @@ def _joined(a: Axes, b: Axes) -> Axes:
     return tuple(join(x, y) for x, y in zip(a, b, strict=True))
 
 
-_LOOPS: dict[str, Callable[[Reader, Any, list[Axes], Path], list[Axes]]] = {
+_LOOPS: dict[str, Callable[[Reader, Any, list[Axes], Place], list[Axes]]] = {
     "scan": _scan,
     "while": _while,
     "cond": _cond,

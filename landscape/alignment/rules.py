@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from landscape.alignment.axes import Axis, Units, cut, factors, fix, fixed, join, join_all, product
+from landscape.compute import shape_of
 
-__all__ = ["ELEMENTWISE", "RULES", "constant_axes", "elementwise", "fixed_axes", "shape_of", "touch"]
+__all__ = ["ELEMENTWISE", "RULES", "constant_axes", "elementwise", "fixed_axes", "touch"]
 
 Axes = tuple[Axis, ...]
 
@@ -40,11 +41,6 @@ _WINDOWS = ("reduce_window_max", "reduce_window_min", "reduce_window_sum", "redu
 def fixed_axes(shape: Sequence[int]) -> Axes:
     """Return axes whose positions mean something."""
     return tuple(fixed(int(size)) for size in shape)
-
-
-def shape_of(variable: Any) -> tuple[int, ...]:
-    """Return the shape of a variable of a program."""
-    return tuple(int(n) for n in getattr(variable.aval, "shape", ()))
 
 
 def constant_axes(value: Any) -> Axes:

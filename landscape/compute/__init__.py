@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Place as Place,
         inner_program as inner_program,
         run_keeping as run_keeping,
+        shape_of as shape_of,
     )
 
 __getattr__, __dir__, __all__ = lazy_names(
@@ -66,6 +67,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "Place",
             "inner_program",
             "run_keeping",
+            "shape_of",
         ),
     },
 )

@@ -12,9 +12,14 @@ from typing import Any
 
 import jax.numpy as jnp
 
-__all__ = ["Place", "inner_program", "run_keeping"]
+__all__ = ["Place", "inner_program", "run_keeping", "shape_of"]
 
 Place = tuple[int, ...]
+
+
+def shape_of(variable: Any) -> tuple[int, ...]:
+    """Return the shape of a variable of a program."""
+    return tuple(int(n) for n in getattr(variable.aval, "shape", ()))
 
 
 def inner_program(equation: Any) -> tuple[Any, list[Any]] | None:

@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landscape.compute import Place, inner_program
-from landscape.connectivity.kernel_axes import ARRANGED, Axes, product_axes, shape_of
+from landscape.compute import Place, inner_program, shape_of
+from landscape.connectivity.kernel_axes import ARRANGED, Axes, product_axes
 from landscape.errors import ProblemError
 
 __all__ = ["HiddenLayer", "hidden_layers"]

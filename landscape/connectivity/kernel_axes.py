@@ -6,16 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ARRANGED", "Axes", "product_axes", "shape_of"]
+from landscape.compute import shape_of
+
+__all__ = ["ARRANGED", "Axes", "product_axes"]
 
 Axes = tuple[int | None, ...]
 
 _SAME = frozenset(["convert_element_type", "copy", "copy_p", "optimization_barrier", "reduce_precision"])
-
-
-def shape_of(variable: Any) -> tuple[int, ...]:
-    """Return the shape of a variable of a program."""
-    return tuple(int(n) for n in getattr(variable.aval, "shape", ()))
 
 
 def product_axes(equation: Any, axes: Axes, side: int) -> Axes | None:
