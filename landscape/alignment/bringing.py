@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.alignment.aligned import Aligned
 from landscape.alignment.cost import bar, reached
-from landscape.alignment.equivalence import Equivalence, arrays_of, leaves_of, point_of
+from landscape.alignment.equivalence import Checked, Equivalence, arrays_of, leaves_of, point_of
 from landscape.alignment.matchers import ACTIVATIONS, BARRIER, METHODS, WEIGHTS, Matcher
 from landscape.alignment.matching import Permutations, objective
 from landscape.alignment.refining import Refinement, measured_barrier
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from landscape.connectivity import Endpoint
     from landscape.problem import Problem
 
-__all__ = ["Bringing", "align"]
+__all__ = ["Bringing", "align", "checked_settings"]
 
 PyTree = Any
 Leaves = Mapping[str, np.ndarray]
@@ -136,24 +136,36 @@ def align(  # noqa: PLR0913  one keyword per setting
     >>> bool((align(problem, a, b).params["w"] == a["w"]).all())
     True
     """
-    check_choice("method", method, METHODS)
-    check_seed(seed)
-    check_whole("restarts", restarts, 0)
-    check_whole("steps", steps, 0)
-    classes = checked_classes(symmetry)
+    settings = checked_settings(method, symmetry, seed=seed, restarts=restarts, steps=steps)
     given = [read(item) for item in (a, b)]
     problem = problem_for(problem, *given)
     plain = not all(isinstance(item, Checkpoint) for item in given)
     called = ["a", "b"] if names is None and plain else names_of(given, names)
     ends = make_ends(given, called, problem=problem, allow_nonfinite=False)
-    settings = {"method": method, "symmetry": list(classes), "seed": int(seed), "restarts": int(restarts)}
-    if method == BARRIER:
-        settings["steps"] = int(steps)
     how: dict[str, Any] = {"split": split, "batch_size": batch_size}
     told = shown(progress)
-    work = Bringing(problem, classes=classes, stated=structure, progress=told, **how)
+    work = Bringing(problem, classes=settings["symmetry"], stated=structure, progress=told, **how)
     with bar(told, problem, [point_of(end) for end in ends], method=method, steps=int(steps), **how):
         return work.aligned(ends[0], ends[1], settings)
+
+
+def checked_settings(
+    method: str, symmetry: str | Sequence[str], *, seed: int, restarts: int, steps: int
+) -> dict[str, Any]:
+    """Return the settings that a result states, the classes of symmetries as a list.
+
+    Raises
+    ------
+    ConfigurationError
+        If one is invalid.
+    """
+    check_choice("method", method, METHODS)
+    check_seed(seed)
+    check_whole("restarts", restarts, 0)
+    check_whole("steps", steps, 0)
+    classes = checked_classes(symmetry)
+    settings = {"method": method, "symmetry": list(classes), "seed": int(seed), "restarts": int(restarts)}
+    return {**settings, "steps": int(steps)} if method == BARRIER else settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,18 +259,19 @@ class Bringing:
         reached(self.progress, "lowering the barrier")
         found = refinement.best(*sides, starts, seed=settings["seed"])
         change = symmetries.change(found, *sides)
+        checked = self.equivalence.checked(b, change)
         heights = [
             measured_barrier(self.problem, point_of(a), end, split=self.split, batch_size=self.batch_size)
-            for end in (point_of(b), self.equivalence.checked(b, change).point)
+            for end in (point_of(b), checked.point)
         ]
         if not heights[1] <= heights[0]:
             change, heights = symmetries.unchanged(), [heights[0]] * 2
+            checked = self.equivalence.checked(b, change)
         before, after = (height if np.isfinite(height) else None for height in heights)
-        return self.result(a, b, change, settings, barrier_before=before, barrier_after=after)
+        barriers = {"barrier_before": before, "barrier_after": after}
+        return self._result((a, b), change, checked, settings, **barriers)
 
-    def result(
-        self, a: Endpoint, b: Endpoint, change: Change, settings: Mapping[str, Any], **more: Any
-    ) -> Aligned:
+    def result(self, a: Endpoint, b: Endpoint, change: Change, settings: Mapping[str, Any]) -> Aligned:
         """Return the result; refuse a change under which the loss is another.
 
         Raises
@@ -266,7 +279,18 @@ class Bringing:
         InputError
             If it is.
         """
-        checked = self.equivalence.checked(b, change)
+        return self._result((a, b), change, self.equivalence.checked(b, change), settings)
+
+    def _result(
+        self,
+        ends: tuple[Endpoint, Endpoint],
+        change: Change,
+        checked: Checked,
+        settings: Mapping[str, Any],
+        **more: Any,
+    ) -> Aligned:
+        """Return the result of a change that was checked on data."""
+        a, b = ends
         moved = checked.point
         params, stats = moved if b.batch_stats is not None else (moved, None)
         structure, order = change.symmetries.structure, change.permutations

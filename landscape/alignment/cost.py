@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from landscape.alignment.matchers import ACTIVATIONS, BARRIER, METHODS
+from landscape.alignment.matchers import ACTIVATIONS, BARRIER, METHODS, OBSERVED
 from landscape.alignment.refining import EXAMPLES, GRID, MEASURED
 from landscape.compute import Progress
 from landscape.network import Cost, Estimate, bar_label, make_subject, measure_pace
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["align_cost", "bar", "reached"]
 
-_OBSERVED = 256  # examples on which units are observed
 _STARTS = 3
 _STAGES = 2  # of a bar, beside the steps: the program has been read, units are matched
 
@@ -56,7 +55,7 @@ def align_cost(
     count = problem.num_examples(split)
     parts = {"check on data": Cost(passes=2, vectors=8)}
     if method in (ACTIVATIONS, BARRIER):
-        parts["activations"] = Cost(passes=2 * min(_OBSERVED, count) / count)
+        parts["activations"] = Cost(passes=2 * min(OBSERVED, count) / count)
     if method == BARRIER:
         parts[f"{steps} steps"] = Cost(gradients=steps * min(EXAMPLES, count) / count, vectors=12)
         parts["barriers"] = Cost(passes=(_STARTS + MEASURED + 2) * GRID)

@@ -24,13 +24,13 @@ from landscape.trees import fill
 if TYPE_CHECKING:
     from landscape.problem import Problem
 
-__all__ = ["ACTIVATIONS", "BARRIER", "METHODS", "WEIGHTS", "Matcher"]
+__all__ = ["ACTIVATIONS", "BARRIER", "METHODS", "OBSERVED", "WEIGHTS", "Matcher"]
 
 PyTree = Any
 
 WEIGHTS, ACTIVATIONS, BARRIER = "weights", "activations", "barrier"
 METHODS = (WEIGHTS, ACTIVATIONS, BARRIER)
-_OBSERVED = 256  # examples on which units are observed
+OBSERVED = 256  # examples on which units are observed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Matcher:
                 expected="structure=None",
                 hint="Leave the structure out, or match by weights.",
             )
-        count = min(_OBSERVED, self.problem.num_examples(self.split))
+        count = min(OBSERVED, self.problem.num_examples(self.split))
         batch = self.problem.head(count, self.split)
         # The program for this number of examples has the same operations; its structure is read again for its
         # shapes.

@@ -22,15 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.alignment.bringing import Bringing
+from landscape.alignment.bringing import Bringing, checked_settings
 from landscape.alignment.equivalence import leaves_of, point_of
-from landscape.alignment.matchers import ACTIVATIONS, BARRIER, METHODS, WEIGHTS, Matcher
+from landscape.alignment.matchers import ACTIVATIONS, BARRIER, WEIGHTS, Matcher
 from landscape.alignment.matching import Observed, Permutations, ascend, match_activations
-from landscape.alignment.symmetries import PERMUTATION, Side, checked_classes
+from landscape.alignment.symmetries import PERMUTATION, Side
 from landscape.connectivity import make_ends, names_of, read
 from landscape.errors import InputError
 from landscape.problem import problem_for
-from landscape.results import check_choice, check_seed, check_whole
 
 if TYPE_CHECKING:
     from landscape.alignment.aligned import Aligned
@@ -95,20 +94,13 @@ def align_all(  # noqa: PLR0913  one keyword per setting
     >>> [float(one.distance_after) for one in found]
     [0.0, 0.0, 0.0]
     """
-    check_choice("method", method, METHODS)
-    check_seed(seed)
-    check_whole("restarts", restarts, 0)
-    check_whole("steps", steps, 0)
+    settings = checked_settings(method, symmetry, seed=seed, restarts=restarts, steps=steps)
     given = [read(item) for item in checkpoints]
     if len(given) < 2:
         raise InputError("align_all: needs at least two networks", got=str(len(given)))
     problem = problem_for(problem, *given)
     ends = make_ends(given, names_of(given, names), problem=problem, allow_nonfinite=False)
-    classes = checked_classes(symmetry)
-    settings = {"method": method, "symmetry": list(classes), "seed": int(seed), "restarts": int(restarts)}
-    if method == BARRIER:
-        settings["steps"] = int(steps)
-    work = Bringing(problem, split=split, batch_size=batch_size, classes=classes)
+    work = Bringing(problem, split=split, batch_size=batch_size, classes=settings["symmetry"])
     symmetries = work.symmetries(ends[0])
     if method == BARRIER:
         others = [work.aligned(ends[0], end, settings) for end in ends[1:]]

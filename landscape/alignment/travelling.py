@@ -113,8 +113,9 @@ class _Whole:
         """Return the state that resuming needs, and notes on what was left as it was or left out."""
         if state is None or not self.shapes:
             return state, ()
+        leaves = arrays_by_path(state)
         changed, left, out = {}, [], set()
-        for path, leaf in arrays_by_path(state).items():
+        for path, leaf in leaves.items():
             array = np.asarray(leaf)
             owner = self.owner(path, array.shape)
             if owner is None:
@@ -133,6 +134,4 @@ class _Whole:
                 f"state: left out, how {', '.join(sorted(map(repr, out)))} goes with a rescaling is not known"
             )
             return None, tuple(notes)
-        return fill(state, {**{p: leaf for p, leaf in arrays_by_path(state).items()}, **changed}), tuple(
-            notes
-        )
+        return fill(state, {**leaves, **changed}), tuple(notes)
