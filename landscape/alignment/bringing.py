@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.alignment.aligned import Aligned
 from landscape.alignment.cost import bar, reached
-from landscape.alignment.equivalence import Checked, Equivalence, arrays_of, leaves_of, point_of
+from landscape.alignment.equivalence import Checked, Equivalence, arrays_of, leaves_of
 from landscape.alignment.matchers import ACTIVATIONS, BARRIER, METHODS, WEIGHTS, Matcher
 from landscape.alignment.matching import Permutations, objective
 from landscape.alignment.refining import Refinement, measured_barrier
@@ -145,7 +145,7 @@ def align(  # noqa: PLR0913  one keyword per setting
     how: dict[str, Any] = {"split": split, "batch_size": batch_size}
     told = shown(progress)
     work = Bringing(problem, classes=settings["symmetry"], stated=structure, progress=told, **how)
-    with bar(told, problem, [point_of(end) for end in ends], method=method, steps=int(steps), **how):
+    with bar(told, problem, [end.point for end in ends], method=method, steps=int(steps), **how):
         return work.aligned(ends[0], ends[1], settings)
 
 
@@ -206,7 +206,7 @@ class Bringing:
         held = None if end.batch_stats is None else "[1]"
         return symmetries_of(
             self.problem.plain_loss,
-            point_of(end),
+            end.point,
             batch,
             classes=self.classes,
             stated=self.stated,
@@ -218,7 +218,7 @@ class Bringing:
         """Return the second network brought to the first."""
         symmetries = self.symmetries(b)
         reached(self.progress, "matching")
-        matcher = Matcher(self.problem, symmetries, point_of(b), self.split)
+        matcher = Matcher(self.problem, symmetries, b.point, self.split)
         first, second = (symmetries.side(leaves_of(end)) for end in (a, b))
         if settings["method"] == BARRIER:
             return self._refined((a, b), (first, second), matcher, settings)
@@ -247,7 +247,7 @@ class Bringing:
         refinement = Refinement(
             problem=self.problem,
             symmetries=symmetries,
-            like=point_of(b),
+            like=b.point,
             split=self.split,
             steps=settings["steps"],
             batch_size=self.batch_size,
@@ -261,8 +261,8 @@ class Bringing:
         change = symmetries.change(found, *sides)
         checked = self.equivalence.checked(b, change)
         heights = [
-            measured_barrier(self.problem, point_of(a), end, split=self.split, batch_size=self.batch_size)
-            for end in (point_of(b), checked.point)
+            measured_barrier(self.problem, a.point, end, split=self.split, batch_size=self.batch_size)
+            for end in (b.point, checked.point)
         ]
         if not heights[1] <= heights[0]:
             change, heights = symmetries.unchanged(), [heights[0]] * 2

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from landscape.connectivity import Endpoint
     from landscape.problem import Problem
 
-__all__ = ["EQUIVALENCE", "Checked", "Equivalence", "arrays_of", "leaves_of", "point_of"]
+__all__ = ["EQUIVALENCE", "Checked", "Equivalence", "arrays_of", "leaves_of"]
 
 PyTree = Any
 Leaves = Mapping[str, np.ndarray]
@@ -58,7 +58,7 @@ class Equivalence:
         InputError
             If they differ.
         """
-        point, leaves = point_of(b), leaves_of(b)
+        point, leaves = b.point, leaves_of(b)
         moved, notes = fill(point, change.apply(leaves)), []
         error = self._difference(point, moved, None)
         if not error <= EQUIVALENCE:
@@ -84,7 +84,7 @@ class Equivalence:
         losses = program(lambda point: self.problem.plain_loss(opened(point), batch))
 
         def values(leaves: Leaves) -> np.ndarray:
-            return np.asarray(losses(sealed(fill(point_of(b), leaves))), np.float64)
+            return np.asarray(losses(sealed(fill(b.point, leaves))), np.float64)
 
         def same(leaves: Leaves) -> bool:
             before, after = values(leaves_of(b)), values(leaves)
@@ -126,14 +126,9 @@ def _floating(leaf: np.ndarray) -> bool:
     return leaf.dtype.kind == "f" or leaf.dtype.kind == "V"  # small floats of ml_dtypes are of kind V
 
 
-def point_of(end: Endpoint) -> PyTree:
-    """Return what the loss takes first."""
-    return end.params if end.batch_stats is None else (end.params, end.batch_stats)
-
-
 def leaves_of(end: Endpoint) -> Leaves:
     """Return the leaves of a network by path."""
-    return arrays_of(point_of(end))
+    return arrays_of(end.point)
 
 
 def arrays_of(tree: PyTree) -> Leaves:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.alignment.bringing import Bringing, checked_settings
-from landscape.alignment.equivalence import leaves_of, point_of
+from landscape.alignment.equivalence import leaves_of
 from landscape.alignment.matchers import ACTIVATIONS, BARRIER, WEIGHTS, Matcher
 from landscape.alignment.matching import Observed, Permutations, ascend, match_activations
 from landscape.alignment.symmetries import PERMUTATION, Side
@@ -106,7 +106,7 @@ def align_all(  # noqa: PLR0913  one keyword per setting
         others = [work.aligned(ends[0], end, settings) for end in ends[1:]]
         first = work.result(ends[0], ends[0], symmetries.unchanged(), settings)
         return (first, *others)
-    matcher = Matcher(problem, symmetries, point_of(ends[0]), split)
+    matcher = Matcher(problem, symmetries, ends[0].point, split)
     sides = [symmetries.side(leaves_of(end)) for end in ends]
     found = _Common(work, matcher, sides, settings).permutations()
     changes = [symmetries.change(p, sides[0], side) for p, side in zip(found, sides, strict=True)]

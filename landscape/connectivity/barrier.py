@@ -226,8 +226,7 @@ def _before(path: Mapping[str, Any]) -> str:
     value, ends = path.get("barrier_above_chord"), path.get("interval_above_chord")
     if value is None:
         return "not available: a point of the path is not finite"
-    text = "" if ends is None else f" [{format_value(ends[0])}, {format_value(ends[1])}]"
-    return f"{format_value(value)}{text} above chord"
+    return f"{with_error(value, interval=ends)} above chord"
 
 
 def _complete(found: Mapping[str, Any]) -> dict[str, Any]:

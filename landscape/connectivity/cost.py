@@ -1,4 +1,4 @@
-"""The cost of a barrier, before it is measured."""
+"""The cost of barriers and connecting curves, before they are measured."""
 
 from __future__ import annotations
 
@@ -48,16 +48,15 @@ def barrier_cost(  # noqa: PLR0913  one keyword per setting
     main = problem.num_examples(split)
     parts = {
         f"losses, {name}": Cost(passes=num_points * problem.num_examples(name) / main)
-        for name in (split, *(other for other in problem.splits if other != split))
+        for name in _from(split, problem)
     }
     if refine:
         parts["refinement of the maxima"] = Cost(passes=2 * REFINEMENTS)
     points = num_points + (2 * REFINEMENTS if refine else 0)
     if repair:
-        share = problem.num_examples("train") / main
-        parts["renormalisation"] = Cost(passes=points * renormalising_passes(problem, subject) * share)
-    if problem.update_stats is not None and batch_stats == "recompute":
-        parts["batch statistics"] = Cost(passes=points * problem.num_examples("train") / main)
+        parts["renormalisation"] = _renormalisation(problem, subject, points, main)
+    if batch_stats == "recompute":
+        parts |= _statistics(problem, points, main)
     return Estimate(name="barrier", parts=parts, networks=1, pace=pace)
 
 
@@ -98,13 +97,12 @@ def matrix_cost(  # noqa: PLR0913  one keyword per setting
         f"{count} pairs, {name}": Cost(
             passes=(inner + len(given)) * problem.num_examples(name) / main, vectors=4 + len(given)
         )
-        for name in (split, *(other for other in problem.splits if other != split))
+        for name in _from(split, problem)
     }
     if repair:
-        share = problem.num_examples("train") / main
-        parts["renormalisation"] = Cost(passes=inner * renormalising_passes(problem, subject) * share)
-    if problem.update_stats is not None and batch_stats == "recompute":
-        parts["batch statistics"] = Cost(passes=inner * problem.num_examples("train") / main)
+        parts["renormalisation"] = _renormalisation(problem, subject, inner, main)
+    if batch_stats == "recompute":
+        parts |= _statistics(problem, inner, main)
     return Estimate(name="barrier matrix", parts=parts, networks=1, pace=pace)
 
 
@@ -149,14 +147,28 @@ def curve_cost(  # noqa: PLR0913  one keyword per setting
             f"losses, {name}": Cost(
                 passes=num_points * problem.num_examples(name) / main * (2 if name == split else 1)
             )
-            for name in (split, *(other for other in problem.splits if other != split))
+            for name in _from(split, problem)
         },
     }
-    if problem.update_stats is not None and batch_stats == "recompute":
-        parts["batch statistics"] = Cost(passes=2 * num_points * problem.num_examples("train") / main)
+    if batch_stats == "recompute":
+        parts |= _statistics(problem, 2 * num_points, main)
     return Estimate(name="curve", parts=parts, networks=1, pace=pace)
 
 
-def renormalising_passes(problem: Problem, subject: Subject) -> int:
-    """Return the passes over the training data that renormalise one network: one per depth of layers."""
-    return len({layer.depth for layer in layers_of(problem, subject.params, subject.batch_stats)})
+def _from(split: str, problem: Problem) -> tuple[str, ...]:
+    """Return the splits of a problem, one of them first."""
+    return (split, *(other for other in problem.splits if other != split))
+
+
+def _renormalisation(problem: Problem, subject: Subject, points: int, main: int) -> Cost:
+    """Return the cost of renormalising networks: a pass over the training data per depth of layers."""
+    depths = len({layer.depth for layer in layers_of(problem, subject.params, subject.batch_stats)})
+    share = problem.num_examples("train") / main
+    return Cost(passes=points * depths * share)
+
+
+def _statistics(problem: Problem, points: int, main: int) -> dict[str, Cost]:
+    """Return the cost of batch statistics recomputed at points; none of a problem without them."""
+    if problem.update_stats is None:
+        return {}
+    return {"batch statistics": Cost(passes=points * problem.num_examples("train") / main)}

@@ -287,8 +287,7 @@ class CurveWork:
 
 def _subject(problem: Problem, end: Endpoint) -> Subject:
     """Return an end as a subject of all its weights."""
-    given = end.params if end.batch_stats is None else (end.params, end.batch_stats)
-    return make_subject(problem, given, mask=False)
+    return make_subject(problem, end.point, mask=False)
 
 
 def _vector(subject: Subject) -> np.ndarray:

@@ -336,46 +336,21 @@ def connect(  # noqa: PLR0913  one keyword per setting
     given = (endpoints.read(a), endpoints.read(b))
     problem = problem_for(problem, *given)
     require_gradient(problem, "connect", instead=STRAIGHT)
-    pair = endpoints.make_pair(
-        given,
-        names=names,
-        problem=problem,
-        allow_nonfinite=False,
-    )
+    pair = endpoints.make_pair(given, names=names, problem=problem, allow_nonfinite=False)
+    # What a curve costs depends on these.
+    path: dict[str, Any] = {"curve": curve, "bends": count, "steps": int(steps), "split": split}
+    path |= {"train_batch_size": int(train_batch_size), "num_points": int(num_points), "dtype": dtype}
+    path |= {"batch_size": batch_size, "batch_stats": batch_stats}
     work = CurveWork.of(
         problem,
         pair,
-        curve=curve,
-        bends=count,
-        steps=int(steps),
         learning_rate=float(learning_rate),
-        train_batch_size=int(train_batch_size),
-        num_points=int(num_points),
-        split=split,
         splits=problem.splits_with(split, splits),
         seed=int(seed),
         num_resamples=int(num_resamples),
         confidence=float(confidence),
-        batch_size=batch_size,
-        dtype=dtype,
-        batch_stats=batch_stats,
+        **path,
     )
     progress = shown(progress)
-    label = bar_label(
-        progress,
-        "curve",
-        lambda: curve_cost(
-            problem,
-            *given,
-            curve=curve,
-            bends=count,
-            steps=int(steps),
-            train_batch_size=int(train_batch_size),
-            num_points=int(num_points),
-            split=split,
-            batch_size=batch_size,
-            dtype=dtype,
-            batch_stats=batch_stats,
-        ),
-    )
+    label = bar_label(progress, "curve", lambda: curve_cost(problem, *given, **path))
     return ConnectingCurve(**work.fields(resume, progress, label=label))

@@ -46,9 +46,14 @@ class Endpoint:
         return str(self.checkpoint.path) if self.checkpoint and self.checkpoint.path else None
 
     @property
+    def point(self) -> PyTree:
+        """What the loss takes first."""
+        return self.params if self.batch_stats is None else (self.params, self.batch_stats)
+
+    @property
     def digest(self) -> str:
         """Digest of parameters and batch statistics; of the parameters alone without the latter."""
-        return tree_digest(self.params if self.batch_stats is None else (self.params, self.batch_stats))
+        return tree_digest(self.point)
 
     @property
     def density(self) -> float | None:

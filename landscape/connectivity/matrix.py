@@ -93,12 +93,7 @@ class BarrierMatrix(Result):
     statuses = ("ok", "incomplete", "non-finite")
     spec = Record(
         {
-            "records": Items(
-                Record(
-                    {"name": Text(), **dict.fromkeys(("method", "init", "seed", "level", "density"), fact())}
-                ),
-                "n",
-            ),
+            "records": Items(Record({"name": Text(), **dict.fromkeys(_FACTS, fact())}), "n"),
             "pairs": Numbers("P", 2, kind="int", least=0, below="n"),
             "relations": Items(Text(), "P"),
             "alphas": Numbers("T", finite=True, increasing=True, least=0, most=1, fewest=2),
@@ -225,14 +220,14 @@ class BarrierMatrix(Result):
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Return headers and tidy rows, one per pair, split, metric and definition."""
-        keys = ("method", "init", "seed", "level", "density")
-        ends = [f"{key}_{end}" for end in "ab" for key in ("name", *keys)]
+        keys = ("name", *_FACTS)
+        ends = [f"{key}_{end}" for end in "ab" for key in keys]
         headers = (
             *ends, "relation", "distance", "split", "metric", "definition", "barrier", "low", "high", "alpha"
         )  # fmt: skip
         rows = []
         for position, (pair, name) in enumerate(zip(self.pairs, self.relations, strict=True)):
-            known = [self.records[i][key] for i in pair for key in ("name", *keys)]
+            known = [self.records[i][key] for i in pair for key in keys]
             for split, metrics in self.barriers.items():
                 for metric, found in metrics.items():
                     for definition in DEFINITIONS:
@@ -353,12 +348,13 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
         record_of(end.name, end.checkpoint.info if end.checkpoint else None, end.density) for end in ends
     ]
     chosen = chosen_pairs(pairs, records)
+    # What a matrix costs depends on these.
+    path: dict[str, Any] = {"num_points": num_points, "split": split, "batch_size": batch_size}
+    path |= {"dtype": dtype, "batch_stats": batch_stats, "repair": repair, "allow_nonfinite": allow_nonfinite}
+    settings = {"seed": int(seed), "num_resamples": int(num_resamples), "confidence": float(confidence)}
     if align is not None:
         how = HowAligned(method=align, symmetry=symmetry, seed=seed, split=split, batch_size=batch_size)
-        same: dict[str, Any] = {"num_points": num_points, "split": split, "splits": splits, "seed": seed}
-        same |= {"num_resamples": num_resamples, "confidence": confidence, "batch_size": batch_size}
-        same |= {"dtype": dtype, "batch_stats": batch_stats, "repair": repair}
-        same |= {"allow_nonfinite": allow_nonfinite, "resume": resume, "progress": progress}
+        same = {**path, **settings, "splits": splits, "resume": resume, "progress": progress}
         return aligned_matrix(
             barrier_matrix, problem, given, how, names=called, pairs=chosen, asked=pairs, **same
         )
@@ -376,23 +372,7 @@ def barrier_matrix(  # noqa: PLR0913  one keyword per setting
         repair=bool(repair),
         allow_nonfinite=allow_nonfinite,
     )
-    settings = {"seed": int(seed), "num_resamples": int(num_resamples), "confidence": float(confidence)}
     work = Pairs(problem=problem, ends=ends, records=records, pairs=chosen, plan=plan, settings=settings)
     progress = shown(progress)
-    label = bar_label(
-        progress,
-        "barriers",
-        lambda: matrix_cost(
-            problem,
-            given,
-            pairs=chosen,
-            num_points=num_points,
-            split=split,
-            batch_size=batch_size,
-            dtype=dtype,
-            batch_stats=batch_stats,
-            repair=repair,
-            allow_nonfinite=allow_nonfinite,
-        ),
-    )
+    label = bar_label(progress, "barriers", lambda: matrix_cost(problem, given, pairs=chosen, **path))
     return BarrierMatrix(**work.run(resume, progress, asked=pairs, label=label))

@@ -157,19 +157,16 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
     barrier_interval.check_settings(num_resamples, confidence)
     given = (endpoints.read(a), endpoints.read(b))
     problem = problem_for(problem, *given)
+    # What a barrier costs depends on these.
+    path: dict[str, Any] = {"num_points": num_points, "split": split, "refine": refine, "dtype": dtype}
+    path |= {"batch_size": batch_size, "batch_stats": batch_stats, "repair": repair}
+    path |= {"allow_nonfinite": allow_nonfinite}
+    settings = {"seed": int(seed), "num_resamples": int(num_resamples), "confidence": float(confidence)}
     if align is not None:
         how = HowAligned(method=align, symmetry=symmetry, seed=seed, split=split, batch_size=batch_size)
-        same: dict[str, Any] = {"num_points": num_points, "split": split, "splits": splits, "refine": refine}
-        same |= {"seed": seed, "num_resamples": num_resamples, "confidence": confidence, "dtype": dtype}
-        same |= {"batch_size": batch_size, "batch_stats": batch_stats, "repair": repair, "names": names}
-        same |= {"allow_nonfinite": allow_nonfinite, "progress": progress}
+        same = {**path, **settings, "splits": splits, "names": names, "progress": progress}
         return aligned_barrier(loss_barrier, problem, given, how, **same)
-    pair = endpoints.make_pair(
-        given,
-        names=names,
-        problem=problem,
-        allow_nonfinite=allow_nonfinite,
-    )
+    pair = endpoints.make_pair(given, names=names, problem=problem, allow_nonfinite=allow_nonfinite)
     from landscape.connectivity import line
     from landscape.connectivity.cost import barrier_cost
 
@@ -185,12 +182,7 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
         allow_nonfinite=allow_nonfinite,
     )
     progress = shown(progress)
-    asked: dict[str, Any] = {"num_points": num_points, "split": split, "refine": refine, "dtype": dtype}
-    asked |= {"batch_size": batch_size, "batch_stats": batch_stats, "allow_nonfinite": allow_nonfinite}
-    asked["repair"] = repair
-    label = bar_label(progress, "loss along the path", lambda: barrier_cost(problem, *given, **asked))
+    label = bar_label(progress, "loss along the path", lambda: barrier_cost(problem, *given, **path))
     curve = line.evaluate(problem, pair, plan, progress, label=label)
     measured = measure.Measurement(problem, pair, plan, curve)
-    return Barrier(
-        **measured.fields(seed=int(seed), num_resamples=int(num_resamples), confidence=float(confidence))
-    )
+    return Barrier(**measured.fields(**settings))
