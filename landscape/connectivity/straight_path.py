@@ -161,10 +161,11 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
     path: dict[str, Any] = {"num_points": num_points, "split": split, "refine": refine, "dtype": dtype}
     path |= {"batch_size": batch_size, "batch_stats": batch_stats, "repair": repair}
     path |= {"allow_nonfinite": allow_nonfinite}
-    settings = {"seed": int(seed), "num_resamples": int(num_resamples), "confidence": float(confidence)}
+    resamples: dict[str, Any] = {"seed": int(seed), "num_resamples": int(num_resamples)}
+    resamples["confidence"] = float(confidence)
     if align is not None:
         how = HowAligned(method=align, symmetry=symmetry, seed=seed, split=split, batch_size=batch_size)
-        same = {**path, **settings, "splits": splits, "names": names, "progress": progress}
+        same = {**path, **resamples, "splits": splits, "names": names, "progress": progress}
         return aligned_barrier(loss_barrier, problem, given, how, **same)
     pair = endpoints.make_pair(given, names=names, problem=problem, allow_nonfinite=allow_nonfinite)
     from landscape.connectivity import line
@@ -185,4 +186,4 @@ def loss_barrier(  # noqa: PLR0913  one keyword per setting
     label = bar_label(progress, "loss along the path", lambda: barrier_cost(problem, *given, **path))
     curve = line.evaluate(problem, pair, plan, progress, label=label)
     measured = measure.Measurement(problem, pair, plan, curve)
-    return Barrier(**measured.fields(**settings))
+    return Barrier(**measured.fields(**resamples))
