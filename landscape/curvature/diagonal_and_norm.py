@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 
 from landscape.curvature import estimators
-from landscape.curvature.estimates import Ending
 from landscape.curvature.estimators import rademacher
 from landscape.curvature.metered import Estimate, Meter
 from landscape.results import error_reached, probe_interval, probes_needed, too_few_probes
@@ -75,13 +73,6 @@ class ProbeRun:
         """Return whether the error asked for, if one was, is reached."""
         return self.relative_error is None or error_reached(error, self.relative_error * size)
 
-    def ended(
-        self, fields: dict[str, Any], *warnings: str, finite: bool, kept: str, reached: bool = True
-    ) -> Estimate:
-        """Return the fields with their status and the warnings."""
-        end = Ending(finite=finite, reached=reached, most=self.meter.most, kept=kept)
-        return Estimate.ended(self.meter, end, fields, *warnings)
-
 
 @dataclasses.dataclass(frozen=True)
 class Squares:
@@ -136,7 +127,9 @@ class NormRun(ProbeRun):
         }
         few = [too_few_probes(count)] if ends is None and squares.finite else []
         kept = f"the value is that of the {count} finite probes before it" if count else "no norm"
-        return self.ended(fields, *few, finite=squares.finite, reached=self.reached(error, value), kept=kept)
+        return self.meter.ended(
+            fields, *few, finite=squares.finite, reached=self.reached(error, value), kept=kept
+        )
 
     def _exact(self) -> Estimate:
         total, known = 0.0, 0
@@ -155,7 +148,7 @@ class NormRun(ProbeRun):
             "method": "exact",
             "num_probes": known,
         }
-        return self.ended(fields, finite=finite, kept="no norm")
+        return self.meter.ended(fields, finite=finite, kept="no norm")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,7 +217,7 @@ class DiagonalRun(ProbeRun):
             "method": "exact",
         }
         kept = f"the first {number:,} of {self.dim:,} entries stand" if number else "no entries"
-        return self.ended(fields, finite=number == self.dim, kept=kept)
+        return self.meter.ended(fields, finite=number == self.dim, kept=kept)
 
     def _hutchinson(self, *, may_be_exact: bool) -> Estimate:
         count = self.num_probes
@@ -274,7 +267,7 @@ class DiagonalRun(ProbeRun):
         few = [too_few_probes(count, fewest=2)] if half is None and found.finite else []
         kept = f"values are those of the {count} finite probes before it" if count else "no values"
         reached = self.reached(*_lengths(errors, values))
-        return self.ended(fields, *few, finite=found.finite, reached=reached, kept=kept)
+        return self.meter.ended(fields, *few, finite=found.finite, reached=reached, kept=kept)
 
     def _xdiag(self) -> Estimate:
         count = max(1, min(self.num_probes // 2, self.dim))
@@ -300,7 +293,7 @@ class DiagonalRun(ProbeRun):
             "method": "xdiag",
         }
         reached = self.reached(*_lengths(errors, values))
-        return self.ended(fields, finite=finite, reached=reached, kept="no values")
+        return self.meter.ended(fields, finite=finite, reached=reached, kept="no values")
 
 
 def _lengths(errors: np.ndarray, values: np.ndarray) -> tuple[float, float]:

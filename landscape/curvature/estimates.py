@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.curvature.symmetric import SymmetricOperator
 from landscape.results import (
     Later,
     Maybe,
@@ -28,12 +27,12 @@ from landscape.results import (
 __all__ = [
     "NOT_FINITE",
     "Diagonal",
-    "Ending",
     "FrobeniusNorm",
     "Trace",
+    "entry_rows",
     "estimate_text",
     "layer_text",
-    "status_of",
+    "trace_rows",
 ]
 
 NOT_FINITE = "unknown: a product was not finite"
@@ -104,37 +103,27 @@ LAYERS = Maybe(
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ending:
-    """How an estimate ended.
-
-    Attributes
-    ----------
-    finite : bool
-        Whether every product was.
-    reached : bool
-        Whether the error asked for, if one was, is reached.
-    most : int
-        Products allowed.
-    kept : str
-        What stands after a product that was not finite.
-    """
-
-    finite: bool
-    reached: bool
-    most: int
-    kept: str
+def trace_rows(found: Any, name: str, line: str) -> list[tuple[str, str]]:
+    """Return the printed lines of a trace: `line`, the mean eigenvalue, errors from the examples, layers."""
+    rows = [(name, line)]
+    if np.isfinite(found.value):
+        rows.append(("mean eigenvalue", format_value(found.value / found.dim)))
+    if found.data_standard_error is not None:
+        rows.append(("from the examples", f"± {format_value(found.data_standard_error)}"))
+    known = [(path, layer) for path, layer in found.per_layer.items() if np.isfinite(layer["value"])]
+    return [*rows, *((path, layer_text(layer)) for path, layer in known[:6])]
 
 
-def status_of(operator: SymmetricOperator, ended: Ending) -> tuple[str, list[str]]:
-    """Return the status of an estimate, and the warning that it gives unless it is ok."""
-    subject = getattr(operator, "subject", None)
-    if not ended.finite or (subject is not None and not subject.finite):
-        return "non-finite", [f"a product held NaN or infinity: {ended.kept}"]
-    if not ended.reached:
-        most = f"at most {ended.most} products, and the number that a pilot foretold"
-        return "not-converged", [f"the error asked for was not reached within {most}"]
-    return "ok", []
+def entry_rows(values: np.ndarray, errors: np.ndarray | None) -> list[tuple[str, str]]:
+    """Return the printed lines of known entries, and of their standard errors unless these are None."""
+    spread = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+    rows = [
+        ("quartiles", ", ".join(map(format_value, spread))),
+        ("negative entries", f"{np.mean(values < 0):.1%} of {len(values):,}"),
+    ]
+    if errors is not None:
+        rows.append(("median standard error", format_value(float(np.median(errors)))))
+    return rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -221,16 +210,8 @@ class Trace(_Estimated):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
-        rows = [("trace", self._line())]
-        if np.isfinite(self.value):
-            rows.append(("mean eigenvalue", format_value(self.value / self.dim)))
-        if self.data_standard_error is not None:
-            rows.append(("from the examples", f"± {format_value(self.data_standard_error)}"))
-        known = [(path, found) for path, found in self.per_layer.items() if np.isfinite(found["value"])]
-        for path, found in known[:6]:
-            rows.append((path, layer_text(found)))
-        rows.append(("method", f"{self.method}, {self.num_matvecs} products"))
-        return rows
+        method = ("method", f"{self.method}, {self.num_matvecs} products")
+        return [*trace_rows(self, "trace", self._line()), method]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -299,13 +280,9 @@ class Diagonal(Result):
         method = ("method", f"{self.method}, {self.num_matvecs} products")
         if not len(known):
             return [("entries", NOT_FINITE), method]
-        spread = np.quantile(known, [0, 0.25, 0.5, 0.75, 1])
-        rows = [("quartiles", ", ".join(map(format_value, spread)))]
+        rows = entry_rows(known, None if self.method == "exact" else self.standard_errors)
         if len(known) < self.dim:
             rows.insert(0, ("known", f"{len(known):,} of {self.dim:,} entries: {NOT_FINITE}"))
-        rows.append(("negative entries", f"{np.mean(known < 0):.1%} of {len(known):,}"))
-        if self.standard_errors is not None and self.method != "exact":
-            rows.append(("median standard error", format_value(float(np.median(self.standard_errors)))))
         if self.error_estimates is not None:
             rows.append(("median error estimate", format_value(float(np.median(self.error_estimates)))))
         return [*rows, method]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from landscape.compute import SILENT, Progress
-from landscape.curvature.estimates import Ending, status_of
 from landscape.curvature.symmetric import SymmetricOperator
 
 
@@ -54,6 +53,30 @@ class Meter:
             return self.operator.formed[:, i].astype(np.float64)
         return self.product(np.eye(1, self.operator.dim, i, dtype=self.operator.dtype)[0])
 
+    def ended(
+        self, fields: Mapping[str, Any], *warnings: str, finite: bool, kept: str, reached: bool = True
+    ) -> Estimate:
+        """Return the fields with the status of how an estimate ended, and its warning behind those given.
+
+        Parameters
+        ----------
+        fields, *warnings
+            Of the estimate.
+        finite : bool
+            Whether every product was.
+        kept : str
+            What stands after a product that was not finite.
+        reached : bool
+            Whether the error asked for, if one was, is reached.
+        """
+        subject, status, more = getattr(self.operator, "subject", None), "ok", []
+        if not finite or (subject is not None and not subject.finite):
+            status, more = "non-finite", [f"a product held NaN or infinity: {kept}"]
+        elif not reached:
+            most = f"at most {self.most} products, and the number that a pilot foretold"
+            status, more = "not-converged", [f"the error asked for was not reached within {most}"]
+        return Estimate(fields={**fields, "status": status}, warnings=(*warnings, *more))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -72,12 +95,6 @@ class Estimate:
     fields: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
     stats: Mapping[str, int] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def ended(cls, meter: Meter, end: Ending, fields: Mapping[str, Any], *warnings: str) -> Estimate:
-        """Return the fields with the status of an end, and its warning behind those given."""
-        status, more = status_of(meter.operator, end)
-        return cls(fields={**fields, "status": status}, warnings=(*warnings, *more))
 
     def having(self, *warnings: str, **stats: int) -> Estimate:
         """Return the estimate with warnings and statistics of what came before it."""

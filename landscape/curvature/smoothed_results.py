@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.curvature.estimates import LAYERS, layer_text
+from landscape.curvature.estimates import LAYERS, entry_rows, trace_rows
 from landscape.results import (
     Maybe,
     Numbers,
@@ -133,15 +133,7 @@ class SmoothedTrace(_Smoothed):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the printed lines."""
-        rows = [("smoothed trace", self._line())]
-        if np.isfinite(self.value):
-            rows.append(("mean eigenvalue", format_value(self.value / self.dim)))
-        if self.data_standard_error is not None:
-            rows.append(("from the examples", f"± {format_value(self.data_standard_error)}"))
-        known = [(path, found) for path, found in self.per_layer.items() if np.isfinite(found["value"])]
-        for path, found in known[:6]:
-            rows.append((path, layer_text(found)))
-        return [*rows, *self._about()]
+        return [*trace_rows(self, "smoothed trace", self._line()), *self._about()]
 
     def _line(self) -> str:
         if not np.isfinite(self.value):
@@ -242,11 +234,4 @@ _UNKNOWN = "unknown: the loss is not finite at a pair"
 def _entries(values: np.ndarray, errors: np.ndarray | None) -> list[tuple[str, str]]:
     if not np.isfinite(values).all():
         return [("entries", _UNKNOWN)]
-    spread = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
-    rows = [
-        ("quartiles", ", ".join(map(format_value, spread))),
-        ("negative entries", f"{np.mean(values < 0):.1%} of {len(values):,}"),
-    ]
-    if errors is not None:
-        rows.append(("median standard error", format_value(float(np.median(errors)))))
-    return rows
+    return entry_rows(values, errors)

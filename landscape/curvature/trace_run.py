@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 
 from landscape.curvature import estimators
-from landscape.curvature.estimates import Ending
 from landscape.curvature.estimators import FEW_REPLICATES, Hutchinson, HutchPP, Layers, Replicates, Samples
 from landscape.curvature.metered import Estimate, Meter
 from landscape.curvature.symmetric import SymmetricOperator
@@ -131,10 +130,10 @@ class TraceRun:
     def _exact(self) -> Estimate:
         diagonal = np.full(self._operator.dim, np.nan)
         for i in range(self._operator.dim):
-            entry = self._entry(i)
-            if not math.isfinite(entry):
+            column = self.meter.column(i)
+            if column is None:
                 break
-            diagonal[i] = entry
+            diagonal[i] = column[i]
         value = float(diagonal.sum())
         finite = math.isfinite(value)
         layers = {
@@ -151,14 +150,7 @@ class TraceRun:
             "per_layer": layers,
         }
         kept = f"{known:,} of {len(diagonal):,} entries are known: no trace" if known else "no trace"
-        return self._ended(fields, finite=finite, kept=kept)
-
-    def _entry(self, i: int) -> float:
-        """Return an entry of the diagonal; NaN where its product is not finite."""
-        if self._operator.formed is not None:
-            return float(self._operator.formed[i, i])
-        product = self.meter.rows(np.eye(1, self._operator.dim, i, dtype=self._operator.dtype))[0]
-        return float(product[i]) if np.isfinite(product).all() else float("nan")
+        return self.meter.ended(fields, finite=finite, kept=kept)
 
     # -- steps 1, 2 and 4: independent probes ------------------------------------------------------
 
@@ -239,7 +231,7 @@ class TraceRun:
             "per_layer": self._layers(samples),
         }
         few = [too_few_probes(count)] if interval is None and samples.finite else []
-        return self._ended(
+        return self.meter.ended(
             fields,
             *few,
             finite=samples.finite,
@@ -298,7 +290,7 @@ class TraceRun:
         }
         kept = f"the value is that of the {number} finite replicates before it" if number else "no trace"
         reached = fixed or error_reached(made.error, self.goal.error(made))
-        return self._ended(fields, *few, finite=not made.failed, reached=reached, kept=kept)
+        return self.meter.ended(fields, *few, finite=not made.failed, reached=reached, kept=kept)
 
     def _replicates(self, count: int, number: int) -> Replicates:
         """Return independent estimates, up to one whose products are not finite."""
@@ -327,12 +319,6 @@ class TraceRun:
         rows = self.rng.standard_normal((count, self._operator.dim))
         rows *= math.sqrt(self._operator.dim) / np.linalg.norm(rows, axis=1, keepdims=True)
         return rows.astype(self._operator.dtype)
-
-    def _ended(
-        self, fields: dict[str, Any], *warnings: str, finite: bool, kept: str, reached: bool = True
-    ) -> Estimate:
-        end = Ending(finite=finite, reached=reached, most=self.meter.most, kept=kept)
-        return Estimate.ended(self.meter, end, fields, *warnings)
 
 
 def _leave_one_out(products: Callable[[np.ndarray], np.ndarray], probes: np.ndarray) -> np.ndarray | None:
