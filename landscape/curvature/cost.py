@@ -9,7 +9,7 @@ from landscape.curvature.symmetric import MOST_DENSE
 from landscape.network import Cost, Estimate, make_subject, measure_pace, trace_products
 from landscape.problem import Problem, problem_for_all, require_gradient
 
-__all__ = ["PARTS", "curvature_cost", "curvature_parts", "smoothed_cost"]
+__all__ = ["PARTS", "POINTS", "curvature_cost", "curvature_parts", "smoothed_cost"]
 
 PARTS = ("eigenvalues", "trace", "density")
 
@@ -19,7 +19,7 @@ _FIRST_PAIR, _EACH_PAIR, _DENSITY, _DIAGONAL = 25, 3, 800, 400
 _BOTH_ENDS = 4
 # Pairs of a smoothed trace over the square of the relative error asked for, where five eigenvalues dominate,
 # and the evaluations of each.
-_PAIRS, _POINTS = {"gaussian": 5.0, "sphere": 0.6}, {"gaussian": 4, "sphere": 2}
+_PAIRS, POINTS = {"gaussian": 5.0, "sphere": 0.6}, {"gaussian": 4, "sphere": 2}
 _BASIS = 60  # vectors of a Lanczos basis between restarts, and of a trace's sketch
 
 
@@ -113,7 +113,7 @@ def smoothed_cost(  # noqa: PLR0913  one keyword per setting
         parts = {"diagonal": Cost(passes=2 * num_pairs, vectors=8)}
     else:
         usual = min(_PAIRS[form] / relative_error**2, max_pairs)
-        parts = {"trace": Cost(passes=_POINTS[form] * usual, vectors=8, stops=True)}
+        parts = {"trace": Cost(passes=POINTS[form] * usual, vectors=8, stops=True)}
     return Estimate(name="smoothed curvature", parts=parts, networks=len(given), pace=pace)
 
 

@@ -16,8 +16,7 @@ from landscape.curvature.symmetric import SymmetricOperator
 from landscape.errors import ProblemError
 from landscape.network import Network, Subject, differentiable, network_of, nudged, used_inputs
 from landscape.problem import Problem, Weighting, stated, subset_of
-from landscape.results import read_from
-from landscape.trees import arrays_by_path, check_same_architecture, map_arrays
+from landscape.trees import check_same_architecture, map_arrays
 
 PyTree = Any
 
@@ -206,11 +205,9 @@ class CurvatureOperator(SymmetricOperator):
     @property
     def config(self) -> dict[str, Any]:
         """Return the settings that describe the matrix: problem, split, network."""
-        checkpoint = self.subject.checkpoint
-        path = checkpoint.path if checkpoint is not None else None
         return {
             "matrix": self.kind,
-            "checkpoint": str(path.absolute()) if path else None,
+            "checkpoint": self.subject.file,
             "problem": self.problem.described,
             "split": self.split,
             "num_examples": self.num_examples,
@@ -253,11 +250,7 @@ class CurvatureOperator(SymmetricOperator):
 
     def digests(self) -> dict[str, Any]:
         """Return the digests of parameters and data, and the file of another tool they are from."""
-        return {
-            "params": self.subject.digest,
-            "data": {self.split: self.problem.data_digest(self.split)},
-            **read_from({"params": self.subject.checkpoint}),
-        }
+        return self.subject.digests(self.problem, self.split)
 
     def __matmul__(self, other: Any) -> Any:
         """Return the product with a vector, a matrix of columns, or a tree like the parameters.
@@ -284,10 +277,7 @@ class CurvatureOperator(SymmetricOperator):
 
     def flatten(self, tree: PyTree) -> np.ndarray:
         """Return the free entries [dim] of a tree like the parameters."""
-        leaves = arrays_by_path(tree)
-        parts = [np.asarray(leaves[path], self.dtype).reshape(-1) for path in self.subject.layout.paths]
-        vector: np.ndarray = self.subject.gather(np.concatenate(parts)[None])[0]
-        return vector
+        return self.subject.flatten(tree, self.dtype)
 
     def gradient(self) -> np.ndarray:
         """Return the gradient [dim] of the mean loss on the same examples, in float64."""

@@ -27,8 +27,8 @@ from landscape.compute import compile_seconds, device_memory, on_device, precisi
 from landscape.errors import ProblemError
 from landscape.network import Network, Subject, make_subject, network_of
 from landscape.problem import Problem, Weighting, example_numbers, problem_for, stated, subset_of
-from landscape.results import check_choice, check_real, check_seed, read_from
-from landscape.trees import Layout, arrays_by_path
+from landscape.results import check_choice, check_real, check_seed
+from landscape.trees import Layout
 
 PyTree = Any
 
@@ -203,10 +203,7 @@ class Perturbed:
         return every.of(self._subset, self.split)
 
     def _ball(self) -> Ball:
-        layout, free = self.subject.layout, np.ones(self.subject.layout.size, bool)
-        if self.subject.free is not None:
-            free[:] = False
-            free[self.subject.free] = True
+        layout, free = self.subject.layout, self.subject.is_free
         network = network_of(self.subject, self.dtype)
         flat = np.concatenate([np.asarray(network.leaves[path]).reshape(-1) for path in layout.paths])
         return Ball(
@@ -316,23 +313,18 @@ class Perturbed:
 
     def flatten(self, tree: PyTree) -> np.ndarray:
         """Return the free entries [dim] of a tree like the parameters."""
-        leaves = arrays_by_path(tree)
-        parts = [np.asarray(leaves[path], self.dtype).reshape(-1) for path in self.subject.layout.paths]
-        vector: np.ndarray = self.subject.gather(np.concatenate(parts)[None])[0]
-        return vector
+        return self.subject.flatten(tree, self.dtype)
 
     # -- what results say --------------------------------------------------------------------------
 
     @property
     def config(self) -> dict[str, Any]:
         """Return the settings that describe network, data and pairs."""
-        checkpoint = self.subject.checkpoint
-        path = checkpoint.path if checkpoint is not None else None
         return {
             "matrix": "smoothed_hessian",
             "radius": self.radius,
             "form": self.form,
-            "checkpoint": str(path.absolute()) if path else None,
+            "checkpoint": self.subject.file,
             "problem": self.problem.described,
             "split": self.split,
             "num_examples": self.count,
@@ -358,8 +350,4 @@ class Perturbed:
 
     def digests(self) -> dict[str, Any]:
         """Return the digests of parameters and data, and the file of another tool they are from."""
-        return {
-            "params": self.subject.digest,
-            "data": {self.split: self.problem.data_digest(self.split)},
-            **read_from({"params": self.subject.checkpoint}),
-        }
+        return self.subject.digests(self.problem, self.split)

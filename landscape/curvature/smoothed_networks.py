@@ -8,18 +8,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from landscape.compute import Progress, Share, shown
-from landscape.curvature import table
-from landscape.curvature.cost import smoothed_cost
+from landscape.curvature import table, table_rows
+from landscape.curvature.cost import POINTS, smoothed_cost
 from landscape.curvature.perturbed import GAUSSIAN, Perturbed
 from landscape.curvature.smoothed import pairs_key, trace_around
 from landscape.curvature.smoothed_results import SmoothedTrace
 from landscape.curvature.table import SMOOTHED, CurvatureTable
 from landscape.errors import ConfigurationError
 from landscape.files import Pieces
-from landscape.network import check_networks, estimate_for
+from landscape.network import check_names, check_networks, estimate_for
 from landscape.problem import Problem, problem_for_all
 from landscape.results import provenance
 
@@ -81,13 +79,18 @@ def smoothed_table(  # noqa: PLR0913  one keyword per setting
     given = list(checkpoints)
     if not given:
         raise ConfigurationError("smoothed curvature: nothing to measure", expected="a checkpoint")
-    if names is not None and len(names) != len(given):
-        raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
+    check_names(names, given)
     started, progress = time.perf_counter(), shown(progress)
     problem = problem_for_all(problem, given)
-    options: dict[str, Any] = {"mask": None if use_mask else False, "where": where, "split": split}
-    options |= {"subset": subset}
-    options |= {"batch_size": batch_size, "dtype": dtype, "allow_nonfinite": allow_nonfinite}
+    options: dict[str, Any] = {
+        "mask": None if use_mask else False,
+        "where": where,
+        "split": split,
+        "subset": subset,
+        "batch_size": batch_size,
+        "dtype": dtype,
+        "allow_nonfinite": allow_nonfinite,
+    }
     check_networks(problem, given, mask=options["mask"], where=where, allow_nonfinite=allow_nonfinite)
     settings = {"relative_error": relative_error, "absolute_error": None, "num_pairs": None}
     settings |= {"max_pairs": max_pairs, "confidence": 0.95}
@@ -98,7 +101,7 @@ def smoothed_table(  # noqa: PLR0913  one keyword per setting
         **options,
     }
     estimate = estimate_for(progress, lambda: smoothed_cost(problem, given, **asked))
-    share = 0 if estimate is None else round(estimate.parts["trace"].passes / (2 if form != GAUSSIAN else 4))
+    share = 0 if estimate is None else round(estimate.parts["trace"].passes / POINTS[form])
     progress.start(estimate.label if estimate else "smoothed curvature", total=len(given) * share)
     records, found, kept = [], [], []
     try:
@@ -139,18 +142,9 @@ def smoothed_table(  # noqa: PLR0913  one keyword per setting
 
 def _record(found: SmoothedTrace, per_layer: bool) -> dict[str, Any]:
     """Return a trace as the record of a table of curvature."""
-    trace = {name: getattr(found, name) for name in ("value", "standard_error", "data_standard_error")}
     return {
-        "dim": found.dim,
-        "eigenvalues": np.empty(0),
-        "residuals": np.empty(0),
-        "converged": np.empty(0, bool),
-        "multiplicity": np.empty(0, int),
-        "trace": {
-            **trace,
-            "interval": None if found.interval is None else list(found.interval),
-            "method": found.form,
-        },
+        **table_rows.blank_record(found.dim),
+        "trace": table_rows.trace_record(found, found.form),
         "per_layer": dict(found.per_layer) if per_layer else {},
         "status": found.status,
         "num_matvecs": 0,

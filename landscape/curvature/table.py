@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-import numpy as np
-
 from landscape.compute import Progress, Share, shown
 from landscape.curvature import table_rows
 from landscape.curvature.cost import PARTS, curvature_cost
@@ -18,7 +16,7 @@ from landscape.curvature.operators import fisher, gauss_newton, hessian
 from landscape.curvature.stochastic import trace as estimate_trace
 from landscape.errors import ConfigurationError
 from landscape.files import Checkpoint, load
-from landscape.network import check_networks, estimate_for, facts_of
+from landscape.network import check_names, check_networks, estimate_for, facts_of
 from landscape.problem import Problem, problem_for_all, require_gradient, require_outputs
 from landscape.results import (
     Items,
@@ -228,8 +226,7 @@ def curvature_table(  # noqa: PLR0913  one keyword per setting
         raise ConfigurationError(
             "curvature: nothing to measure", expected="a checkpoint, and k, trace or density"
         )
-    if names is not None and len(names) != len(given):
-        raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
+    check_names(names, given)
     started, progress = time.perf_counter(), shown(progress)
     problem = problem_for_all(problem, given)
     require_gradient(problem, "curvature")
@@ -331,16 +328,7 @@ def _measured(
     operator: Any, wanted: _Wanted, parts: Mapping[str, Progress]
 ) -> tuple[dict[str, Any], dict[str, Any] | None, list[str]]:
     """Return the record and the density of one network, and the warnings of its results."""
-    record: dict[str, Any] = {
-        "dim": operator.dim,
-        "eigenvalues": np.empty(0),
-        "residuals": np.empty(0),
-        "converged": np.empty(0, bool),
-        "multiplicity": np.empty(0, int),
-        "trace": None,
-        "per_layer": {},
-        "status": "ok",
-    }
+    record = table_rows.blank_record(operator.dim)
     results: list[Result] = []
     pairs = None
     if wanted.k:
@@ -360,14 +348,7 @@ def _measured(
         found = estimate_trace(
             operator, relative_error=wanted.relative_error, seed=wanted.seed, progress=parts["trace"]
         )
-        ends = None if found.interval is None else list(found.interval)
-        record["trace"] = {
-            "value": found.value,
-            "standard_error": found.standard_error,
-            "interval": ends,
-            "data_standard_error": found.data_standard_error,
-            "method": found.method,
-        }
+        record["trace"] = table_rows.trace_record(found, found.method)
         record["data_passes"] = found.stats.get("data_passes", 0)
         record["per_layer"] = dict(found.per_layer) if wanted.per_layer else {}
         results.append(found)

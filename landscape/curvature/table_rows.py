@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landscape.curvature.estimates import LAYERS, NOT_FINITE, PROBE, estimate_text, layer_text
+import numpy as np
+
+from landscape.curvature.estimates import LAYERS, NOT_FINITE, PROBE, Trace, estimate_text, layer_text
+from landscape.curvature.smoothed_results import SmoothedTrace
 from landscape.results import (
     Later,
     Maybe,
@@ -58,6 +61,31 @@ RECORD = Record(
         "data_passes": Maybe(count()),
     }
 )
+
+
+def blank_record(dim: int) -> dict[str, Any]:
+    """Return the record of a network of which nothing has been measured."""
+    return {
+        "dim": dim,
+        "eigenvalues": np.empty(0),
+        "residuals": np.empty(0),
+        "converged": np.empty(0, bool),
+        "multiplicity": np.empty(0, int),
+        "trace": None,
+        "per_layer": {},
+        "status": "ok",
+    }
+
+
+def trace_record(found: Trace | SmoothedTrace, method: str) -> dict[str, Any]:
+    """Return a trace as a record holds it."""
+    return {
+        "value": found.value,
+        "standard_error": found.standard_error,
+        "interval": None if found.interval is None else list(found.interval),
+        "data_standard_error": found.data_standard_error,
+        "method": method,
+    }
 
 
 def tidy_row(record: Mapping[str, Any], spectrum: Mapping[str, Any] | None, width: int) -> dict[str, Any]:

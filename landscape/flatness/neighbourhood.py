@@ -36,7 +36,7 @@ from landscape.problem import (
     require_gradient,
     stated,
 )
-from landscape.results import check_choice, read_from
+from landscape.results import check_choice
 from landscape.trees import arrays_by_path, check_same_architecture
 
 PyTree = Any
@@ -99,11 +99,7 @@ class Neighbourhood:
         with self.computing():
             self.problem.check(self.subject.point)
             self.place = self._place()
-        free = np.ones(self.size, bool)
-        if self.subject.free is not None:
-            free[:] = False
-            free[self.subject.free] = True
-        self.free = free
+        self.free = self.subject.is_free
         self._data = Examples(self.problem, options.split, self._subset, self.dtype)
         self.weighting, self.count = self._data.weighting, self._data.weighting.count
 
@@ -310,10 +306,8 @@ class Neighbourhood:
     @property
     def config(self) -> dict[str, Any]:
         """The data, precision and coordinates, for the settings of results."""
-        checkpoint = self.subject.checkpoint
-        path = checkpoint.path if checkpoint is not None else None
         return {
-            "checkpoint": str(path.absolute()) if path else None,
+            "checkpoint": self.subject.file,
             "problem": self.problem.described,
             "higher_is_better": {
                 name: metric.higher_is_better for name, metric in self.problem.metrics.items()
@@ -341,6 +335,4 @@ class Neighbourhood:
 
     def digests(self) -> dict[str, Any]:
         """Digests of parameters and data, and the file of another tool they are from."""
-        split = self.options.split
-        sources = read_from({"params": self.subject.checkpoint})
-        return {"params": self.subject.digest, "data": {split: self.problem.data_digest(split)}, **sources}
+        return self.subject.digests(self.problem, self.options.split)

@@ -18,7 +18,7 @@ from landscape.flatness.options import Options
 from landscape.flatness.records import Rows
 from landscape.flatness.request import Request
 from landscape.flatness.results import Flatness
-from landscape.network import check_networks, estimate_for
+from landscape.network import check_names, check_networks, estimate_for
 from landscape.problem import Problem, problem_for_all
 
 __all__ = ["flatness_table", "measure_flatness"]
@@ -190,8 +190,7 @@ def _table(
             "flatness: nothing to measure", expected="a checkpoint, and spaces of ticket and full"
         )
     started, progress = time.perf_counter(), shown(progress)
-    if names is not None and len(names) != len(given):
-        raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
+    check_names(names, given)
     problem = problem_for_all(problem, given)
     request.check_slopes(problem)
     called = _unique(names if names else [_name(item, i) for i, item in enumerate(given)])

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from landscape.network.subject import (
         Subject as Subject,
+        check_names as check_names,
         check_networks as check_networks,
         facts_of as facts_of,
         make_subject as make_subject,
@@ -74,6 +75,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "subject": (
             "Subject",
             "facts_of",
+            "check_names",
             "check_networks",
             "make_subject",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from landscape.errors import ConfigurationError, InputError, MaskError
 from landscape.files import Checkpoint, load
 from landscape.network.parts import parts_of, statistics_in, weights_only
+from landscape.results import read_from
 from landscape.trees import (
     Layout,
     arrays_by_path,
@@ -79,6 +80,36 @@ class Subject:
     def digest(self) -> str:
         """Digest of parameters and batch statistics."""
         return tree_digest(self.point)
+
+    @property
+    def file(self) -> str | None:
+        """The file that the network was read from, as an absolute path."""
+        path = self.checkpoint.path if self.checkpoint is not None else None
+        return str(path.absolute()) if path else None
+
+    @property
+    def is_free(self) -> np.ndarray:
+        """Which entries of the layout's vector are free [size]."""
+        free = np.ones(self.layout.size, bool)
+        if self.free is not None:
+            free[:] = False
+            free[self.free] = True
+        return free
+
+    def digests(self, problem: Problem, split: str) -> dict[str, Any]:
+        """Return the digests of parameters and data, and the file of another tool they are from."""
+        return {
+            "params": self.digest,
+            "data": {split: problem.data_digest(split)},
+            **read_from({"params": self.checkpoint}),
+        }
+
+    def flatten(self, tree: PyTree, dtype: np.dtype) -> np.ndarray:
+        """Return the free entries [dim] of a tree like the parameters."""
+        leaves = arrays_by_path(tree)
+        parts = [np.asarray(leaves[path], dtype).reshape(-1) for path in self.layout.paths]
+        vector: np.ndarray = self.gather(np.concatenate(parts)[None])[0]
+        return vector
 
     def scatter(self, rows: np.ndarray) -> np.ndarray:
         """Return vectors [b, dim] in the layout's coordinates [b, size], zero where not free."""
@@ -166,6 +197,12 @@ def check_networks(problem: Problem, given: Iterable[Any], **options: Any) -> No
     """Refuse what `make_subject` refuses of any of several networks, before the first of them is measured."""
     for item in given:
         make_subject(problem, item, **options)
+
+
+def check_names(names: Sequence[str] | None, given: Sequence[Any]) -> None:
+    """Refuse names that are not one per network; None is none."""
+    if names is not None and len(names) != len(given):
+        raise ConfigurationError("names: not one per network", expected=str(len(given)), got=str(len(names)))
 
 
 def _parts(problem: Problem, given: Any) -> tuple[str, PyTree, PyTree, Checkpoint | None]:
