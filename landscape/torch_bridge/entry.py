@@ -39,8 +39,9 @@ def torch_problem(  # noqa: PLR0913  the ways in are many and all keyword-only
         Each (inputs, targets), or what the loss takes as a batch. Loaders are read in their order;
         shuffling and augmentation are refused.
     metrics : mapping of str to callable or Metric, optional
-        Further quantities per example, in the forms of the loss. Of a bare callable lower values are better,
-        unless its name ends in ``accuracy`` or ``return``.
+        Further quantities: ``metric(output, target) -> [B]`` or ``metric(module, batch) -> [B]``;
+        a reduction is not taken off. Of a bare callable lower values are better, unless its name ends in
+        ``accuracy`` or ``return``.
     likelihood : {"categorical", "gaussian"}, optional
         Whose negative log-likelihood the loss is (see `Outputs`); known for ``nn.CrossEntropyLoss()``.
     differentiate_frozen : bool
