@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -11,7 +12,7 @@ from landscape.plots.page import Page
 from landscape.plots.text import label, wrapped_label
 from landscape.plots.theme import COLORS, GREY, style
 
-__all__ = ["add_aligned", "aligned_figure", "distance_figure"]
+__all__ = ["add_aligned", "aligned_figure", "distance_figure", "moved_figure"]
 
 _SHORT = 0.3  # of the axis: a bar that has no room for its text
 _MOVED = "Each bar is a group of units that are permuted together, and the share of them that changed places."
@@ -29,26 +30,50 @@ def aligned_figure(found: Any) -> go.Figure:
     found : Aligned
         Only its fields are read.
     """
-    first, second = short_names(found.endpoints)
-    groups = list(found.moved)
+    units = {name: found.groups[name]["units"] for name in found.moved}
+    places = {name: _places(found, name) for name in found.moved}
+    return moved_figure(found.endpoints, found.moved, units, places=places)
+
+
+def moved_figure(
+    endpoints: Sequence[str],
+    moved: Mapping[str, float],
+    units: Mapping[str, int],
+    *,
+    places: Mapping[str, str] | None = None,
+) -> go.Figure:
+    """Return the share of moved units by group, as bars.
+
+    Parameters
+    ----------
+    endpoints : sequence of str
+        The network that is matched, and the one whose units moved.
+    moved : mapping of str to float
+        The share by group.
+    units : mapping of str to int
+        Units of each group.
+    places : mapping of str to str, optional
+        Where each group is, for the hover.
+    """
+    first, second = short_names(endpoints)
     fig = style(
         go.Figure(),
         title=f"Units of {second} that moved to match {first}",
         x="share of the units, %",
-        height=150 + 44 * max(1, len(groups)),
+        height=150 + 44 * max(1, len(moved)),
         caption=_MOVED,
     )
-    units = [int(found.groups[name]["units"]) for name in groups]
-    shares = [float(found.moved[name]) for name in groups]
-    counts = [round(share * count) for share, count in zip(shares, units, strict=True)]
+    shares = [float(share) for share in moved.values()]
+    sizes = [int(units[name]) for name in moved]
+    counts = [round(share * size) for share, size in zip(shares, sizes, strict=True)]
     fig.add_bar(
         x=[100 * share for share in shares],
-        y=[wrapped_label(name, 20) for name in groups],
+        y=[wrapped_label(name, 20) for name in moved],
         orientation="h",
         marker={"color": COLORS[0]},
-        text=[f"{moved} of {count}" for moved, count in zip(counts, units, strict=True)],
+        text=[f"{count} of {size}" for count, size in zip(counts, sizes, strict=True)],
         textposition=["outside" if share < _SHORT else "auto" for share in shares],
-        customdata=[[label(_places(found, name))] for name in groups],
+        customdata=[[label((places or {}).get(name, ""))] for name in moved],
         hovertemplate="%{y}: %{text} units moved<br>%{customdata[0]}<extra></extra>",
         showlegend=False,
     )

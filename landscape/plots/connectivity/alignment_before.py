@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import types
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from landscape.plots.connectivity.alignment import aligned_figure
+from landscape.plots.connectivity.alignment import moved_figure
 from landscape.plots.connectivity.barrier import barrier_figure
 from landscape.plots.connectivity.matrix import above_chord, add_matrix, matrix_figure
 from landscape.plots.names import short_names
@@ -26,21 +25,12 @@ _BOTH = (
 def add_aligned_barrier(page: Page, found: Any) -> None:
     """Add the path, both ways if the second network was aligned, and the numbers."""
     page.figure(barrier_figure(found), "", found.kind)
-    if found.aligned is not None and found.aligned["moved"]:
-        page.figure(aligned_figure(_moved(found)), "", "moved")
+    moved = {} if found.aligned is None else found.aligned["moved"]
+    if moved:
+        page.figure(moved_figure(found.endpoints, moved, found.aligned["units"]), "", "moved")
     page.table(("quantity", "value"), found.printed(), "Numbers", "numbers")
-    if found.aligned is not None:
-        _add_units(page, found.aligned["units"], found.aligned["moved"])
-
-
-def _moved(found: Any) -> Any:
-    """Return the fields of an alignment that its bars are drawn from."""
-    units = found.aligned["units"]
-    return types.SimpleNamespace(
-        moved=found.aligned["moved"],
-        groups={name: {"units": count} for name, count in units.items()},
-        endpoints=found.endpoints,
-    )
+    if moved:
+        _add_units(page, found.aligned["units"], moved)
 
 
 def _add_units(page: Page, units: Any, moved: Any) -> None:
@@ -48,8 +38,7 @@ def _add_units(page: Page, units: Any, moved: Any) -> None:
     for name, share in moved.items():
         count = int(units[name])
         rows.append((name, count, round(float(share) * count), float(share)))
-    if rows:
-        page.table(("group", "units", "moved", "share"), rows, "Units that moved", "units")
+    page.table(("group", "units", "moved", "share"), rows, "Units that moved", "units")
 
 
 def add_aligned_matrix(page: Page, found: Any) -> None:
