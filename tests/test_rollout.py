@@ -25,6 +25,7 @@ from landscape.results import probe_interval
 from landscape.rollouts import Rollout
 from trainers import play_episodes
 from trainers.rollouts.drawing import CHANNELS, cells_of, drawing_of
+from trainers.rollouts.players import players_of
 from trainers.tasks import ControlTask, episode_key, load_task, reset_key, step_key
 
 NETWORK = {"kind": "policy", "widths": [2]}
@@ -110,6 +111,15 @@ def test_two_policies_start_from_one_state_and_their_difference_is_paired(both: 
     pairs = (both.returns[1] - both.returns[0]).astype(float)
     assert both.difference == pairs.mean() > 0
     np.testing.assert_allclose(both.interval_difference, probe_interval(pairs))
+
+
+def test_policies_share_a_task_if_and_only_if_their_networks_are_equal(task: ControlTask) -> None:
+    wider = load_task("cartpole", {"kind": "policy", "widths": [3]}, **OPTIONS)
+    one, other = (ticket(policy(right=right), task) for right in (True, False))
+    first, second, third = players_of([one, other, ticket(wider.init(0), wider)], None, None)
+    assert second.task is first.task
+    assert third.task is not first.task
+    assert third.task.network == {"kind": "policy", "widths": [3]}
 
 
 def test_an_episode_that_ended_is_not_drawn_while_the_other_goes_on(both: Rollout) -> None:
