@@ -13,7 +13,6 @@ import numpy as np
 from landscape.compute import compile_seconds, device_memory, on_device, precision
 from landscape.curvature.products import Gradient, Programs, Resident, Streamed, programs_of
 from landscape.curvature.symmetric import SymmetricOperator
-from landscape.errors import ProblemError
 from landscape.network import Network, Subject, differentiable, network_of, nudged, used_inputs
 from landscape.problem import Problem, Weighting, stated, subset_of
 from landscape.trees import check_same_architecture, map_arrays
@@ -62,14 +61,10 @@ class CurvatureOperator(SymmetricOperator):
     def _batches(self, programs: Programs, network: Network, batch_size: int | None) -> Resident | Streamed:
         if batch_size is not None:
             batch_size = self.problem.resolve_batch_size(self.split, batch_size)
+        weighting = self.weighting
         if self.problem.is_stream(self.split):
-            if self._subset is not None:
-                raise ProblemError(
-                    f"{self.split}: a stream has no subsets", hint="Give arrays, or a shorter stream."
-                )
             size = self.problem.resolve_batch_size(self.split, batch_size)
             return Streamed(programs, network, self.problem, self.split, size=size, dtype=self.dtype)
-        weighting = self.weighting
         arrays = subset_of(self.problem.arrays(self.split, dtype=self.dtype), weighting.numbers, self.split)
         form = self.problem.form
         return Resident(
@@ -91,7 +86,7 @@ class CurvatureOperator(SymmetricOperator):
     @functools.cached_property
     def weighting(self) -> Weighting:
         """The examples that count, and how much each of them does."""
-        return self.problem.weighting(self.split).of(self._subset, self.split)
+        return self.problem.weighting_among(self.split, self._subset)
 
     @contextlib.contextmanager
     def _computing(self, batch_size: int | None = None) -> Iterator[None]:

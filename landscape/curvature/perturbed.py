@@ -24,7 +24,6 @@ import numpy as np
 from jax import lax
 
 from landscape.compute import compile_seconds, device_memory, on_device, precision, program
-from landscape.errors import ProblemError
 from landscape.network import Network, Subject, make_subject, network_of
 from landscape.problem import Problem, Weighting, example_numbers, problem_for, stated, subset_of
 from landscape.results import check_choice, check_real, check_seed
@@ -180,7 +179,7 @@ class Perturbed:
         self.split, self.dtype = split, np.dtype(dtype or "float32")
         self.dim = self.subject.dim
         self._subset = example_numbers(subset)
-        self.weighting = self._examples()
+        self.weighting: Weighting = self.problem.weighting_among(split, self._subset)
         self.count = self.weighting.count
         self.batch_size = min(self.problem.resolve_batch_size(split, batch_size), self.count)
         self.num_evaluations = 0
@@ -192,15 +191,6 @@ class Perturbed:
         with self.computing():
             self.problem.check(self.subject.point)
             self.ball = self._ball()
-
-    def _examples(self) -> Weighting:
-        """Return the examples that count, and how much each of them does."""
-        every = self.problem.weighting(self.split)  # refuses a split that is not there
-        if self._subset is not None and self.problem.is_stream(self.split):
-            raise ProblemError(
-                f"{self.split}: a stream has no subsets", hint="Give arrays, or a shorter stream."
-            )
-        return every.of(self._subset, self.split)
 
     def _ball(self) -> Ball:
         layout, free = self.subject.layout, self.subject.is_free

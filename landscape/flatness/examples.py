@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from landscape.compute import on_device
-from landscape.errors import ProblemError
 from landscape.flatness.evaluations import Part, Place, Programs
 from landscape.problem import Problem, subset_of
 
@@ -27,10 +26,7 @@ class Examples:
 
     def __init__(self, problem: Problem, split: str, subset: np.ndarray | None, dtype: np.dtype) -> None:
         self.problem, self.split, self.dtype = problem, split, dtype
-        every = problem.weighting(split)  # refuses a split that is not there
-        if subset is not None and problem.is_stream(split):
-            raise ProblemError(f"{split}: a stream has no subsets", hint="Give arrays, or a shorter stream.")
-        self.weighting = every.of(subset, split)
+        self.weighting = problem.weighting_among(split, subset)
 
     def parts(
         self, programs: Programs, place: Place, size: int, *, apart: bool = False

@@ -91,6 +91,21 @@ class Data:
             self._weightings[split] = weighting_of(self.weights, data, size=size)
         return self._weightings[split]
 
+    def weighting_among(self, split: str, subset: np.ndarray | None) -> Weighting:
+        """Return how much some examples of a split count, by their numbers; all of them for None.
+
+        Raises
+        ------
+        ProblemError
+            As `weighting`, or if the split is a stream: it has no subsets.
+        ConfigurationError
+            If they are not examples of the split, or all weigh 0.
+        """
+        every = self.weighting(split)  # refuses a split that is not there
+        if subset is not None and self.is_stream(split):
+            raise ProblemError(f"{split}: a stream has no subsets", hint="Give arrays, or a shorter stream.")
+        return every.of(subset, split)
+
     def head(self, count: int, split: str = "train") -> PyTree:
         """Return the first examples of a split that count, on the host."""
         return self._split(split).head(count, self.weighting(split).numbers)
